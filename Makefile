@@ -1,0 +1,71 @@
+# What a person does with this repository; `make` lists it. Everything is installed into .venv,
+# at the versions of requirements-dev.lock, and only when pyproject.toml or the lock changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+VENV := .venv
+LOCK := requirements-dev.lock
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
+
+# The tests that run in one process: quick enough to be measured on every check.
+IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
+
+.PHONY: help system demo test check coverage lock clean
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
+
+system:
+	@VENV=$(VENV) tools/setup.sh
+
+# `system` is order-only: it looks each time, which is quick, and never makes a stamp old.
+$(VENV)/.demo: pyproject.toml $(LOCK) | system
+	@echo "setup: installing hffs into $(VENV)"
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(LOCK) | system
+	@echo "setup: installing hffs and what its tests need into $(VENV) (torch is large)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
+	@$(BIN)/hffs demo
+
+test: $(VENV)/.dev ## every test; one only: .venv/bin/pytest tests/core -k names
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## lint, format, types, layers, and coverage of what runs in one process
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest --quiet tests/test_layers.py $(IN_PROCESS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --include='hffs/core/*' --fail-under=100 --skip-covered
+	@$(BIN)/coverage report --include='hffs/config/*,hffs/data/*,hffs/view/*' --fail-under=90 --skip-covered
+
+coverage: $(VENV)/.dev ## line by line, every test and the daemons that they start, in htmlcov/
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest --quiet
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage html --quiet
+	@$(BIN)/coverage report --skip-covered --fail-under=90
+
+# A fresh environment, so that nothing which only lies about is locked. `+cpu` and the like name
+# one machine's build of torch: the lock pins the version alone.
+lock: | system ## write requirements-dev.lock anew
+	@new=$$(mktemp -d) && trap 'rm -rf "$$new" build' EXIT && \
+	$(BIN)/python -m venv $$new && \
+	$$new/bin/python -m pip install -qq '.[dev]' && \
+	{ sed '/^[^#]/,$$d' $(LOCK); \
+	  $$new/bin/python -m pip freeze --all --exclude pip --exclude hffs-mount | sed 's/+.*//'; \
+	} > $$new/lock && mv $$new/lock $(LOCK)
+
+clean: ## remove what was built and measured here, .venv too
+	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,75 @@
+"""The `hffs` command: argv in, one call, an exit code out.
+
+Owns what a person sees: results on stdout, everything else on stderr, an error as one line, a
+traceback only with `--debug`. Modules are one a verb and import what is heavy when they run.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+
+import typer
+
+from hffs.errors import HffsError
+
+# Newer releases of typer carry a click of their own, and export its error classes but the base.
+_COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="hffs",
+    help="Mount a filtered Hugging Face dataset as a read-only folder of numbered files.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; its exit code."""
+    _register()
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    logging.getLogger("hffs").setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        code = app(arguments, prog_name="hffs", standalone_mode=False)
+    except HffsError as error:
+        return _fail(str(error), error.exit_code, debug=debug)
+    except _COMMAND_LINE_ERROR as error:
+        return _fail(_describe(error), 2, debug=debug)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130, debug=debug)
+    return code if isinstance(code, int) else 0
+
+
+def _describe(error: Exception) -> str:
+    """What click says of a wrong command line, without its usage text."""
+    say = getattr(error, "format_message", None)
+    return str(say() if say else error)
+
+
+def _fail(line: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"hffs: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def _register() -> None:
+    """Import the verbs and add them to `app`, once."""
+    if app.registered_commands:
+        return
+    from hffs.cli.demo import demo
+    from hffs.cli.ls import ls
+    from hffs.cli.mount import mount
+    from hffs.cli.umount import umount
+
+    for verb in (mount, umount, ls, demo):
+        app.command()(verb)

@@ -1,0 +1,22 @@
+"""`hffs umount`: take a mount down."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def umount(
+    mountpoint: Annotated[Path, typer.Argument(help="Folder that hffs is mounted on.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Cut off who still uses it; kill a daemon that hangs.")
+    ] = False,
+) -> None:
+    """Unmount, and wait until the daemon has ended."""
+    from hffs.mount.registry import Registry, find_state_folder
+    from hffs.mount.unmounting import unmount
+
+    unmount(mountpoint, Registry(find_state_folder(os.environ)), force=force)

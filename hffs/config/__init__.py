@@ -1,0 +1,20 @@
+"""Every knob: typed, checked, from flags and files; see docs/configuration.md."""
+
+from hffs.config.build import build_config, load_file, refuse_unbuilt
+from hffs.config.entries import Entry
+from hffs.config.keys import Key, Kind, all_keys
+from hffs.config.model import CompositeImageConfig, Config, FilterFunc, VideoConfig
+
+__all__ = [
+    "CompositeImageConfig",
+    "Config",
+    "Entry",
+    "FilterFunc",
+    "Key",
+    "Kind",
+    "VideoConfig",
+    "all_keys",
+    "build_config",
+    "load_file",
+    "refuse_unbuilt",
+]

@@ -1,0 +1,165 @@
+"""From what a user gave, a source and flags, to one Config.
+
+Owns precedence (flags over the file over defaults) and what depends on the host: `~`, relative
+paths, the default of `cache_dir`. The environment comes in as a mapping.
+Invariants: every path of a Config is absolute, so that a daemon may change its folder; whatever
+was given, the outcome is a Config or one ConfigError.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from pydantic import ValidationError
+
+from hffs.config.entries import Entry, Values, classify, flatten, make_id
+from hffs.config.files import is_config_file, read_entries
+from hffs.config.keys import Kind, all_keys
+from hffs.config.model import Config
+from hffs.config.problems import describe, show, unknown_key
+from hffs.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+_NO_PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?|[A-Za-z][A-Za-z0-9+.-]*://.*", re.ASCII)
+"""What may be an id on the Hub, or is a URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the user gave: `origin` names it in messages."""
+
+    origin: str
+    values: Values
+    flags: Mapping[str, object]
+
+
+def load_file(path: Path) -> tuple[Entry, ...]:
+    """All entries of a config file; of those that cannot be mounted, only why. Raises ConfigError.
+
+    The values of an entry are checked by `build_config`, when it is the one that is asked for.
+    """
+    return tuple(classify(raw) for raw in read_entries(path))
+
+
+def build_config(
+    source: str, flags: Mapping[str, object], entry: str | None, environ: Mapping[str, str]
+) -> Config:
+    """The configuration for a source: a data set (path or Hub id) or a config file.
+
+    `flags` are values by dotted key names, as JSON would have them; `entry` is the id of the entry
+    to take of a file with several. Raises ConfigError.
+    """
+    given = _gather(source, flags, entry)
+    for name in flags:
+        if name not in all_keys():
+            raise unknown_key(given.origin, "", name, all_keys())
+    values = _place(given.values | dict(flags), environ, given.origin)
+    values.setdefault("id", make_id(str(values.get("dataset_name", ""))))
+    try:
+        return Config.model_validate(_nest(values))
+    except ValidationError as error:
+        why = describe(error, lambda name: all_keys()[name].flag if name in flags else name)
+        raise ConfigError("cannot use", given.origin, why=why) from error
+
+
+def refuse_unbuilt(config: Config) -> None:
+    """Raise ConfigError if the configuration asks for what hffs cannot do yet."""
+    asked = []
+    for key in all_keys().values():
+        value = key.read_from(config)
+        if key.unbuilt is None or value == key.default:
+            continue
+        if key.unbuilt.but is None or not key.unbuilt.but(value):
+            asked.append(f"{key.name} ({key.flag} {show(value)})")
+    if asked:
+        raise ConfigError("not built yet", ", ".join(asked))
+
+
+def _gather(source: str, flags: Mapping[str, object], entry: str | None) -> _Given:
+    if not is_config_file(source):
+        if entry is not None:
+            why = f"{source} is a data set, not a file with entries"
+            raise ConfigError("cannot use", f"--entry {entry}", why=why)
+        return _Given(f"the flags for {source}", {"dataset_name": source}, flags)
+    chosen = _choose(load_file(Path(source)), entry, source)
+    origin = f"config {source}"
+    values, ignored = flatten(chosen.raw, origin)
+    if ignored:
+        log.info("ignored in %s, only a trainer reads it: %s", source, ", ".join(sorted(ignored)))
+    return _Given(origin, values, flags)
+
+
+def _choose(entries: Sequence[Entry], wanted: str | None, source: str) -> Entry:
+    if wanted is not None:
+        return _choose_by_id(entries, wanted, source)
+    can = [entry for entry in entries if not entry.skipped]
+    # Clips and sounds are chosen only where nothing else could be meant.
+    chosen = [entry for entry in can if entry.dataset_type == "image"] or can
+    if not chosen:
+        _fail(source, "; ".join(f"{entry.id}: {entry.skipped}" for entry in entries))
+    if len(chosen) > 1:
+        ids = ", ".join(entry.id for entry in chosen)
+        _fail(source, f"it has several entries: {ids}", "choose one by --entry ID")
+    return chosen[0]
+
+
+def _choose_by_id(entries: Sequence[Entry], wanted: str, source: str) -> Entry:
+    found = [entry for entry in entries if entry.id == wanted]
+    if not found:
+        ids = ", ".join(entry.id for entry in entries if not entry.skipped)
+        _fail(source, f"it has no entry {wanted}", f"it has {ids}" if ids else "")
+    if len(found) > 1:
+        _fail(source, f"it has several entries with the id {wanted}")
+    if found[0].skipped:
+        _fail(source, f"entry {wanted} cannot be mounted: {found[0].skipped}")
+    return found[0]
+
+
+def _fail(source: str, why: str, fix: str = "") -> NoReturn:
+    raise ConfigError("cannot use config", source, why=why, fix=fix)
+
+
+def _place(values: Values, environ: Mapping[str, str], origin: str) -> Values:
+    """Make every path absolute, and say where the cache is."""
+    home = environ.get("HOME", "")
+    placed = {"cache_dir": _cache_dir(environ)} | values
+    for name, value in placed.items():
+        is_path = all_keys()[name].kind is Kind.PATH
+        if not value or not isinstance(value, str) or not (is_path or name == "dataset_name"):
+            continue
+        if value == "~" or value.startswith("~/"):
+            if not home:
+                why = f"{name}: {show(value)} means a home, and HOME is not set"
+                raise ConfigError("cannot use", origin, why=why)
+            value = home + value[1:]
+        if is_path or not _NO_PATH.fullmatch(value) or os.path.lexists(value):
+            value = os.path.abspath(value)
+        placed[name] = value
+    return placed
+
+
+def _cache_dir(environ: Mapping[str, str]) -> str:
+    """As the XDG base directory specification has it: a relative path there does not count."""
+    base = environ.get("XDG_CACHE_HOME", "")
+    return f"{base if base.startswith('/') else '~/.cache'}/hffs"
+
+
+def _nest(values: Values) -> dict[str, object]:
+    """Dotted names as blocks again."""
+    nested: dict[str, object] = {}
+    for name, value in values.items():
+        block, _, leaf = name.rpartition(".")
+        if block:
+            inner = nested.setdefault(block, {})
+            if isinstance(inner, dict):
+                inner[leaf] = value
+        else:
+            nested[name] = value
+    return nested

@@ -1,0 +1,129 @@
+"""One entry: whether it can be mounted, and its keys, flat and each once.
+
+Owns the blocks: which keys may stand in which, and that two places must not disagree. It must not
+know files, flags, nor whether a value is right for its key (`hffs.config.model`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hffs.config.keys import all_keys
+from hffs.config.model import BLOCKS
+from hffs.config.problems import show, show_name, unknown_key
+from hffs.config.trainer_keys import BLOCK_KEYS, ENTRY_KEYS, SIDE_TYPES, STORAGE_TYPES
+from hffs.errors import ConfigError
+
+Values = dict[str, object]
+"""Values by the dotted names of their keys; what is null, or not set, is absent."""
+
+_MERGED_BLOCKS = ("huggingface", "config")
+_MOVED = {"num_frames_column": "video.num_frames_column", "fps_column": "video.fps_column"}
+_ID_CHARS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a file; `skipped` says why it cannot be mounted, "" where it can."""
+
+    id: str
+    skipped: str
+    dataset_type: str
+    raw: Mapping[str, object]
+
+
+def classify(raw: Mapping[str, object]) -> Entry:
+    """Say what an entry is, looking at no more of it than that takes."""
+    name, given = _find(raw, "dataset_name"), _find(raw, "id")
+    if not given and name:
+        given = make_id(name)
+    return Entry(given, _why_skipped(raw), _find(raw, "dataset_type") or "image", raw)
+
+
+def _why_skipped(raw: Mapping[str, object]) -> str:
+    if raw.get("disabled") is True or raw.get("disable") is True:
+        return "it is disabled"
+    side, kind = _find(raw, "dataset_type"), _find(raw, "type")
+    if side in SIDE_TYPES:
+        return f"its dataset_type is {side}"
+    if not kind and not _find(raw, "dataset_name") and "instance_data_dir" in raw:
+        kind = "local"  # as the trainer reads it
+    return f"its type is {kind}" if kind in STORAGE_TYPES else ""
+
+
+def _find(raw: Mapping[str, object], key: str) -> str:
+    """A text at the top or in the huggingface block; "" if there is none."""
+    block = raw.get("huggingface")
+    places = (raw, block) if isinstance(block, Mapping) else (raw,)
+    found = (place.get(key) for place in places)
+    return next((value for value in found if isinstance(value, str)), "")
+
+
+def make_id(dataset_name: str) -> str:
+    """An id from a data set's name: `org/set` is `org-set`, of a path the last part counts."""
+    is_hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", dataset_name, re.ASCII)
+    part = dataset_name if is_hub_id else dataset_name.rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip(".-")[:_ID_CHARS_MAX] or "dataset"
+
+
+def flatten(raw: Mapping[str, object], origin: str) -> tuple[Values, list[str]]:
+    """The values of an entry, and the names of its keys that only a trainer reads.
+
+    Raises ConfigError for a key that nobody knows, a block that is none, and two places that
+    disagree.
+    """
+    values: Values = {}
+    ignored = []
+    for block, key, value in _walk(raw, origin):
+        shown = f"{block}.{show_name(key)}" if block else show_name(key)
+        name = _name_of(block, key)
+        if name is None:
+            if key not in BLOCK_KEYS.get(block, ENTRY_KEYS):
+                raise unknown_key(origin, block, key, [*all_keys(), *ENTRY_KEYS])
+            ignored.append(shown)
+        elif value is not None:
+            if name in values and not _same(values[name], value):
+                why = f"{name} is {show(values[name])} in one place and {show(value)} in {shown}"
+                raise ConfigError("cannot use", origin, why=why, fix="leave one of them out")
+            values[name] = value
+    return values, ignored
+
+
+def _walk(raw: Mapping[str, object], origin: str) -> Iterator[tuple[str, str, object]]:
+    """Block (as the file has it), key and value of everything that is no block."""
+    for key, value in raw.items():
+        if key in _MERGED_BLOCKS:
+            for inner, inner_value in _block(key, value, origin).items():
+                if inner in BLOCKS:
+                    yield from _walk_block(inner, inner_value, origin)
+                else:
+                    yield key, inner, inner_value
+        elif key in BLOCKS:
+            yield from _walk_block(key, value, origin)
+        else:
+            yield "", key, value
+
+
+def _walk_block(name: str, value: object, origin: str) -> Iterator[tuple[str, str, object]]:
+    for key, inner in _block(name, value, origin).items():
+        yield name, key, inner
+
+
+def _block(name: str, value: object, origin: str) -> Mapping[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError("cannot use", origin, why=f"{name}: {show(value)} is not a block of keys")
+    return value
+
+
+def _name_of(block: str, key: str) -> str | None:
+    """The dotted name of a key where it stands; None if it is none of ours."""
+    name = f"{block}.{key}" if block in BLOCKS else _MOVED.get(key, key)
+    return name if name in all_keys() else None
+
+
+def _same(one: object, other: object) -> bool:
+    return type(one) is type(other) and one == other

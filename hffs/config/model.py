@@ -1,0 +1,307 @@
+"""Every key of an entry: name, type, default, meaning, and whether it is built yet.
+
+Owns the one place where a key is described; help texts, flags and the table of
+docs/configuration.md are made from it. It must not know files, flags, trainers or the environment,
+so that what depends on these (`id`, `cache_dir`) is filled in by `hffs.config.build`.
+Invariants: a Config is immutable; values are checked strictly, text never becomes a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from hffs.config.markers import FOR_TOOL, UNBUILT, Unbuilt, key
+from hffs.config.values import (
+    Bytes,
+    ColumnList,
+    Columns,
+    Count,
+    DataFiles,
+    Folder,
+    Function,
+    Id,
+    Layout,
+    MissingCaption,
+    Number,
+    Positive,
+    Ratio,
+    SelectIndex,
+    Split,
+    Text,
+    Values,
+    Whole,
+    is_plain_split,
+)
+
+SOURCE, CAPTIONS, FILTERS, COMPOSITES = "Source", "Captions", "Filters", "Composites"
+RENDERING, NAMES, CACHE, RUNNING = "Rendering", "Names", "Cache", "Running"
+CLIPS, TOOL = "Video and audio", "Bundled tool"
+
+
+class Block(BaseModel):
+    """A set of keys; one that the set does not have is refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class FilterFunc(Block):
+    """Which rows are kept; every term that is set must hold."""
+
+    where: Text | None = key(
+        None, FILTERS, "Keep rows for which this SQL condition (DuckDB) over the columns holds."
+    )
+    min_width: Positive | None = key(None, FILTERS, "Keep images at least this wide, in pixels.")
+    min_height: Positive | None = key(None, FILTERS, "Keep images at least this high, in pixels.")
+    max_width: Positive | None = key(None, FILTERS, "Keep images at most this wide, in pixels.")
+    max_height: Positive | None = key(None, FILTERS, "Keep images at most this high, in pixels.")
+    min_aspect: Ratio | None = key(
+        None, FILTERS, "Keep images whose width / height is at least this."
+    )
+    max_aspect: Ratio | None = key(
+        None, FILTERS, "Keep images whose width / height is at most this."
+    )
+    collection: Annotated[Values, UNBUILT] = key(
+        (), FILTERS, "Keep rows whose collection column has this value, or one of these."
+    )
+    collection_column: Annotated[Text, UNBUILT] = key(
+        "collection", FILTERS, "Column that `collection` is compared with."
+    )
+    quality_thresholds: Annotated[Mapping[Text, Number], UNBUILT] = key(
+        {}, FILTERS, "Keep rows whose metrics are all at least these: a number for each name."
+    )
+    quality_column: Annotated[Text, UNBUILT] = key(
+        "quality_assessment",
+        FILTERS,
+        "Column (struct or JSON text) that metrics are looked up in, before columns of their name.",
+    )
+    python: Annotated[Function | None, UNBUILT] = key(
+        None, FILTERS, "Keep rows for which this `module:function` is true of their metadata."
+    )
+
+
+class CompositeImageConfig(Block):
+    """How an image that is a grid of images is taken apart."""
+
+    enabled: Annotated[bool, UNBUILT] = key(
+        False, COMPOSITES, "Whether images are grids to be taken apart."
+    )
+    image_count: Annotated[Positive, UNBUILT] = key(
+        1, COMPOSITES, "How many tiles a grid has; the flag turns composites on."
+    )
+    select_index: Annotated[SelectIndex, UNBUILT] = key(
+        (0,), COMPOSITES, "Which tiles are kept, from 0: a number, a list of them, or `all`."
+    )
+    layout: Annotated[Layout, UNBUILT] = key(
+        "auto",
+        COMPOSITES,
+        "`horizontal`, `vertical`, rows x columns such as `2x2`, or `auto`: the tile nearest to "
+        "a square.",
+    )
+
+
+class VideoConfig(Block):
+    """Which clips are kept."""
+
+    num_frames: Annotated[Positive | None, UNBUILT] = key(
+        None, CLIPS, "How many frames the trainer takes of a clip."
+    )
+    min_frames: Annotated[Positive | None, UNBUILT] = key(
+        None, CLIPS, "Keep clips with at least this many frames.", shown="num_frames"
+    )
+    max_frames: Annotated[Positive | None, UNBUILT] = key(
+        None, CLIPS, "Keep clips with at most this many frames."
+    )
+    num_frames_column: Annotated[Text | None, UNBUILT] = key(
+        None, CLIPS, "Column with the number of frames; may stand at the top of the entry."
+    )
+    fps_column: Annotated[Text | None, UNBUILT] = key(
+        None, CLIPS, "Column with the frames a second; may stand at the top of the entry."
+    )
+
+
+class Config(Block):
+    """One entry, complete and checked."""
+
+    id: Id = key("", SOURCE, "Names cache folders.", shown="from the source's name")
+    type: Annotated[Literal["huggingface", "local"], UNBUILT] = key(
+        "huggingface",
+        SOURCE,
+        "`huggingface`, also for files on this host; `local` is a folder for the bundled tool.",
+    )
+    instance_data_dir: Annotated[Folder | None, FOR_TOOL] = key(
+        None, TOOL, "The folder of an entry of type `local`."
+    )
+    dataset_type: Annotated[Literal["image", "video", "audio"], UNBUILT] = key(
+        "image", SOURCE, "What a row is: `image`, `video` or `audio`."
+    )
+    dataset_name: str = key("", SOURCE, "The data set: a path, or an id on the Hub.", shown="-")
+    config_name: Annotated[Text | None, UNBUILT] = key(
+        None, SOURCE, "Which configuration of the data set.", shown="the only one"
+    )
+    split: Annotated[Split, Unbuilt(but=is_plain_split)] = key(
+        "train", SOURCE, "Which split; slices (`train[:10%]`) and sums (`a+b`) are not built yet."
+    )
+    revision: Annotated[Text, UNBUILT] = key(
+        "main", SOURCE, "Branch, tag or commit on the Hub; resolved to a commit when mounting."
+    )
+    data_files: Annotated[DataFiles | None, UNBUILT] = key(
+        None, SOURCE, "Which files: a path, a list, or a map of splits, as in `load_dataset`."
+    )
+    streaming: Annotated[bool, UNBUILT] = key(
+        False, SOURCE, "Read from the Hub only what is read from the mount."
+    )
+    offline: bool = key(False, SOURCE, "Use only what is on this host.")
+    token_file: Annotated[Folder | None, UNBUILT] = key(
+        None, SOURCE, "File with the token for the Hub."
+    )
+    image_column: Text | None = key(
+        None,
+        SOURCE,
+        "Column of the images; one of lists gives a file for each image of the list.",
+        shown="image, else the only one",
+    )
+    video_column: Annotated[Text | None, UNBUILT] = key(
+        None, CLIPS, "Column of the clips.", shown="video, else the only one"
+    )
+    audio_column: Annotated[Text | None, UNBUILT] = key(
+        None, CLIPS, "Column of the sounds.", shown="audio, else the only one"
+    )
+    width_column: Text | None = key(
+        None,
+        SOURCE,
+        "Column of image widths; without one, image headers are read if a filter asks.",
+        shown="width, if present",
+    )
+    height_column: Text | None = key(
+        None,
+        SOURCE,
+        "Column of image heights; without one, image headers are read if a filter asks.",
+        shown="height, if present",
+    )
+    caption_column: Columns = key(
+        (),
+        CAPTIONS,
+        "Column of the captions, or a path into structs or JSON text (`meta.caption`); several "
+        "give a line each.",
+        shown="the first of caption, text, prompt",
+    )
+    fallback_caption_column: Text | None = key(
+        None, CAPTIONS, "Read where the caption is null or blank."
+    )
+    description_column: Annotated[Text | None, UNBUILT] = key(
+        None, CAPTIONS, "Read where the fallback is null or blank too."
+    )
+    missing_caption: MissingCaption = key(
+        "drop",
+        CAPTIONS,
+        "Rows without a caption: `drop` them, make it an `error`, or `text:WORDS` for all of them.",
+    )
+    caption_multi: Annotated[Literal["lines", "join", "first"], UNBUILT] = key(
+        "lines", CAPTIONS, "Several captions: one a line, joined, or the first of them."
+    )
+    caption_separator: Annotated[str, UNBUILT] = key(
+        ", ", CAPTIONS, "What stands between captions that are joined."
+    )
+    filter_func: FilterFunc = FilterFunc()
+    max_num_samples: Annotated[Positive | None, UNBUILT] = key(
+        None, FILTERS, "Keep a random sample of this many rows, in their order."
+    )
+    seed: Annotated[Whole | None, UNBUILT] = key(None, FILTERS, "Seed of that sample.")
+    composite_image_config: CompositeImageConfig = CompositeImageConfig()
+    video: VideoConfig = VideoConfig()
+    audio_caption_fields: Annotated[ColumnList, UNBUILT] = key(
+        ("prompt", "tags"), CLIPS, "Columns that are joined to the prompt of a sound."
+    )
+    lyrics_column: Annotated[Text | None, UNBUILT] = key(
+        None, CLIPS, "Column of the words that are sung.", shown="lyrics, else norm_lyrics"
+    )
+    image_format: Literal["jpg", "png", "source"] = key(
+        "jpg",
+        RENDERING,
+        "`jpg`: JPEGs pass untouched, the rest is encoded once; `png`; `source`: bytes and "
+        "extension as they are.",
+    )
+    orientation: Annotated[Literal["as-is", "upright"], UNBUILT] = key(
+        "as-is", RENDERING, "`upright` applies the rotation that EXIF asks for."
+    )
+    names: Annotated[Literal["position", "row"], UNBUILT] = key(
+        "position", NAMES, "Number files by their position, or by their row in the source."
+    )
+    name_width: Annotated[Count, UNBUILT] = key(
+        0, NAMES, "Pad numbers with zeros to this many digits."
+    )
+    caption_extension: Annotated[Literal["txt", "caption"], UNBUILT] = key(
+        "txt", NAMES, "Extension of the caption files."
+    )
+    images_only: Annotated[bool, UNBUILT] = key(False, NAMES, "Leave caption files out.")
+    metadata_jsonl: Annotated[bool, UNBUILT] = key(False, NAMES, "Add a `metadata.jsonl`.")
+    group_by: Annotated[Text | None, UNBUILT] = key(
+        None, NAMES, "One folder for each value of this column."
+    )
+    cache_dir: Folder = key(..., CACHE, "Folder of everything that is kept.", shown="XDG cache")
+    cache_size: Bytes = key(
+        20 * 10**9,
+        CACHE,
+        "Most that hffs's own store may hold: bytes, or with a unit (`500MB`, `10GiB`).",
+        shown="20 GB",
+    )
+    scratch: Annotated[Folder | None, UNBUILT] = key(
+        None, CACHE, "Folder of a writable layer over the mount."
+    )
+    num_proc: Positive | None = key(
+        None, RUNNING, "Workers for measuring and rendering.", shown="cores"
+    )
+    probability: Annotated[Number, FOR_TOOL] = key(1.0, TOOL, "How often the entry is drawn from.")
+    repeats: Annotated[Count, FOR_TOOL] = key(
+        0, TOOL, "How many more times than once an epoch has every sample."
+    )
+    resolution: Annotated[Ratio, FOR_TOOL] = key(
+        1024.0, TOOL, "Size to train at, in the unit of `resolution_type`."
+    )
+    resolution_type: Annotated[Literal["pixel", "area", "pixel_area"], FOR_TOOL] = key(
+        "pixel_area",
+        TOOL,
+        "`pixel`: the shorter edge; `pixel_area`: edge of a square of that area; "
+        "`area`: megapixels.",
+    )
+    minimum_image_size: Annotated[Number | None, FOR_TOOL] = key(
+        None, TOOL, "Leave out smaller images, in the unit of `resolution_type`."
+    )
+    maximum_image_size: Annotated[Number | None, FOR_TOOL] = key(
+        None, TOOL, "Shrink larger images before they are cropped."
+    )
+    target_downsample_size: Annotated[Number | None, FOR_TOOL] = key(
+        None, TOOL, "Size that larger images are shrunk to."
+    )
+    crop: Annotated[bool, FOR_TOOL] = key(False, TOOL, "Whether images are cropped.")
+    crop_aspect: Annotated[Literal["square", "preserve", "closest", "random"], FOR_TOOL] = key(
+        "square", TOOL, "Shape of the crop: `square`, `preserve`, `closest` or `random`."
+    )
+    crop_style: Annotated[Literal["random", "center", "centre", "corner", "face"], FOR_TOOL] = key(
+        "random", TOOL, "Place of the crop: `random`, `center`, `corner` or `face`."
+    )
+    aspect_bucket_rounding: Annotated[Positive, FOR_TOOL] = key(
+        2, TOOL, "Decimals that aspect ratios are rounded to."
+    )
+    aspect_bucket_alignment: Annotated[Positive, FOR_TOOL] = key(
+        64, TOOL, "Edges of buckets are multiples of this, in pixels."
+    )
+
+    @model_validator(mode="after")
+    def _require_data(self) -> Self:
+        if self.type == "huggingface" and (not self.dataset_name or "\0" in self.dataset_name):
+            raise ValueError("dataset_name: is missing")
+        if self.type == "local" and self.instance_data_dir is None:
+            raise ValueError("instance_data_dir: is missing, which type local needs")
+        return self
+
+
+BLOCKS: Mapping[str, type[Block]] = {
+    "filter_func": FilterFunc,
+    "composite_image_config": CompositeImageConfig,
+    "video": VideoConfig,
+}
+"""Keys of Config whose values are sets of keys."""

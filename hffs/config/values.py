@@ -1,0 +1,162 @@
+"""The types that keys of the configuration have, each with the sentence that refuses a bad value.
+
+Owns turning one value, as JSON or TOML wrote it, into the form that the rest of hffs sees. It must
+not know which key a value belongs to, files, flags, or the environment.
+Invariants: nothing is guessed (text is never read as a number, except in a size with a unit);
+every refusal is a ValueError whose message completes the sentence "VALUE ...".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {f"{unit}I": 1024**power for power, unit in enumerate("KMGT", start=1)}
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?I?)B?", re.ASCII | re.IGNORECASE)
+
+_LARGEST = 2**53 - 1
+"""Numbers up to here are the same in JSON, TOML, int64 and float64."""
+
+_SLICE = r"(?:\[[^\]\[+]*\])?"
+_SPLIT_NAME = r"\w+(?:\.\w+)*"
+_SPLITS = re.compile(rf"{_SPLIT_NAME}{_SLICE}(?:\s*\+\s*{_SPLIT_NAME}{_SLICE})*")
+_LAYOUT = re.compile(r"horizontal|vertical|auto|[1-9]\d{0,2}x[1-9]\d{0,2}", re.ASCII)
+_FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+DROP, ERROR, FILLER = "drop", "error", "text:"
+"""What `missing_caption` may be; behind the last stand the words."""
+
+
+def _whole(value: object) -> object:
+    """JSON writers may say 512.0 for 512."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _size_bytes(value: object) -> object:
+    if not isinstance(value, str):
+        return _whole(value)
+    found = _SIZE.fullmatch(value.strip())
+    if not found or found[2].upper() not in _UNITS:
+        raise ValueError('is not a size such as "20 GB", "500MB", "10GiB" or a number of bytes')
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def _path(value: object) -> object:
+    return Path(value) if isinstance(value, str) and value else value
+
+
+def _name(value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise ValueError("is blank or has characters that cannot be printed")
+    return value
+
+
+def _id(value: str) -> str:
+    # It names folders of the cache, so that it must be one harmless part of a path.
+    if "/" in value or value in (".", "..") or len(value.encode()) > 200:
+        raise ValueError("cannot name a folder")
+    return _name(value)
+
+
+def _one_or_many(value: object) -> object:
+    """A lone value stands for a list of one."""
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ValueError("is an empty list")
+        return tuple(value)
+    return (value,)
+
+
+def _many(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError("is not a list")
+    return tuple(value)
+
+
+def _text_or_number(value: object) -> object:
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ValueError("is neither text nor a whole number")
+    return value
+
+
+def _split(value: str) -> str:
+    if not _SPLITS.fullmatch(value):
+        raise ValueError("is not a split such as train, train[:10%] or train+test")
+    return value
+
+
+def is_plain_split(value: object) -> bool:
+    """Whether a split is one name: no slice, no sum."""
+    return isinstance(value, str) and re.fullmatch(_SPLIT_NAME, value) is not None
+
+
+def _missing_caption(value: str) -> str:
+    if value not in (DROP, ERROR) and not (
+        value.startswith(FILLER) and value.removeprefix(FILLER).strip()
+    ):
+        raise ValueError("is not drop, error, or text: with words behind it")
+    return value
+
+
+def _layout(value: str) -> str:
+    if not _LAYOUT.fullmatch(value):
+        raise ValueError("is not horizontal, vertical, auto, or rows x columns such as 2x2")
+    return value
+
+
+def _function(value: str) -> str:
+    if not _FUNCTION.fullmatch(value):
+        raise ValueError("is not module:function")
+    return value
+
+
+def _select(value: object) -> object:
+    chosen = value if isinstance(value, list | tuple) else (value,)
+    if value == "all":
+        return value
+    if not chosen or not all(_is_index(index) for index in chosen):
+        raise ValueError('is not a number from 0, a list of them, or "all"')
+    return tuple(chosen)
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+
+
+def _data_files(value: object) -> object:
+    """As in `load_dataset`: a path, a list of paths, or either of them for each split."""
+    by_split = value if isinstance(value, Mapping) else {"": value}
+    listed = {name: _one_or_many(paths) for name, paths in by_split.items()}
+    paths = [path for some in listed.values() if isinstance(some, tuple) for path in some]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise ValueError("is not a path, a list of paths, or a map from splits to these")
+    return listed if isinstance(value, Mapping) else listed[""]
+
+
+Text = Annotated[str, AfterValidator(_name)]
+Id = Annotated[str, AfterValidator(_id)]
+Folder = Annotated[Path, BeforeValidator(_path)]
+Whole = Annotated[int, BeforeValidator(_whole), Field(ge=-_LARGEST, le=_LARGEST)]
+Count = Annotated[Whole, Field(ge=0)]
+Positive = Annotated[Whole, Field(ge=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Ratio = Annotated[Number, Field(gt=0)]
+Bytes = Annotated[int, BeforeValidator(_size_bytes), Field(ge=0, le=2**63 - 1)]
+Columns = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
+ColumnList = Annotated[tuple[Text, ...], BeforeValidator(_many)]
+Values = Annotated[
+    tuple[Annotated[str | int, BeforeValidator(_text_or_number)], ...],
+    BeforeValidator(_one_or_many),
+]
+Split = Annotated[str, AfterValidator(_split)]
+MissingCaption = Annotated[str, AfterValidator(_missing_caption)]
+Layout = Annotated[str, AfterValidator(_layout)]
+Function = Annotated[str, AfterValidator(_function)]
+# Both are checked whole by their validators: pydantic would report every branch of a union.
+SelectIndex = Annotated[Literal["all"] | tuple[int, ...], BeforeValidator(_select)]
+DataFiles = Annotated[tuple[str, ...] | Mapping[str, tuple[str, ...]], BeforeValidator(_data_files)]

@@ -1,0 +1,77 @@
+"""What the text of a caption file is, whatever a data set's cell holds.
+
+Pure: values in, text out. It knows nothing of columns, files, or of what a blank caption leads to.
+Invariants: a text encodes to UTF-8; no line of it is blank, begins or ends with a blank, or holds
+a control character; a caption is one line; cleaning a clean caption changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+UNCLEAN = r"[\x00-\x1f\x7f" + "-\u009f\u2028\u2029]"
+"""Regular expression (Python's and RE2's) for all that cleaning changes in valid UTF-8, but for
+blanks at the ends: a whole column is searched at once for the few captions that need more."""
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+_KEPT_CONTROLS = "\n\v\f\r\x85"
+_CONTROLS: dict[int, str | None] = {
+    code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in _KEPT_CONTROLS
+} | {ord("\t"): " "}
+
+
+def clean_caption(value: str | bytes | None) -> str:
+    """One line of valid text; an empty result means that there is no caption.
+
+    Line breaks, with the blanks around them, become one space; a tab becomes a space; other
+    control characters go; what is no character (bad UTF-8, a lone surrogate) becomes U+FFFD.
+    """
+    if value is None:
+        return ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    if text.isprintable():  # nothing but spaces at the ends is left to do: most captions
+        return text.strip()
+    text = _LONE_SURROGATES.sub("\ufffd", text).translate(_CONTROLS)
+    # Without \x1c-\x1e, splitlines() splits at the line breaks that are named above, and no more.
+    return " ".join(filter(None, map(str.strip, text.splitlines())))
+
+
+def render_caption(value: object) -> str:
+    """Text of a cell: strings cleaned, other scalars as `str()`, a list's captions one a line.
+
+    Anything else (an object, a list inside a list) is no caption.
+    """
+    if isinstance(value, (list, tuple)):
+        return "\n".join(filter(None, map(_render_scalar, value)))
+    return _render_scalar(value)
+
+
+def _render_scalar(value: object) -> str:
+    if value is None or isinstance(value, (str, bytes)):
+        return clean_caption(value)
+    return str(value) if isinstance(value, (int, float)) else ""
+
+
+def lookup(value: object, path: Sequence[str]) -> object:
+    """What `path` names inside dicts and JSON strings; None where it leads to nothing.
+
+    A string is parsed only when the path goes on inside it; a broken one holds nothing.
+    """
+    for name in path:
+        if isinstance(value, (str, bytes)):
+            value = _parse_json(value)
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _parse_json(text: str | bytes) -> object:
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    try:
+        parsed: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed

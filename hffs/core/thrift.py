@@ -1,0 +1,189 @@
+"""A hardened reader of thrift-compact structs, the encoding of every Parquet header.
+
+Owns the wire format (https://github.com/apache/thrift/blob/master/doc/specs/
+thrift-compact-protocol.md) as far as Parquet uses it: no maps, sets or UUIDs. Knows nothing of
+what a field means: a struct is field numbers and values.
+
+Invariants, whatever the bytes: every failure is a `FormatError`; the work and the memory are
+bounded by the caller's `max_values`, not by what the bytes claim; binary values are views of
+the input, never copies.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+from hffs.errors import FormatError
+
+MAX_DEPTH = 32
+"""How deep structs and lists may nest; Parquet's own footers stay under 10."""
+
+Value: TypeAlias = "bool | int | float | memoryview | list[Value] | Struct"
+
+
+class Kind(IntEnum):
+    """The type nibble of a field or list header."""
+
+    TRUE = 1
+    FALSE = 2
+    BYTE = 3
+    I16 = 4
+    I32 = 5
+    I64 = 6
+    DOUBLE = 7
+    BINARY = 8
+    LIST = 9
+    STRUCT = 12
+
+
+_INTEGER_BITS = {Kind.I16: 16, Kind.I32: 32, Kind.I64: 64}
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """Values by field number; the accessors are typed and refuse what they do not expect."""
+
+    fields: dict[int, Value]
+
+    def integer(self, field: int) -> int:
+        """Value of a required integer field."""
+        value = self.fields.get(field)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise _bad(f"field {field} is no integer")
+
+    def struct(self, field: int) -> Struct:
+        """Value of a required struct field."""
+        value = self.fields.get(field)
+        if isinstance(value, Struct):
+            return value
+        raise _bad(f"field {field} is no struct")
+
+
+@dataclass(slots=True)
+class Cursor:
+    """A place in some bytes that only moves forward and never past their end."""
+
+    data: memoryview
+    at: int = 0
+
+    def __post_init__(self) -> None:
+        self.data = self.data.cast("B")  # a pyarrow buffer's items are signed
+
+    def take(self, count: int) -> memoryview:
+        """View of the next `count` bytes."""
+        if not 0 <= count <= len(self.data) - self.at:
+            raise _bad(f"{count} bytes wanted at byte {self.at} of {len(self.data)}")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def byte(self) -> int:
+        """The next byte."""
+        if self.at >= len(self.data):
+            raise _bad(f"cut off at byte {self.at}")
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def varint(self, bits: int) -> int:
+        """Unsigned LEB128 integer of at most `bits` bits."""
+        value = 0
+        for shift in range(0, bits, 7):
+            part = self.byte()
+            value |= (part & 0x7F) << shift
+            if part < 0x80:
+                break
+        else:
+            raise _bad(f"endless integer before byte {self.at}")
+        if value >> bits:
+            raise _bad(f"integer over {bits} bits before byte {self.at}")
+        return value
+
+
+def read_struct(cursor: Cursor, max_values: int) -> Struct:
+    """Read the struct at the cursor, which is left behind it; `max_values` counts nested ones."""
+    return _Reader(cursor, max_values).struct(0)
+
+
+@dataclass(slots=True)
+class _Reader:
+    cursor: Cursor
+    values_left: int
+
+    def struct(self, depth: int) -> Struct:
+        fields: dict[int, Value] = {}
+        number = 0
+        while header := self.cursor.byte():
+            delta = header >> 4
+            number = number + delta if delta else _zigzag(self.cursor.varint(16))
+            kind = header & 15
+            if kind in (Kind.TRUE, Kind.FALSE):  # the only values that live in the field header
+                self._count()
+                fields[number] = kind == Kind.TRUE
+            else:
+                fields[number] = self._value(kind, depth)
+        return Struct(fields)
+
+    def _value(self, kind: int, depth: int) -> Value:
+        self._count()
+        if kind in _INTEGER_BITS:
+            return _zigzag(self.cursor.varint(_INTEGER_BITS[Kind(kind)]))
+        if kind in (Kind.STRUCT, Kind.LIST):
+            if depth == MAX_DEPTH:
+                raise _bad(f"nested deeper than {MAX_DEPTH}")
+            return self.struct(depth + 1) if kind == Kind.STRUCT else self._list(depth + 1)
+        if kind in _SCALARS:
+            return _SCALARS[Kind(kind)](self.cursor)
+        raise _bad(f"type {kind} before byte {self.cursor.at}, which Parquet does not use")
+
+    def _list(self, depth: int) -> list[Value]:
+        header = self.cursor.byte()
+        count = header >> 4
+        if count == 15:
+            count = self.cursor.varint(32)
+        if count > self.values_left:
+            raise _bad(f"a list of {count} before byte {self.cursor.at}")
+        return [self._value(header & 15, depth) for _ in range(count)]
+
+    def _count(self) -> None:
+        self.values_left -= 1
+        if self.values_left < 0:
+            raise _bad("too many values")
+
+
+def _read_bool(cursor: Cursor) -> bool:
+    """Element of a list of booleans: false is 2 by the specification, 0 from some writers."""
+    return cursor.byte() == Kind.TRUE
+
+
+def _read_byte(cursor: Cursor) -> int:
+    return int.from_bytes(cursor.take(1), signed=True)
+
+
+def _read_double(cursor: Cursor) -> float:
+    value: float = struct.unpack("<d", cursor.take(8))[0]
+    return value
+
+
+def _read_binary(cursor: Cursor) -> memoryview:
+    return cursor.take(cursor.varint(32))
+
+
+_SCALARS: dict[Kind, Callable[[Cursor], Value]] = {
+    Kind.TRUE: _read_bool,
+    Kind.FALSE: _read_bool,
+    Kind.BYTE: _read_byte,
+    Kind.DOUBLE: _read_double,
+    Kind.BINARY: _read_binary,
+}
+
+
+def _zigzag(raw: int) -> int:
+    return (raw >> 1) ^ -(raw & 1)
+
+
+def _bad(why: str) -> FormatError:
+    return FormatError("cannot read a thrift header", why=why)

@@ -1,0 +1,1 @@
+"""Where rows come from: sources, metadata, filters, row stores and the disk cache."""

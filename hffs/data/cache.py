@@ -1,0 +1,282 @@
+"""The disk cache: immutable blobs by key, shared by every process of one user.
+
+Owns the folder, the format of its entries, their checksums and their eviction. Knows nothing of
+what a blob means; nothing is unpickled or interpreted.
+
+    root/.lock          held (flock) by the one process that evicts
+    root/ab/cdef...     an entry: header, key, padding, payload; named by the key's hash
+    root/ab/.tmp-...    an entry being written; swept when it is an hour old
+
+Invariants: an entry appears by rename, whole or not at all, and is never written again; what
+`get` returns has the asked key and passed its checksum; an open blob outlives its eviction;
+nothing is followed through a symbolic link or taken from another user; a cache that cannot
+write costs time, never a read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import logging
+import mmap
+import os
+import secrets
+import stat
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hffs.errors import ConfigError, FormatError
+
+log = logging.getLogger(__name__)
+
+_HEADER = struct.Struct("<8sIIQ")  # magic, CRC-32 of key and payload, length of each
+_MAGIC = b"hffsblob"
+_ALIGN_BYTES = 64  # what Arrow wants of a buffer
+_BLOCK_BYTES = 4096  # what a file takes of the disk is counted in these
+_TEMPORARY = ".tmp-"
+_TOUCH_S = 60
+_STRAY_S = 3600
+_KEPT_FRACTION = 0.9
+
+_RESCAN_FRACTION = 0.1
+"""Of the cap, put by this process since its last scan: others may have filled the rest by then."""
+
+_MAP_BYTES = 1 << 20
+"""Entries from this size on are mapped, smaller ones read: each map holds a file descriptor."""
+
+
+class DiskCache:
+    """Blobs under `root`; beyond `cap_bytes` the least recently used go. Thread-safe.
+
+    `clock` gives seconds since the epoch. `failures` counts what could not be stored or read.
+    Raises `ConfigError` if `root` cannot be used by this user alone.
+    """
+
+    def __init__(self, root: Path, cap_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        _prepare_root(root)
+        self.failures = 0
+        self._root = root
+        self._cap_bytes = cap_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+        self._scanned_bytes: int | None = None  # None until the first scan
+        self._fresh_bytes = 0  # put since the last scan
+
+    def get(self, key: str) -> memoryview | None:
+        """Blob stored under the key, read-only; None if there is none (any more)."""
+        shard, name = _place(key)
+        try:
+            with _opened(self._root / shard, os.O_DIRECTORY) as folder:
+                return self._read(folder, name, key)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._fail("cannot read", error.strerror)
+            return None
+
+    def put(self, key: str, data: bytes | bytearray | memoryview) -> memoryview:
+        """Store a blob, which nobody may change any more; return a view to serve it from.
+
+        If it cannot be stored (full or read-only disk, larger than the cap), that is a view of
+        `data` all the same: such a failure is counted, and the first of its kind logged.
+        """
+        blob = memoryview(data).toreadonly().cast("B")
+        header = _encode_header(key, blob)
+        size = _disk_bytes(len(header) + len(blob))
+        if size > self._cap_bytes:
+            self._fail("cannot fit an entry into", f"{size} bytes, cache_size {self._cap_bytes}")
+            return blob
+        try:
+            stored = self._write(_place(key), header, blob)
+            self._account(size)
+        except OSError as error:
+            self._fail("cannot write to", error.strerror)
+            return blob
+        return stored
+
+    def _read(self, folder: int, name: str, key: str) -> memoryview | None:
+        try:
+            with _opened(name, os.O_NONBLOCK, folder) as entry:
+                blob = _decode_entry(_load(entry), key)
+                if blob is not None:
+                    self._touch(entry)
+                return blob
+        except FormatError as error:
+            log.warning("dropped a broken entry of the disk cache %s: %s", self._root, error.why)
+            os.unlink(name, dir_fd=folder)
+            return None
+
+    def _touch(self, entry: int) -> None:
+        now = self._clock()
+        if now - os.fstat(entry).st_mtime > _TOUCH_S:
+            with contextlib.suppress(OSError):  # a read-only disk still serves what it has
+                os.utime(entry, (now, now))
+
+    def _write(self, place: tuple[str, str], header: bytes, blob: memoryview) -> memoryview:
+        shard, name = place
+        for each in (self._root, self._root / shard):  # somebody may have emptied the cache
+            with contextlib.suppress(FileExistsError):
+                each.mkdir(mode=0o700)
+        temporary = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        with _opened(self._root / shard, os.O_DIRECTORY) as folder:
+            try:
+                with _opened(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder) as entry:
+                    with open(entry, "wb", closefd=False) as file:
+                        file.write(header)
+                        file.write(blob)
+                    os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                    if len(blob) < _MAP_BYTES:
+                        return blob
+                    return _load(entry)[len(header) :]  # so that the caller's copy can go
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
+
+    def _account(self, added_bytes: int) -> None:
+        with self._lock:
+            self._fresh_bytes += added_bytes
+            scanned, fresh = self._scanned_bytes, self._fresh_bytes
+        overdue = fresh > self._cap_bytes * _RESCAN_FRACTION
+        if scanned is None or overdue or scanned + fresh > self._cap_bytes:
+            self._evict(fresh)
+
+    def _evict(self, fresh_bytes: int) -> None:
+        with _opened(self._root / ".lock", os.O_RDWR | os.O_CREAT) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # somebody is at it; the next put looks again
+            entries = sorted(self._scan(), key=lambda entry: entry.mtime_ns)
+            total = sum(entry.disk_bytes for entry in entries)
+            if total > self._cap_bytes:
+                for entry in entries:
+                    if total <= self._cap_bytes * _KEPT_FRACTION:
+                        break
+                    self._remove(entry)
+                    total -= entry.disk_bytes
+        with self._lock:
+            self._scanned_bytes = total
+            self._fresh_bytes -= fresh_bytes
+
+    def _scan(self) -> Iterator[_Entry]:
+        """Entries of the cache, as they are found; sweeps temporary files that were left behind."""
+        for shard in os.listdir(self._root):
+            if len(shard) != 2:
+                continue
+            with _opened(self._root / shard, os.O_DIRECTORY) as folder:
+                for name in os.listdir(folder):
+                    with contextlib.suppress(FileNotFoundError):  # others delete as well
+                        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                        if not name.startswith(_TEMPORARY):
+                            size = _disk_bytes(status.st_size)
+                            yield _Entry(shard, name, status.st_mtime_ns, size)
+                        elif self._clock() - status.st_mtime > _STRAY_S:
+                            os.unlink(name, dir_fd=folder)
+
+    def _remove(self, entry: _Entry) -> None:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            _opened(self._root / entry.shard, os.O_DIRECTORY) as folder,
+        ):
+            os.unlink(entry.name, dir_fd=folder)
+
+    def _fail(self, what: str, why: str | None) -> None:
+        with self._lock:
+            self.failures += 1
+            first = what not in self._warned
+            self._warned.add(what)
+        if first:
+            log.warning("%s the disk cache %s: %s; going on without", what, self._root, why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    shard: str
+    name: str
+    mtime_ns: int
+    disk_bytes: int
+
+
+def _prepare_root(root: Path) -> None:
+    try:
+        if root.is_symlink():
+            raise ConfigError(
+                "cannot use the cache folder",
+                str(root),
+                why="it is a symbolic link",
+                fix=f"set cache_dir to {root.resolve()} itself",
+            )
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _opened(root, os.O_DIRECTORY) as folder:
+            if stat.S_IMODE(os.fstat(folder).st_mode) != 0o700:
+                os.fchmod(folder, 0o700)
+    except OSError as error:
+        why = error.strerror or str(error)
+        fix = "set cache_dir to a folder of your own"
+        raise ConfigError("cannot use the cache folder", str(root), why=why, fix=fix) from error
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, flags: int, folder: int | None = None) -> Iterator[int]:
+    """Descriptor of a file or folder of this user; OSError for a symbolic link or another's."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _place(key: str) -> tuple[str, str]:
+    """Folder and file name of a key."""
+    digest = hashlib.blake2b(_key_bytes(key), digest_size=20).hexdigest()
+    return digest[:2], digest[2:]
+
+
+def _key_bytes(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")  # a file name in a key may hold lone surrogates
+
+
+def _encode_header(key: str, blob: memoryview) -> bytes:
+    name = _key_bytes(key)
+    header = _HEADER.pack(_MAGIC, zlib.crc32(blob, zlib.crc32(name)), len(name), len(blob)) + name
+    return header.ljust(_payload_offset(len(name)), b"\0")
+
+
+def _decode_entry(entry: memoryview, key: str) -> memoryview | None:
+    """Payload of an entry, or None if it is another key's; raises `FormatError` if broken."""
+    if len(entry) < _HEADER.size:
+        raise FormatError("cannot read a cache entry", why="cut short")
+    magic, checksum, key_length, length = _HEADER.unpack_from(entry)
+    start = _payload_offset(key_length)
+    if magic != _MAGIC or len(entry) != start + length:
+        raise FormatError("cannot read a cache entry", why="wrong header or length")
+    name, blob = entry[_HEADER.size : _HEADER.size + key_length], entry[start:]
+    if zlib.crc32(blob, zlib.crc32(name)) != checksum:
+        raise FormatError("cannot read a cache entry", why="wrong checksum")
+    return blob if name == _key_bytes(key) else None
+
+
+def _payload_offset(key_length: int) -> int:
+    return -(-(_HEADER.size + key_length) // _ALIGN_BYTES) * _ALIGN_BYTES
+
+
+def _disk_bytes(size: int) -> int:
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
+
+
+def _load(entry: int) -> memoryview:
+    """All bytes of an open file."""
+    size = os.fstat(entry).st_size
+    if size < _MAP_BYTES:
+        return memoryview(os.pread(entry, size, 0))
+    return memoryview(mmap.mmap(entry, size, access=mmap.ACCESS_READ))

@@ -1,0 +1,228 @@
+"""Image cells that do not lie in their shard as they are: compressed, dictionary-encoded, views.
+
+Owns cutting such a shard into groups (what must be decoded together) and parts (what is held at
+once, and kept as one blob). Must not know where blobs are kept nor what a cell means.
+
+    Parquet       group = row group       parts of about `PART_BYTES`, at most `PART_ROWS` rows
+    Arrow file    group = record batch    one part
+    Arrow stream  group = the stream      part = record batch, since it can only be read in turn
+
+Invariants: parts depend on the shard alone, so a part decoded again is the same bytes; one part
+is in memory at a time, so a row group of any size can be decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from hffs.data.arrow import (
+    NO_SLOT,
+    Slots,
+    count_batches,
+    find_bytes,
+    find_slots,
+    format_errors,
+    is_ipc_file,
+    read_batch,
+    read_batches,
+    read_schema,
+)
+from hffs.data.locate import Layout
+from hffs.data.parquet import MappedFile
+from hffs.data.source import ImageColumn, is_binary, is_list, is_text
+from hffs.errors import DataError
+
+PART_BYTES = 64 * 2**20
+PART_ROWS = 1024  # a dictionary can unfold to any size: the rows bound it where the footer cannot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """The cells of some consecutive rows of a group, with the bytes of all of them in one blob.
+
+    `offsets` (int64, `NO_SLOT` for none) lie in the blob.
+    """
+
+    rows: int
+    slots: Slots
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    blob: memoryview
+
+
+class Decoder(Protocol):
+    """Reads the cells of one shard, groups in any order; holds no state between calls."""
+
+    @property
+    def which(self) -> str:
+        """The column and shard, for messages."""
+        ...
+
+    @property
+    def groups(self) -> int:
+        """How many groups the shard has."""
+        ...
+
+    def read_parts(self, group: int) -> Iterator[pa.Array]:
+        """Arrays of cells that make up the group, in row order."""
+        ...
+
+
+def open_decoder(file: MappedFile, layout: Layout, column: ImageColumn) -> Decoder:
+    """Decoder for one shard's image column; the file's view must outlive it."""
+    return (ParquetCells if layout == "parquet" else ArrowCells)(file, column)
+
+
+def decode_parts(decoder: Decoder, column: ImageColumn, group: int) -> Iterator[Part]:
+    """Decode one group, part by part."""
+    for cells in decoder.read_parts(group):
+        with format_errors("cannot decode", decoder.which):
+            plain = _make_plain(cells)
+        slots = find_slots(decoder.which, plain, column.is_list)
+        places = find_bytes(slots)
+        used = places.offsets != NO_SLOT
+        first = int(places.offsets[used].min(initial=places.data.size))
+        end = int((places.offsets + places.lengths)[used].max(initial=first))
+        offsets = np.where(used, places.offsets - first, NO_SLOT)
+        blob = memoryview(places.data)[first:end]
+        yield Part(len(cells), slots, offsets, places.lengths, blob)
+
+
+def _make_plain(cells: pa.Array) -> pa.Array:
+    """The same cells in a layout whose values lie one after the other."""
+    wanted = _plain_layout(cells.type)
+    if cells.type == wanted:
+        return cells
+    cells.validate(full=True)  # casts follow offsets and dictionary indexes unchecked
+    return cells.cast(wanted)
+
+
+def _plain_layout(kind: pa.DataType) -> pa.DataType:
+    if is_binary(kind):
+        return kind if kind in (pa.binary(), pa.large_binary()) else pa.large_binary()
+    if is_text(kind):
+        return kind if kind in (pa.string(), pa.large_string()) else pa.large_string()
+    if is_list(kind):
+        plain = _plain_layout(kind.value_type)
+        return kind if plain == kind.value_type else pa.large_list(plain)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain_layout(field.type)) for field in kind])
+    return kind
+
+
+class ParquetCells:
+    """The image column of a Parquet shard, read by pyarrow from the shard's own map."""
+
+    def __init__(self, file: MappedFile, column: ImageColumn) -> None:
+        self._file = file
+        self.which = f"column {column.name} of {file.path}"
+        with format_errors("cannot read", str(file.path)):
+            self.metadata: pq.FileMetaData = pq.read_metadata(self._open_buffer())
+        self._leaves = find_leaves(self.metadata, file, column)
+        self._column = column
+
+    @property
+    def bytes_leaf(self) -> str | None:
+        """Path of the leaf that holds the bytes, None where cells are paths."""
+        return self._leaves.get("bytes")
+
+    @property
+    def groups(self) -> int:
+        """Row groups of the file."""
+        return int(self.metadata.num_row_groups)
+
+    @property
+    def element_level(self) -> int:
+        """Least definition level at which a list column's slot is an element.
+
+        Below it are the null list (if the column may be null) and the empty one.
+        """
+        field = self.metadata.schema.to_arrow_schema().field(self._column.name)
+        return int(field.nullable) + 1
+
+    def read_parts(self, group: int) -> Iterator[pa.Array]:
+        """Cells of one row group."""
+        about = self.metadata.row_group(group)
+        chunks = [about.column(i) for i in range(about.num_columns)]
+        wanted = [chunk for chunk in chunks if chunk.path_in_schema in self._leaves.values()]
+        size = sum(max(chunk.total_uncompressed_size, 0) for chunk in wanted)
+        rows = PART_BYTES * max(about.num_rows, 1) // max(size, 1)
+        for chunk in wanted:
+            self._advise(chunk)
+        yield from self._iterate([group], min(max(rows, 1), PART_ROWS), list(self._leaves.values()))
+
+    def read_paths(self) -> pa.Array | None:
+        """The `path` field of all cells, in the shape of the column; None if there is none."""
+        leaf = self._leaves.get("path")
+        if leaf is None:
+            return None
+        groups = list(range(self.groups))
+        return pa.concat_arrays(list(self._iterate(groups, 1 << 16, [leaf])))
+
+    def _iterate(self, groups: list[int], rows: int, leaves: list[str]) -> Iterator[pa.Array]:
+        with format_errors("cannot decode", self.which):
+            reader = pq.ParquetFile(self._open_buffer(), metadata=self.metadata)
+            for batch in reader.iter_batches(rows, groups, leaves, use_threads=False):
+                yield batch.column(0)
+
+    def _advise(self, chunk: pq.ColumnChunkMetaData) -> None:
+        # the map is advised RANDOM: without this a cold chunk comes in page by page
+        starts = (chunk.data_page_offset, chunk.dictionary_page_offset)
+        start = min(offset for offset in starts if offset is not None)
+        size = chunk.total_compressed_size
+        if 0 <= start <= self._file.size_bytes - size:
+            self._file.advise(start, size)
+
+    def _open_buffer(self) -> pa.BufferReader:
+        return pa.BufferReader(pa.py_buffer(self._file.view))
+
+
+def find_leaves(metadata: pq.FileMetaData, file: MappedFile, column: ImageColumn) -> dict[str, str]:
+    """Paths in the Parquet schema of a column's `bytes` and `path` leaves, those that exist."""
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    inside = [path for path in paths if path.startswith(f"{column.name}.")]
+    if column.kind == "struct":
+        # a struct inside the struct may have a `path` too: the shortest is the cell's own
+        inside.sort(key=lambda path: path.count("."), reverse=True)
+        leaves = {path.rpartition(".")[2]: path for path in inside}
+        found = {field: leaves[field] for field in ("bytes", "path") if field in leaves}
+    else:
+        own = inside if column.is_list else [path for path in paths if path == column.name]
+        found = {"bytes" if column.kind == "binary" else "path": path for path in own}
+    if not found:
+        raise DataError("cannot read", str(file.path), why=f"it has no column {column.name}")
+    return found
+
+
+class ArrowCells:
+    """The image column of an Arrow shard; a stream is read from its beginning each time."""
+
+    def __init__(self, file: MappedFile, column: ImageColumn) -> None:
+        self._file = file
+        self.which = f"column {column.name} of {file.path}"
+        index = read_schema(file).get_field_index(column.name)
+        if index < 0:
+            raise DataError("cannot read", str(file.path), why=f"it has no column {column.name}")
+        self._fields = [index]
+
+    @cached_property
+    def groups(self) -> int:
+        """Record batches of a file; a stream is one group."""
+        return count_batches(self._file) if is_ipc_file(self._file) else 1
+
+    def read_parts(self, group: int) -> Iterator[pa.Array]:
+        """Cells of one record batch, or of all batches of a stream."""
+        if is_ipc_file(self._file):
+            # with `fields`, pyarrow would copy the column out of the map
+            yield read_batch(self._file, group).column(self._fields[0])
+            return
+        for batch in read_batches(self._file, self._fields):
+            yield batch.column(0)

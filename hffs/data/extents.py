@@ -1,0 +1,166 @@
+"""Where the image cells of one shard lie, batch by batch: in its map, or in parts to be decoded.
+
+Owns the choice between the two. Must not know what becomes of a cell (`hffs.data.cells`), nor read
+image bytes beyond the heads that tell formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from hffs.core.formats import SNIFF_BYTES, sniff_many
+from hffs.data.arrow import NO_SLOT, find_slots, read_paths
+from hffs.data.decode import Decoder, ParquetCells, Part, decode_parts, open_decoder
+from hffs.data.locate import Layout
+from hffs.data.parquet import LeafValues, MappedFile, read_leaf
+from hffs.data.source import ImageColumn
+from hffs.errors import FormatError
+
+_SNIFF_BATCH = 1 << 16  # the gathered indexes take eight times the bytes
+
+PathReader = Callable[[NDArray[np.int64]], list[bytes | None]]
+"""Paths of some slots of a batch, read only when asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartKey:
+    """Which part of a shard bytes are decoded from (`hffs.data.decode`), and its blob's size."""
+
+    group: int
+    number: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellBatch:
+    """The slots of some consecutive rows of a shard (`hffs.data.arrow.Slots`), one entry each.
+
+    `rows` (int64) count from the batch's first row, which has `row_count` of them. The bytes of a
+    slot lie at `offsets` (int64, `NO_SLOT` for none) of the shard's map, or of a decoded `part`.
+    `vacant` marks the slots that stand for a null or empty list.
+    """
+
+    row_count: int
+    rows: NDArray[np.int64]
+    items: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    formats: NDArray[np.uint8]
+    vacant: NDArray[np.bool_]
+    read_paths: PathReader
+    part: PartKey | None = None
+
+
+def read_extents(file: MappedFile, layout: Layout, column: ImageColumn) -> Iterator[CellBatch]:
+    """Locate the image cells of a shard, in row order; raises FormatError, DataError."""
+    decoder = open_decoder(file, layout, column)
+    if column.kind == "path":
+        yield from _path_batches(decoder, column)
+        return
+    if isinstance(decoder, ParquetCells) and decoder.bytes_leaf is not None:
+        values = read_leaf(file, decoder.metadata, decoder.bytes_leaf)
+        if values is not None:
+            yield _leaf_batch(decoder, values, column)
+            return
+    for group in range(decoder.groups):
+        for number, part in enumerate(decode_parts(decoder, column, group)):
+            yield _part_batch(file, part, group, number)
+
+
+def _path_batches(decoder: Decoder, column: ImageColumn) -> Iterator[CellBatch]:
+    for group in range(decoder.groups):
+        for cells in decoder.read_parts(group):
+            slots = find_slots(decoder.which, cells, column.is_list)
+            none = np.zeros(len(slots.index), np.int64)
+            yield CellBatch(
+                row_count=len(cells),
+                rows=slots.rows,
+                items=slots.items,
+                offsets=none + NO_SLOT,
+                lengths=none,
+                formats=none.astype(np.uint8),
+                vacant=slots.index == NO_SLOT,
+                read_paths=partial(read_paths, slots),
+            )
+
+
+def _leaf_batch(decoder: ParquetCells, values: LeafValues, column: ImageColumn) -> CellBatch:
+    vacant = np.zeros(len(values.rows), np.bool_)
+    if column.is_list:
+        vacant = values.definitions < decoder.element_level
+    return CellBatch(
+        row_count=decoder.metadata.num_rows,
+        rows=values.rows,
+        items=values.items,
+        offsets=values.offsets,
+        lengths=values.lengths,
+        formats=values.formats,
+        vacant=vacant,
+        read_paths=partial(_read_leaf_paths, decoder, values, column),
+    )
+
+
+def _read_leaf_paths(
+    decoder: ParquetCells, values: LeafValues, column: ImageColumn, chosen: NDArray[np.int64]
+) -> list[bytes | None]:
+    cells = decoder.read_paths()
+    if cells is None:
+        return [None] * len(chosen)
+    slots = find_slots(decoder.which, cells, column.is_list)
+    if not np.array_equal(slots.rows, values.rows):
+        why = "its bytes and its paths do not have the same rows"
+        raise FormatError("cannot read", decoder.which, why=why)
+    return read_paths(slots, chosen)
+
+
+def _part_batch(file: MappedFile, part: Part, group: int, number: int) -> CellBatch:
+    start = _place_in_map(file, part.blob)
+    advise = None if start is None else file.advise_pages
+    heads = file.view if start is not None else part.blob
+    present = part.offsets != NO_SLOT
+    offsets = np.where(present, part.offsets + (start or 0), NO_SLOT)
+    return CellBatch(
+        row_count=part.rows,
+        rows=part.slots.rows,
+        items=part.slots.items,
+        offsets=offsets,
+        lengths=part.lengths,
+        formats=sniff_values(heads, offsets, part.lengths, advise),
+        vacant=part.slots.index == NO_SLOT,
+        read_paths=partial(read_paths, part.slots),
+        part=PartKey(group, number, len(part.blob)) if start is None else None,
+    )
+
+
+def _place_in_map(file: MappedFile, blob: memoryview) -> int | None:
+    """Offset of a buffer in the file's map; None if it is a copy (it was compressed, say)."""
+    if not len(blob):
+        return 0
+    place = int(pa.py_buffer(blob).address) - int(pa.py_buffer(file.view).address)
+    return place if 0 <= place <= file.size_bytes - len(blob) else None
+
+
+def sniff_values(
+    data: memoryview,
+    offsets: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    advise: Callable[[NDArray[np.int64]], None] | None = None,
+) -> NDArray[np.uint8]:
+    """Format codes of the values at these places of `data`; those without bytes are `UNKNOWN`."""
+    codes = np.zeros(len(offsets), np.uint8)
+    filled = np.flatnonzero(lengths)
+    source, columns = np.frombuffer(data, np.uint8), np.arange(SNIFF_BYTES)
+    for batch in np.split(filled, range(_SNIFF_BATCH, len(filled), _SNIFF_BATCH)):
+        starts, sizes = offsets[batch], lengths[batch]
+        if advise is not None:
+            advise(np.concatenate([starts, starts + np.minimum(sizes, SNIFF_BYTES) - 1]))
+        inside = columns < sizes[:, None]
+        heads = source[np.where(inside, starts[:, None] + columns, starts[:, None])]
+        codes[batch] = sniff_many(np.where(inside, heads, np.uint8(0)))
+    return codes

@@ -1,0 +1,282 @@
+"""Where a view's rows come from: the files of one data set, pinned, and their common schema.
+
+Owns opening shards for their schemas and row counts, and the rules that say which columns are
+images. Reads footers and message headers only, never a value. It must not know how cells are
+stored or read (`hffs.data.cells`, `hffs.data.rows`).
+Invariant: all shards of a `Source` have the same columns with equivalent types.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hffs.data.arrow import format_errors, read_batches, read_schema
+from hffs.data.locate import Located, Shard
+from hffs.data.parquet import MappedFile, open_mapped
+from hffs.errors import ConfigError, DataError, StaleError
+
+__all__ = [
+    "ImageColumn",
+    "Located",
+    "Shard",
+    "Source",
+    "find_image_column",
+    "image_columns",
+    "media_columns",
+    "open_shard",
+    "open_source",
+]
+
+CellKind = Literal["struct", "binary", "path"]
+"""What a cell holds: `{bytes, path}`, the bytes themselves, or the path of a file."""
+
+_LIST_LABELS = ("List", "LargeList", "Sequence")
+_IMAGE_LABELS = ("Image", "Value", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Located):
+    """The shards of one split in order, with the schema that all of them share.
+
+    Row numbers run through all shards: shard k begins at `sum(shard_rows[:k])`.
+    The schema is the first shard's; another may say `large_string` for `string` and the like.
+    """
+
+    schema: pa.Schema
+    shard_rows: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all shards together."""
+        return sum(self.shard_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageColumn:
+    """A column whose cells are images; with `is_list` a cell is any number of them."""
+
+    name: str
+    kind: CellKind
+    is_list: bool = False
+
+
+def open_source(located: Located) -> Source:
+    """Read the schema and row count of every shard.
+
+    Raises AccessError, SourceError, or DataError: a shard breaks its format, or has other columns
+    than the first.
+    """
+    schemas, rows = [], []
+    for shard in located.shards:
+        describe = _describe_arrow if shard.layout == "arrow" else _describe_parquet
+        with open_shard(shard) as file:
+            schema, count = describe(file)
+        schemas.append(schema)
+        rows.append(count)
+        _require_same(located, shard, schemas)
+    return Source(located.name, located.root, located.shards, schemas[0], tuple(rows))
+
+
+def open_shard(shard: Shard) -> MappedFile:
+    """Map a shard; StaleError if it is not the file that was found."""
+    file = open_mapped(shard.path)
+    if (file.size_bytes, file.mtime_ns) != (shard.size_bytes, shard.mtime_ns):
+        file.close()
+        why = "it was changed since it was found"
+        raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
+    return file
+
+
+def _describe_parquet(file: MappedFile) -> tuple[pa.Schema, int]:
+    with format_errors("cannot read", str(file.path)):
+        reader = pq.ParquetFile(pa.BufferReader(pa.py_buffer(file.view)))
+        return reader.schema_arrow, reader.metadata.num_rows
+
+
+def _describe_arrow(file: MappedFile) -> tuple[pa.Schema, int]:
+    schema = read_schema(file)
+    media = media_columns(schema)
+    # one column is enough to count; a cheap one, as a compressed batch would be decompressed
+    cheap = [number for number, name in enumerate(schema.names) if name not in media] or [0]
+    return schema, sum(batch.num_rows for batch in read_batches(file, cheap[:1]))
+
+
+def _require_same(located: Located, shard: Shard, schemas: list[pa.Schema]) -> None:
+    first, last = (_plain_fields(schema) for schema in (schemas[0], schemas[-1]))
+    if len(last) < len(schemas[-1]):
+        twice = next(name for name in schemas[-1].names if schemas[-1].names.count(name) > 1)
+        raise DataError("cannot use", str(shard.path), why=f"two columns are named {twice}")
+    for name in [*first, *last]:
+        if first.get(name) != last.get(name):
+            why = (
+                f"column {name} is {first.get(name, 'absent')} in {located.shards[0].name} "
+                f"and {last.get(name, 'absent')} in {shard.name}"
+            )
+            raise DataError("cannot use", located.name, why=why, fix="name like files by a glob")
+
+
+def _plain_fields(schema: pa.Schema) -> dict[str, pa.DataType]:
+    return {field.name: _plain_type(field.type) for field in schema}
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type without its layout: what may differ between shards that hold the same things."""
+    if pa.types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if is_binary(kind):
+        return pa.binary()
+    if is_text(kind):
+        return pa.string()
+    if is_list(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _plain_type(field.type)) for field in kind])
+    return kind
+
+
+def image_columns(schema: pa.Schema) -> list[ImageColumn]:
+    """Columns that hold images, of the most certain kind that there is.
+
+    From certain to likely: what the Hugging Face metadata calls an Image; a struct with binary
+    `bytes`, or a binary column named `image`; any binary column; a string column named `image`.
+    """
+    labels = _labels(schema)
+    ranked: list[list[ImageColumn]] = [[], [], [], []]
+    for field in schema:
+        label = labels.get(field.name, "")
+        column = _image_column(field)
+        if column is None or label not in _IMAGE_LABELS:
+            continue
+        if label == "Image":
+            ranked[0].append(column)
+        elif column.kind == "struct" or (column.kind == "binary" and field.name == "image"):
+            ranked[1].append(column)
+        elif column.kind == "binary":
+            ranked[2].append(column)
+        elif field.name == "image":
+            ranked[3].append(column)
+    return next(filter(None, ranked), [])
+
+
+def find_image_column(source: Source, wanted: str | None) -> ImageColumn:
+    """The image column to mount: `wanted`, else the one named `image`, else the only one.
+
+    Raises ConfigError where the choice is the user's to make or to correct, DataError where the
+    data set has no image column at all.
+    """
+    if wanted is not None:
+        return _wanted_column(source, wanted)
+    columns = image_columns(source.schema)
+    if not columns:
+        why = f"it has no image column; {_list_columns(source.schema)}"
+        raise DataError("cannot mount", source.name, why=why)
+    named = [column for column in columns if column.name == "image"] or columns
+    if len(named) > 1:
+        why = f"it has several image columns: {', '.join(column.name for column in named)}"
+        raise ConfigError("cannot mount", source.name, why=why, fix="choose one by --image-column")
+    return named[0]
+
+
+def _wanted_column(source: Source, wanted: str) -> ImageColumn:
+    which = f"{wanted} of {source.name}"
+    if wanted not in source.schema.names:
+        near = difflib.get_close_matches(wanted, source.schema.names, 1)
+        fix = f"did you mean {near[0]}?" if near else ""
+        why = f"no such column; {_list_columns(source.schema)}"
+        raise ConfigError("cannot use image column", which, why=why, fix=fix)
+    field = source.schema.field(wanted)
+    label = _labels(source.schema).get(wanted, "")
+    column = _image_column(field)
+    if column is None or label not in _IMAGE_LABELS:
+        why = f"it holds {label if column else field.type}, not images"
+        raise ConfigError("cannot use image column", which, why=why)
+    return column
+
+
+def _list_columns(schema: pa.Schema) -> str:
+    return "columns: " + ", ".join(f"{field.name} ({field.type})" for field in schema)
+
+
+def media_columns(schema: pa.Schema) -> set[str]:
+    """Columns that metadata readers must never read: whatever holds binary data at any depth."""
+    return {field.name for field in schema if _holds_binary(field.type)}
+
+
+def _holds_binary(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _holds_binary(kind.storage_type)
+    if is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return True
+    if is_list(kind):
+        return _holds_binary(kind.value_type)
+    if pa.types.is_map(kind):
+        return _holds_binary(kind.key_type) or _holds_binary(kind.item_type)
+    return pa.types.is_struct(kind) and any(_holds_binary(field.type) for field in kind)
+
+
+def _image_column(field: pa.Field) -> ImageColumn | None:
+    """The column as images, if its type can hold them at all."""
+    listed = is_list(field.type)
+    kind = field.type.value_type if listed else field.type
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        if index >= 0 and is_binary(kind.field(index).type):
+            return ImageColumn(field.name, "struct", listed)
+        return None
+    if is_binary(kind):
+        return ImageColumn(field.name, "binary", listed)
+    return ImageColumn(field.name, "path", listed) if is_text(kind) else None
+
+
+def _labels(schema: pa.Schema) -> dict[str, str]:
+    """What the Hugging Face metadata calls each column's values, lists taken off; often nothing.
+
+    The metadata is advice beside the types, so that a form unknown to us counts as none.
+    """
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"][
+            "features"
+        ]
+        return {name: _label(feature) for name, feature in features.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+
+
+def _label(feature: object) -> str:
+    if isinstance(feature, list) and len(feature) == 1:  # how datasets < 4 wrote a list
+        return _label(feature[0])
+    if not isinstance(feature, dict):
+        return ""
+    kind = feature.get("_type")
+    if kind in _LIST_LABELS:
+        return _label(feature.get("feature"))
+    return kind if isinstance(kind, str) else ""
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether values of this type are byte strings, in any of Arrow's layouts."""
+    return _is_any(kind, ("binary", "large_binary", "binary_view"))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of this type are texts, in any of Arrow's layouts."""
+    return _is_any(kind, ("string", "large_string", "string_view"))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values of this type are lists, in any of Arrow's layouts but the views."""
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _is_any(kind: pa.DataType, names: Iterable[str]) -> bool:
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return str(values) in names

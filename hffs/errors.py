@@ -1,0 +1,114 @@
+"""Every error that hffs raises on purpose, with the exit code and the errno it becomes.
+
+Pure code raises these; only the FUSE adapter reads `errno`, only the command line `exit_code`.
+
+    HffsError
+     +-- UsageError        2  EINVAL     wrong flag, wrong value, wrong combination
+     |    +-- ConfigError  2  EINVAL     a key of the configuration
+     +-- SourceError       3  ENOENT     the data set is not there
+     |    +-- AccessError  3  EACCES     it is there and may not be read
+     +-- MountError        4  EIO        the mount point, /dev/fuse, fusermount3
+     +-- DataError         5  EIO        the data set is there and cannot be used
+     |    +-- FormatError  5  EIO        bytes that break their own format (a page, a footer)
+     |    +-- RenderError  5  EIO        one row that cannot become a file
+     |    +-- StaleError   5  ESTALE     a local source changed under the mount
+     +-- MissingError      3  ENOENT     a name that is not in the listing
+     +-- DeadlineError     5  ETIMEDOUT  a request ran past its deadline
+     +-- InterruptedRun  130  EINTR      the user pressed Ctrl-C
+"""
+
+from __future__ import annotations
+
+import errno as codes
+from typing import ClassVar
+
+
+class HffsError(Exception):
+    """One line: *what failed: which thing: why; what to do* (the parts that are known).
+
+    >>> str(HffsError("cannot open", "photos.parquet", why="no such file", fix="check the path"))
+    'cannot open photos.parquet: no such file; check the path'
+    """
+
+    exit_code: ClassVar[int] = 1
+    errno: ClassVar[int] = codes.EIO
+
+    def __init__(self, what: str, which: str = "", *, why: str = "", fix: str = "") -> None:
+        self.what, self.which, self.why, self.fix = what, which, why, fix
+        head = f"{what} {which}" if which else what
+        line = f"{head}: {why}" if why else head
+        super().__init__(" ".join(f"{line}; {fix}".split()) if fix else " ".join(line.split()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the keyword parts across processes."""
+        return _rebuild, (type(self), self.what, self.which, self.why, self.fix)
+
+
+def _rebuild(kind: type[HffsError], what: str, which: str, why: str, fix: str) -> HffsError:
+    return kind(what, which, why=why, fix=fix)
+
+
+class UsageError(HffsError):
+    """Wrong use of a command."""
+
+    exit_code, errno = 2, codes.EINVAL
+
+
+class ConfigError(UsageError):
+    """A key of the configuration is unknown, mistyped, contradictory or not built yet."""
+
+
+class SourceError(HffsError):
+    """The data set was not found."""
+
+    exit_code, errno = 3, codes.ENOENT
+
+
+class AccessError(SourceError):
+    """The data set is there and this user may not read it."""
+
+    errno = codes.EACCES
+
+
+class MountError(HffsError):
+    """Nothing is wrong with the data: the mount itself cannot be made or taken down."""
+
+    exit_code, errno = 4, codes.EIO
+
+
+class DataError(HffsError):
+    """The data set was found and cannot be used as asked."""
+
+    exit_code, errno = 5, codes.EIO
+
+
+class FormatError(DataError):
+    """Bytes break the format that they claim to be in."""
+
+
+class RenderError(DataError):
+    """One row cannot become a file; other rows are unharmed."""
+
+
+class StaleError(DataError):
+    """A local source was changed while it was mounted."""
+
+    errno = codes.ESTALE
+
+
+class MissingError(HffsError):
+    """A name that the listing does not have."""
+
+    exit_code, errno = 3, codes.ENOENT
+
+
+class DeadlineError(HffsError):
+    """A request did not end within its deadline."""
+
+    exit_code, errno = 5, codes.ETIMEDOUT
+
+
+class InterruptedRun(HffsError):  # noqa: N818 - named after what happened, as KeyboardInterrupt is
+    """The user stopped the command."""
+
+    exit_code, errno = 130, codes.EINTR

@@ -1,0 +1,174 @@
+"""Leaving the terminal: a child goes on in the background, the parent waits for its word.
+
+The fork comes before anything starts a thread or imports pyarrow. The child speaks through a
+pipe, one JSON object a line: progress while it prepares, then `ready`, or the exact error, which
+the parent raises as its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NoReturn, Protocol
+
+from hffs import errors
+from hffs.errors import HffsError, MountError
+
+log = logging.getLogger(__name__)
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+class Listener(Protocol):
+    """Who waits for a mount to become ready."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Some work is `done` of `total` (rows, images) far."""
+        ...
+
+    def notice(self, text: str) -> None:
+        """Something a person should know, and the mount goes on."""
+        ...
+
+    def ready(self) -> None:
+        """The mount answers."""
+        ...
+
+
+class PipeListener:
+    """Tells the parent, who may be gone: then nobody minds."""
+
+    def __init__(self, pipe: IO[str]) -> None:
+        self._pipe: IO[str] | None = pipe
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """See `Listener`."""
+        self._say({"progress": [what, done, total]})
+
+    def notice(self, text: str) -> None:
+        """See `Listener`."""
+        self._say({"notice": text})
+
+    def ready(self) -> None:
+        """See `Listener`; nothing is said after this."""
+        self._say({"ready": True})
+        self._close()
+
+    def fail(self, error: HffsError) -> None:
+        """The error that the parent shall raise."""
+        parts = [type(error).__name__, error.what, error.which, error.why, error.fix]
+        self._say({"error": parts})
+        self._close()
+
+    def _say(self, message: dict[str, object]) -> None:
+        if self._pipe is not None:
+            with suppress(BrokenPipeError):
+                self._pipe.write(json.dumps(message) + "\n")
+                self._pipe.flush()
+
+    def _close(self) -> None:
+        if self._pipe is not None:
+            with suppress(BrokenPipeError):
+                self._pipe.close()
+            self._pipe = None
+
+
+def start_logging(level: int) -> None:
+    """Log to what descriptor 2 is now: the terminal, or a daemon's log file."""
+    stream = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - lives as long as the process
+    logging.basicConfig(stream=stream, level=level, format=LOG_FORMAT, force=True)
+    # pyfuse3 and PIL log every step at DEBUG; a person asked about hffs.
+    logging.getLogger("PIL").setLevel(logging.INFO)
+    logging.getLogger("pyfuse3").setLevel(logging.INFO)
+
+
+def start(
+    body: Callable[[Listener], None], listener: Listener, log_path: Path, level: int = logging.INFO
+) -> int:
+    """Run `body` in the background; its pid, once it called `ready`.
+
+    Whatever `body` raises before that is raised here. An interrupt ends the child too.
+    """
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _run_child(body, writing, log_path, level)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            _listen(pipe, listener, log_path)
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        raise
+    return pid
+
+
+def _listen(pipe: Iterator[str], listener: Listener, log_path: Path) -> None:
+    for line in pipe:
+        message = json.loads(line)
+        if "progress" in message:
+            listener.progress(*message["progress"])
+        elif "notice" in message:
+            listener.notice(message["notice"])
+        elif "error" in message:
+            kind, what, which, why, fix = message["error"]
+            raise getattr(errors, kind)(what, which, why=why, fix=fix)
+        else:
+            listener.ready()
+            return
+    raise MountError("the daemon ended before it was ready", fix=f"its log is {log_path}")
+
+
+def _run_child(
+    body: Callable[[Listener], None], writing: int, log_path: Path, level: int
+) -> NoReturn:
+    """The rest of the child's life; never returns into the parent's code."""
+    code = 1
+    try:
+        os.setsid()
+        _redirect(log_path)
+        start_logging(level)
+        pipe = PipeListener(os.fdopen(writing, "w", encoding="utf-8"))
+        with _reported(pipe):
+            body(pipe)
+        code = 0
+    except HffsError as error:
+        code = error.exit_code
+    finally:
+        logging.shutdown()
+        os._exit(code)
+
+
+@contextmanager
+def _reported(pipe: PipeListener) -> Iterator[None]:
+    try:
+        yield
+    except HffsError as error:
+        log.error("%s", error)  # noqa: TRY400 - the line says it all
+        pipe.fail(error)
+        raise
+    except BaseException as error:
+        log.exception("the daemon failed")
+        pipe.fail(MountError("the daemon failed", why=repr(error), fix="its log says more"))
+        raise
+
+
+def _redirect(log_path: Path) -> None:
+    """Standard output and error go to the log, so that a crash of native code leaves a word."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    sink = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    os.dup2(null, 0)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    os.close(null)
+    os.close(sink)

@@ -1,0 +1,175 @@
+"""FUSE requests, translated to calls on a `Tree` and back: nothing is decided here.
+
+The view never changes, so the kernel is told to keep names, attributes, pages and absent names
+for as long as it likes. Facts about the kernel and pyfuse3 that shaped this adapter:
+
+- `opendir` answering ENOSYS lets the kernel keep its own cache of the listing; `readdir` then
+  gets no handle, which suits a root without folders.
+- pyfuse3 always lists with attributes. A file whose size is not known yet is listed with size 0
+  and an attribute timeout of 0: the kernel asks `getattr`, which is exact, before anybody sees
+  it. A wrong size that was cached would cut the file off silently.
+- `read` gets the handle alone, so the handle is the inode.
+- `flush` answering ENOSYS saves a request for each open file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+import pyfuse3
+
+from hffs.core.inodes import ROOT
+from hffs.core.types import Inode
+from hffs.errors import MissingError
+from hffs.mount.guard import guarded
+from hffs.mount.waiting import wait_for
+from hffs.view.tree import Tree
+
+KEEP_S = 365 * 24 * 3600.0
+"""How long the kernel may keep what it was told: the view is immutable."""
+
+_BLOCK_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom the files belong to, and which permission bits are taken away."""
+
+    uid: int
+    gid: int
+    umask: int
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers of one mount."""
+
+    supports_dot_lookup = False  # only NFS asks for "." and ".." by name
+
+    def __init__(self, tree: Tree, owner: Owner) -> None:
+        super().__init__()
+        self._tree = tree
+        self._owner = owner
+        self._file_mode = stat.S_IFREG | (0o444 & ~owner.umask)
+        self._folder_mode = stat.S_IFDIR | (0o555 & ~owner.umask)
+
+    def _attributes(self, inode: int, size_bytes: int | None) -> pyfuse3.EntryAttributes:
+        entry = pyfuse3.EntryAttributes()
+        self._fill(entry, inode, size_bytes)
+        return entry
+
+    def _fill(self, entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None) -> None:
+        size = size_bytes or 0
+        entry.st_ino = inode
+        entry.generation = 0
+        entry.entry_timeout = KEEP_S
+        entry.attr_timeout = KEEP_S if size_bytes is not None else 0
+        entry.st_mode = self._folder_mode if inode == ROOT else self._file_mode
+        entry.st_nlink = 2 if inode == ROOT else 1
+        entry.st_uid, entry.st_gid = self._owner.uid, self._owner.gid
+        entry.st_size = size
+        entry.st_blksize = _BLOCK_BYTES
+        entry.st_blocks = (size + 511) // 512
+        stamp = self._tree.mtime_ns
+        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = stamp
+
+    @guarded
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        """Attributes of a name; an absent one is answered so that the kernel remembers that."""
+        inode = self._tree.lookup(name) if parent_inode == ROOT else None
+        if inode is None:
+            absent = pyfuse3.EntryAttributes()
+            absent.st_ino = 0
+            absent.entry_timeout = KEEP_S
+            return absent
+        return self._attributes(inode, self._tree.size_bytes(inode))
+
+    @guarded
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        """Exact attributes: a size that only rendering can tell is rendered for."""
+        if inode == ROOT:
+            return self._attributes(ROOT, 0)
+        size = self._tree.size_bytes(Inode(inode))
+        if size is None:
+            size = len(await self._bytes(Inode(inode)))
+        return self._attributes(inode, size)
+
+    @guarded
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        """The kernel opens the folder by itself and caches its listing."""
+        raise pyfuse3.FUSEError(errno.ENOSYS)
+
+    @guarded
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        """As many entries from `start_id` on as the kernel's buffer takes."""
+        entry = pyfuse3.EntryAttributes()
+        for next_id, name, inode, size_bytes in self._tree.entries(start_id):
+            self._fill(entry, inode, size_bytes)
+            if not pyfuse3.readdir_reply(token, name, entry, next_id):
+                break
+
+    @guarded
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        """Make the bytes ready, so that a row that cannot be rendered fails here already."""
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise pyfuse3.FUSEError(errno.EROFS)
+        self._tree.prepare(Inode(inode))
+        if self._tree.ready(Inode(inode)) is None:
+            await self._bytes(Inode(inode))
+        return pyfuse3.FileInfo(fh=inode, keep_cache=True)
+
+    @guarded
+    async def read(self, fh: int, off: int, size: int) -> memoryview:  # type: ignore[override] # pyfuse3 takes any contiguous buffer; its annotation says bytes
+        """A slice of the file's bytes, without a copy."""
+        data = self._tree.ready(Inode(fh))
+        if data is None:
+            data = await self._bytes(Inode(fh))
+        return data[off : off + size]
+
+    async def _bytes(self, inode: Inode) -> memoryview:
+        return await wait_for(self._tree.request(inode), self._tree.name(inode))
+
+    @guarded
+    async def flush(self, fh: int) -> None:
+        """Nothing is ever written: the kernel need not ask again."""
+        raise pyfuse3.FUSEError(errno.ENOSYS)
+
+    async def release(self, fh: int) -> None:
+        """A handle is an inode: nothing to give back."""
+
+    def forget(self, inode_list: object) -> None:  # type: ignore[override] # synchronous in pyfuse3, which calls it without awaiting
+        """Inodes are arithmetic: nothing to forget."""
+
+    @guarded
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """Size of the view as far as it is known, and no space left on it."""
+        answer = pyfuse3.StatvfsData()
+        answer.f_bsize = answer.f_frsize = _BLOCK_BYTES
+        answer.f_blocks = -(-self._tree.known_bytes() // _BLOCK_BYTES)
+        answer.f_bfree = answer.f_bavail = 0
+        answer.f_files = self._tree.files + 1
+        answer.f_ffree = answer.f_favail = 0
+        answer.f_namemax = 255
+        return answer
+
+    @guarded
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        """One of the `user.hffs.*` attributes."""
+        value = self._tree.xattrs(Inode(inode)).get(os.fsdecode(name))
+        if value is None:
+            raise pyfuse3.FUSEError(errno.ENODATA)
+        return value
+
+    @guarded
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
+        """Names of the attributes that `getxattr` answers."""
+        return [os.fsencode(name) for name in self._tree.xattrs(Inode(inode))]
+
+    @guarded
+    async def readlink(self, inode: int, ctx: pyfuse3.RequestContext) -> bytes:
+        """A view has no links."""
+        raise MissingError("not a link", self._tree.name(Inode(inode)))

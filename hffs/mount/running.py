@@ -1,0 +1,70 @@
+"""One mount from its configuration to its end: opens the view, serves it, keeps the record."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hffs.config import Config
+from hffs.mount.daemon import Listener
+from hffs.mount.operations import Owner
+from hffs.mount.registry import Record, Registry, read_start_time
+from hffs.mount.session import serve
+from hffs.view.build import open_view
+from hffs.view.manifest import ViewInfo
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """What to mount, where, and for whom."""
+
+    config: Config
+    mountpoint: Path
+    owner: Owner
+    allow_other: bool
+    state: Path
+    workers: int
+    log: Path | None
+
+
+def run_mount(request: MountRequest, listener: Listener) -> None:
+    """Open the view, mount it, answer until the end. HffsError before `listener.ready`."""
+    registry = Registry(request.state)
+    os.umask(0o077)
+    with open_view(request.config, listener, request.workers) as tree:
+        os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
+        info = tree.manifest.info
+
+        def announce() -> None:
+            registry.add(_make_record(request, info))
+            log.info("mounted %s on %s: %d files", info.source, request.mountpoint, tree.files)
+            listener.ready()
+
+        try:
+            serve(
+                tree,
+                request.mountpoint,
+                request.owner,
+                allow_other=request.allow_other,
+                ready=announce,
+            )
+        finally:
+            registry.remove(str(request.mountpoint), os.getpid())
+    log.info("unmounted %s", request.mountpoint)
+
+
+def _make_record(request: MountRequest, info: ViewInfo) -> Record:
+    return Record(
+        mountpoint=str(request.mountpoint),
+        pid=os.getpid(),
+        started=read_start_time(os.getpid()) or 0,
+        source=info.source,
+        commit=info.identity,
+        fingerprint=info.fingerprint,
+        positions=info.positions,
+        log=str(request.log) if request.log else None,
+    )

@@ -1,0 +1,56 @@
+"""Sizes of rendered images, once learned kept: shared by every mount that renders the same way.
+
+A sparse file of one int64 a cell, 0 where not known yet, mapped by everyone who needs it. Each
+number is written once and always to the same value (rendering is deterministic under the identity
+that names the file), and an aligned 8-byte store is not torn, so nobody locks.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LearnedSizes:
+    """Exact sizes by cell index; 0 means not known."""
+
+    def __init__(self, path: Path, cells: int) -> None:
+        if not _is_whole(path, cells):
+            _make_empty(path, cells)
+        self._array: NDArray[np.int64] = np.memmap(path, np.int64, "r+", shape=(cells,))
+        self._at = self._array.data
+
+    def get(self, cell: int) -> int | None:
+        """Exact size in bytes of a rendered cell, None where it was never rendered."""
+        return self._at[cell] or None
+
+    def learn(self, cell: int, size_bytes: int) -> None:
+        """Remember the size of a rendered cell."""
+        self._at[cell] = size_bytes
+
+    def total_bytes(self, cells: NDArray[np.int64]) -> int:
+        """Sum of the known sizes of some cells."""
+        return int(self._array[cells].sum())
+
+
+def _is_whole(path: Path, cells: int) -> bool:
+    try:
+        return path.stat().st_size == cells * 8
+    except FileNotFoundError:
+        return False
+
+
+def _make_empty(path: Path, cells: int) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".sizes-")
+    try:
+        os.truncate(handle, cells * 8)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,84 @@
+"""What every test may lean on: its own XDG folders, real photos, Parquet files made of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+
+def fuse_missing() -> str:
+    """Why nothing can be mounted here, or an empty string."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "/dev/fuse is missing or closed to this user"
+    return "" if shutil.which("fusermount3") else "fusermount3 is not installed"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked `fuse` where nothing mounts; HFFS_REQUIRE_FUSE=1 makes that a failure."""
+    why = fuse_missing() if item.get_closest_marker("fuse") else ""
+    if why and os.environ.get("HFFS_REQUIRE_FUSE") == "1":
+        pytest.fail(f"HFFS_REQUIRE_FUSE=1, but {why}", pytrace=False)
+    if why:
+        pytest.skip(why)
+
+
+@pytest.fixture(autouse=True)
+def _own_xdg_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep caches and the registry of mounts of this test, and of its children, to itself."""
+    for kind in ("CACHE", "STATE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / f"xdg-{kind.lower()}"))
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[tuple[str, bytes]]:
+    """Name and bytes of the pictures in the scikit-image wheel, sorted: PNG and JPEG, any mode."""
+    # Found without importing it: that would take a second, and scipy with it.
+    spec = importlib.util.find_spec("skimage")
+    folders = (spec and spec.submodule_search_locations) or []
+    files = [file for at in folders for file in Path(at, "data").iterdir()]
+    kept = sorted(file for file in files if file.suffix in {".png", ".jpg"})
+    if not kept:
+        pytest.fail("no photos: is scikit-image installed? (make test installs it)", pytrace=False)
+    return [(file.name, file.read_bytes()) for file in kept]
+
+
+def _columns(photos: list[tuple[str, bytes]]) -> dict[str, list[Any]]:
+    sizes = [Image.open(io.BytesIO(data)).size for _, data in photos]
+    return {
+        "image": [{"bytes": data, "path": name} for name, data in photos],
+        "caption": [f"a picture named {Path(name).stem}" for name, _ in photos],
+        "width": [width for width, _ in sizes],
+        "height": [height for _, height in sizes],
+    }
+
+
+@pytest.fixture(scope="session")
+def photo_parquet(
+    photos: list[tuple[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The photos with caption, width and height, as `datasets` writes them: plain, uncompressed."""
+    import datasets  # late: two seconds that most runs need not spend
+
+    number, text = datasets.Value("int32"), datasets.Value("string")
+    features = datasets.Features(image=datasets.Image(), caption=text, width=number, height=number)
+    path = tmp_path_factory.mktemp("photos") / "photos.parquet"
+    datasets.Dataset.from_dict(_columns(photos), features=features).to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo_parquet_snappy(photo_parquet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same rows as other tools write them: Snappy, dictionaries, several row groups."""
+    path = tmp_path_factory.mktemp("photos-snappy") / "photos.parquet"
+    rows: pa.Table = pq.read_table(photo_parquet)
+    pq.write_table(rows, path, compression="snappy", use_dictionary=True, row_group_size=10)
+    return path

@@ -1,0 +1,463 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import mmap
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hffs.data import cache as under_test
+from hffs.data.cache import DiskCache
+from hffs.errors import ConfigError
+
+BLOCK = 4096
+LARGE = b"0123456789abcdef" * (1 << 17)
+"""Two megabytes: stored large enough to be mapped."""
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def small(root: Path, blocks: int = 1000) -> DiskCache:
+    return DiskCache(root / "cache", blocks * BLOCK)
+
+
+def files(root: Path) -> list[Path]:
+    """All files in the shards, temporary ones included."""
+    return sorted((root / "cache").glob("??/*")) + sorted((root / "cache").glob("??/.*"))
+
+
+def blocks_of(root: Path) -> int:
+    """Blocks of disk that all entries take."""
+    entries = (file for file in files(root) if not file.name.startswith(".tmp-"))
+    return sum(-(-entry.stat().st_size // BLOCK) for entry in entries)
+
+
+def entry_of(root: Path, key: str) -> Path:
+    """The entry of a key, which stands in its header."""
+    (entry,) = (file for file in files(root) if key.encode() in file.read_bytes())
+    return entry
+
+
+def age(entry: Path, seconds: float) -> None:
+    """Set the entry's last use to so many seconds after the epoch."""
+    os.utime(entry, (seconds, seconds))
+
+
+def got(cache: DiskCache, key: str) -> bytes | None:
+    found = cache.get(key)
+    return None if found is None else bytes(found)
+
+
+def test_what_was_put_is_got_by_any_process(tmp_path: Path) -> None:
+    assert bytes(small(tmp_path).put("key", b"data")) == b"data"
+    assert got(small(tmp_path), "key") == b"data"
+    assert got(small(tmp_path), "other") is None
+
+
+@given(st.text(st.characters()), st.binary(max_size=200))
+def test_any_key_and_blob_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, key: str, data: bytes
+) -> None:
+    cache = DiskCache(tmp_path_factory.getbasetemp() / "round-trip", 1 << 30)
+    assert bytes(cache.put(key, data)) == data
+    assert got(cache, key) == data
+
+
+def test_a_key_may_hold_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    small(tmp_path).put("a\udcff.jpg", b"data")
+    assert got(small(tmp_path), "a\udcff.jpg") == b"data"
+    assert got(small(tmp_path), "a?.jpg") is None
+
+
+@pytest.mark.parametrize("data", [b"data", LARGE])
+def test_views_are_read_only_and_aligned_on_disk(tmp_path: Path, data: bytes) -> None:
+    stored = small(tmp_path).put("key", bytearray(data))
+    found = small(tmp_path).get("key")
+    assert found is not None
+    assert stored.readonly
+    assert found.readonly
+    assert entry_of(tmp_path, "key").read_bytes().index(data) % 64 == 0
+
+
+def test_a_large_blob_is_mapped_and_outlives_its_entry(tmp_path: Path) -> None:
+    stored = small(tmp_path).put("key", LARGE)
+    found = small(tmp_path).get("key")
+    shutil.rmtree(tmp_path / "cache")
+    for view in (stored, found):
+        assert view is not None
+        assert isinstance(view.obj, mmap.mmap)
+        assert bytes(view) == LARGE
+
+
+def test_the_last_put_wins(tmp_path: Path) -> None:
+    cache = small(tmp_path)
+    old = cache.put("key", LARGE)
+    cache.put("key", b"new")
+    assert got(cache, "key") == b"new"
+    assert bytes(old) == LARGE
+
+
+def test_keys_that_share_a_hash_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(under_test, "_place", lambda key: ("ab", "cdef"))
+    cache = small(tmp_path)
+    cache.put("key", b"data")
+    assert got(cache, "yek") is None
+    assert got(cache, "key") == b"data"
+    assert not caplog.records
+
+
+def flip(at: int) -> Callable[[bytes], bytes]:
+    """What changes one byte of an entry; from the end if negative."""
+
+    def change(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[at] ^= 1
+        return bytes(changed)
+
+    return change
+
+
+@pytest.mark.parametrize("data", [b"data", LARGE])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b"",
+        lambda data: data[:23],
+        lambda data: data[:-1],
+        lambda data: data + b"a",
+        flip(0),  # magic
+        flip(8),  # checksum
+        flip(12),  # length of the key
+        flip(15),
+        flip(16),  # length of the payload
+        flip(24),  # key
+        flip(-1),  # payload
+    ],
+)
+def test_a_broken_entry_is_dropped_and_told_once(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[bytes], bytes],
+    data: bytes,
+) -> None:
+    cache = small(tmp_path)
+    cache.put("key", data)
+    (entry,) = files(tmp_path)
+    entry.write_bytes(change(entry.read_bytes()))
+    assert got(cache, "key") is None
+    assert not files(tmp_path)
+    assert got(cache, "key") is None
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "dropped a broken entry of the disk cache" in record.message
+    cache.put("key", data)
+    assert got(cache, "key") == data
+
+
+def test_folders_and_entries_are_for_the_user_alone(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    root.mkdir()
+    root.chmod(0o777)
+    before = os.umask(0)
+    try:
+        small(tmp_path).put("key", b"data")
+    finally:
+        os.umask(before)
+    (entry,) = files(tmp_path)
+    modes = [path.stat().st_mode & 0o777 for path in (root, entry.parent, entry)]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+def test_a_root_behind_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "cache").symlink_to(tmp_path / "real")
+    with pytest.raises(ConfigError, match=r"symbolic link; set cache_dir to .*/real itself"):
+        small(tmp_path)
+
+
+def test_a_root_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(ConfigError, match="it belongs to another user"):
+        small(tmp_path)
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot use the cache folder"):
+        small(tmp_path)
+
+
+def test_a_shard_behind_a_link_is_neither_read_nor_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = small(tmp_path)
+    cache.put("key", b"data")
+    (entry,) = files(tmp_path)
+    entry.parent.rename(tmp_path / "elsewhere")
+    entry.parent.symlink_to(tmp_path / "elsewhere")
+    assert got(cache, "key") is None
+    before = (tmp_path / "elsewhere" / entry.name).stat()
+    assert bytes(cache.put("key", b"other")) == b"other"
+    assert (tmp_path / "elsewhere" / entry.name).stat() == before
+    assert cache.failures == 2
+    assert [record.message.split(" the ")[0] for record in caplog.records] == [
+        "cannot read",
+        "cannot write to",
+    ]
+
+
+def test_an_entry_behind_a_link_is_not_read_and_is_replaced(tmp_path: Path) -> None:
+    cache = small(tmp_path)
+    cache.put("key", b"data")
+    (entry,) = files(tmp_path)
+    entry.rename(tmp_path / "target")
+    entry.symlink_to(tmp_path / "target")
+    assert got(cache, "key") is None
+    cache.put("key", b"new")
+    assert got(cache, "key") == b"new"
+    assert b"data" in (tmp_path / "target").read_bytes()
+
+
+def test_an_entry_of_another_user_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = small(tmp_path)
+    cache.put("key", b"data")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert got(cache, "key") is None
+    assert cache.failures == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("data", [b"data", LARGE])
+def test_a_disk_that_takes_no_more_costs_a_warning_only(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    data: bytes,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    cache = small(tmp_path)
+    monkeypatch.setattr(os, "replace", refuse)
+    assert bytes(cache.put("one", data)) == data
+    assert bytes(cache.put("two", data)) == data
+    assert not files(tmp_path)
+    assert cache.failures == 2
+    (record,) = caplog.records
+    assert os.strerror(code) in record.message
+
+
+def test_a_disk_that_cannot_be_written_is_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    cache = small(tmp_path)
+    cache.put("key", b"data")
+    age(entry_of(tmp_path, "key"), 0)
+    monkeypatch.setattr(os, "utime", refuse)
+    assert got(cache, "key") == b"data"
+    assert not caplog.records
+
+
+def test_a_blob_larger_than_the_cache_is_served_and_not_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = small(tmp_path, blocks=2)
+    cache.put("fits", bytes(BLOCK))
+    assert bytes(cache.put("large", LARGE)) == LARGE
+    assert got(cache, "large") is None
+    assert got(cache, "fits") == bytes(BLOCK)
+    (record,) = caplog.records
+    assert "cache_size 8192" in record.message
+
+
+def test_a_cache_that_was_deleted_begins_anew(tmp_path: Path) -> None:
+    cache = small(tmp_path)
+    shutil.rmtree(tmp_path / "cache")
+    assert got(cache, "key") is None
+    cache.put("key", b"data")
+    assert got(cache, "key") == b"data"
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_least_recently_used_go_down_to_nine_tenths(tmp_path: Path) -> None:
+    cache = small(tmp_path, blocks=20)
+    order = [7, 3, 11, *(number for number in range(20) if number not in (7, 3, 11))]
+    for number in range(20):
+        cache.put(f"key {number}.", b"data")
+    for seconds, number in enumerate(order):
+        age(entry_of(tmp_path, f"key {number}."), 1000 + seconds)
+    cache.put("one more", b"data")
+    gone = {number for number in range(20) if cache.get(f"key {number}.") is None}
+    assert gone == {7, 3, 11}
+    assert got(cache, "one more") == b"data"
+
+
+def test_the_cap_holds_after_every_put(tmp_path: Path) -> None:
+    cache = small(tmp_path, blocks=50)
+    for number in range(120):
+        cache.put(f"key {number}", bytes(number * 100))
+        assert blocks_of(tmp_path) <= 50
+    assert len(files(tmp_path)) > 10
+
+
+def test_a_cache_found_over_its_cap_is_cut_at_the_first_put(tmp_path: Path) -> None:
+    for number in range(30):
+        small(tmp_path).put(f"key {number}", b"data")
+    small(tmp_path, blocks=10).put("key", b"data")
+    assert len(files(tmp_path)) == 9
+
+
+def test_what_others_put_is_met_before_it_doubles_the_cap(tmp_path: Path) -> None:
+    one, other = small(tmp_path, blocks=100), small(tmp_path, blocks=100)
+    one.put("first", b"data")
+    for number in range(95):
+        other.put(f"key {number}", b"data")
+    for number in range(12):
+        one.put(f"more {number}", b"data")
+    assert len(files(tmp_path)) <= 100
+
+
+def test_use_is_noted_once_a_minute(tmp_path: Path) -> None:
+    clock = Clock(1000)
+    cache = DiskCache(tmp_path / "cache", 1 << 20, clock)
+    cache.put("key", b"data")
+    (entry,) = files(tmp_path)
+    age(entry, 1000)
+    for now, noted in ((1060, 1000), (1061, 1061), (1100, 1061), (1130, 1130)):
+        clock.now = now
+        cache.get("key")
+        assert entry.stat().st_mtime == noted
+
+
+def test_temporary_files_are_swept_when_an_hour_old(tmp_path: Path) -> None:
+    clock = Clock(10_000)
+    small(tmp_path).put("key", b"data")
+    folder = files(tmp_path)[0].parent
+    for name, seconds in ((".tmp-old", 6399), (".tmp-young", 6401)):
+        (folder / name).write_bytes(b"half")
+        age(folder / name, seconds)
+    DiskCache(tmp_path / "cache", 1 << 20, clock).put("key", b"data")
+    assert [file.name for file in folder.glob(".*")] == [".tmp-young"]
+
+
+def test_eviction_is_left_to_whoever_is_at_it(tmp_path: Path) -> None:
+    cache = small(tmp_path, blocks=5)
+    cache.put("key 0", b"data")
+    with open(tmp_path / "cache" / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for number in range(1, 8):
+            cache.put(f"key {number}", b"data")
+        assert len(files(tmp_path)) == 8
+    cache.put("key 8", b"data")
+    assert len(files(tmp_path)) == 4
+    assert cache.failures == 0
+
+
+def test_an_entry_that_another_deletes_during_eviction_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = small(tmp_path, blocks=5)
+    for number in range(5):
+        cache.put(f"key {number}", b"data")
+    unlink = os.unlink
+
+    def unlink_late(path: str, *, dir_fd: int | None = None) -> None:
+        unlink(path, dir_fd=dir_fd)
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink_late)
+    for number in range(5, 8):
+        cache.put(f"key {number}", b"data")
+    assert cache.failures == 0
+
+
+WORKER = """
+import random, sys
+from pathlib import Path
+from hffs.data.cache import DiskCache
+
+cache = DiskCache(Path(sys.argv[1]), 40 * 4096)
+chosen = random.Random(int(sys.argv[2]))
+while True:
+    number = chosen.randrange(30)
+    data = bytes([number]) * (number * 700)
+    found = cache.get(str(number))
+    if found is None:
+        found = cache.put(str(number), data)
+    if found != data or cache.failures:
+        sys.exit("wrong bytes, or a failure")
+    print(number, flush=True)
+"""
+
+
+def start_worker(root: Path, seed: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", WORKER, str(root), str(seed)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_killed_processes_leave_no_broken_entry_and_never_see_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "cache"
+    workers = [start_worker(root, seed) for seed in range(3)]
+    for worker in workers:
+        assert worker.stdout is not None
+        lines = [worker.stdout.readline() for _ in range(400)]
+        assert all(lines)
+    for worker in workers:
+        worker.kill()
+        _, complaints = worker.communicate()
+        assert complaints == b""  # a broken entry would have been logged
+    cache = DiskCache(root, 40 * BLOCK)
+    for number in range(30):
+        assert got(cache, str(number)) in (None, bytes([number]) * (number * 700))
+    assert not caplog.records
+    cache.put("last", b"data")
+    assert blocks_of(tmp_path) <= 40
+
+
+def test_threads_share_a_cache(tmp_path: Path) -> None:
+    cache = small(tmp_path, blocks=40)
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for step in range(200):
+            number = (seed * 31 + step * 17) % 30
+            data = bytes([number]) * (number * 700)
+            found = cache.get(str(number))
+            if (cache.put(str(number), data) if found is None else found) != data:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert cache.failures == 0

@@ -1,0 +1,107 @@
+"""The parent's side and the pipe; whole daemons are tested through real mounts."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from hffs.errors import DataError, MountError, SourceError
+from hffs.mount import daemon
+from hffs.mount.daemon import Listener
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.bars: list[tuple[str, int, int]] = []
+        self.notices: list[str] = []
+        self.is_ready = False
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self.bars.append((what, done, total))
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    def ready(self) -> None:
+        self.is_ready = True
+
+
+def _reap(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_progress_notices_and_readiness_arrive(tmp_path: Path) -> None:
+    def body(listener: Listener) -> None:
+        listener.progress("index", 3, 9)
+        listener.notice("no captions")
+        listener.ready()
+        listener.notice("nobody hears this")
+
+    heard = Heard()
+    pid = daemon.start(body, heard, tmp_path / "log")
+    assert _reap(pid) == 0
+    assert (heard.bars, heard.notices, heard.is_ready) == ([("index", 3, 9)], ["no captions"], True)
+
+
+@pytest.mark.parametrize("kind", [SourceError, DataError, MountError])
+def test_the_childs_error_is_raised_as_it_was(tmp_path: Path, kind: type[SourceError]) -> None:
+    def body(listener: Listener) -> None:
+        raise kind("cannot open", "a.parquet", why="no such file", fix="check the path")
+
+    with pytest.raises(kind) as caught:
+        daemon.start(body, Heard(), tmp_path / "log")
+    assert str(caught.value) == "cannot open a.parquet: no such file; check the path"
+    assert "cannot open a.parquet" in (tmp_path / "log").read_text()
+
+
+def test_an_unexpected_failure_is_one_line_and_a_traceback_in_the_log(tmp_path: Path) -> None:
+    def body(listener: Listener) -> None:
+        raise KeyError("surprise")
+
+    with pytest.raises(MountError, match="the daemon failed: KeyError"):
+        daemon.start(body, Heard(), tmp_path / "log")
+    assert "Traceback" in (tmp_path / "log").read_text()
+
+
+def test_a_child_that_dies_silently_is_an_error(tmp_path: Path) -> None:
+    def body(listener: Listener) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(MountError, match="ended before it was ready"):
+        daemon.start(body, Heard(), tmp_path / "log")
+
+
+def test_an_interrupt_while_waiting_ends_the_child(tmp_path: Path) -> None:
+    class Impatient(Heard):
+        def progress(self, what: str, done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+    pids = tmp_path / "pid"
+
+    def body(listener: Listener) -> None:
+        pids.write_text(str(os.getpid()))
+        listener.progress("index", 0, 1)
+        while True:
+            time.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        daemon.start(body, Impatient(), tmp_path / "log")
+    assert _reap(int(pids.read_text())) == -signal.SIGTERM
+
+
+def test_the_child_has_left_the_terminal_and_the_folder(tmp_path: Path) -> None:
+    def body(listener: Listener) -> None:
+        facts = (os.getsid(0) == os.getpid(), os.getcwd(), os.path.realpath("/proc/self/fd/0"))
+        listener.notice(repr(facts))
+        os.write(1, b"to the log\n")
+        listener.ready()
+
+    heard = Heard()
+    _reap(daemon.start(body, heard, tmp_path / "log"))
+    assert heard.notices == ["(True, '/', '/dev/null')"]
+    assert (tmp_path / "log").read_text() == "to the log\n"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,84 @@
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hffs.mount.registry import Record, Registry, find_state_folder, read_start_time
+
+
+@pytest.fixture
+def record() -> Record:
+    started = read_start_time(os.getpid())
+    assert started is not None
+    return Record(
+        mountpoint="/mnt/photos", pid=os.getpid(), started=started, source="photos.parquet",
+        commit="abc", fingerprint="def", positions=3, log=None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path)
+
+
+def test_a_record_is_found_again(registry: Registry, record: Record) -> None:
+    registry.add(record)
+    assert registry.find("/mnt/photos") == record
+    assert registry.all() == [record]
+    assert registry.find("/mnt/other") is None
+
+
+def test_the_last_record_of_a_mountpoint_wins(registry: Registry, record: Record) -> None:
+    registry.add(record)
+    registry.add(replace(record, source="other"))
+    assert [kept.source for kept in registry.all()] == ["other"]
+
+
+def test_records_of_ended_daemons_are_dropped(registry: Registry, record: Record) -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    registry.add(replace(record, pid=child.pid))
+    assert registry.find("/mnt/photos") is None
+    assert registry.all() == []
+
+
+def test_a_reused_pid_is_not_the_daemon(registry: Registry, record: Record) -> None:
+    registry.add(replace(record, started=record.started - 1))
+    assert registry.find("/mnt/photos") is None
+
+
+def test_only_the_owner_removes_its_record(registry: Registry, record: Record) -> None:
+    registry.add(record)
+    registry.remove("/mnt/photos", record.pid + 1)
+    assert registry.find("/mnt/photos") == record
+    registry.remove("/mnt/photos", record.pid)
+    assert registry.find("/mnt/photos") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"mountpoint": 1}', "\x00"])
+def test_a_damaged_record_is_no_record(
+    registry: Registry, record: Record, tmp_path: Path, text: str
+) -> None:
+    registry.add(record)
+    (path,) = (tmp_path / "mounts").glob("*.json")
+    path.write_text(text)
+    assert registry.all() == []
+    assert not path.exists()
+
+
+def test_an_empty_state_folder_has_no_mounts(registry: Registry) -> None:
+    assert registry.all() == []
+
+
+def test_the_state_folder_follows_xdg_and_refuses_a_relative_one() -> None:
+    assert find_state_folder({"XDG_STATE_HOME": "/var/x"}) == Path("/var/x/hffs")
+    assert find_state_folder({"XDG_STATE_HOME": "x"}) == Path.home() / ".local/state/hffs"
+
+
+def test_records_are_private(registry: Registry, record: Record, tmp_path: Path) -> None:
+    registry.add(record)
+    (path,) = (tmp_path / "mounts").glob("*.json")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hffs.view.sizes import LearnedSizes
+
+
+def test_sizes_are_unknown_until_learned_and_then_kept(tmp_path: Path) -> None:
+    sizes = LearnedSizes(tmp_path / "sizes", 4)
+    assert sizes.get(2) is None
+    sizes.learn(2, 12345)
+    sizes.learn(3, 2**40)
+    assert (sizes.get(2), sizes.get(3)) == (12345, 2**40)
+    again = LearnedSizes(tmp_path / "sizes", 4)
+    assert (again.get(2), again.get(0)) == (12345, None)
+    assert again.total_bytes(np.array([0, 2])) == 12345
+
+
+def test_another_process_sees_what_is_learned(tmp_path: Path) -> None:
+    sizes = LearnedSizes(tmp_path / "sizes", 4)
+    code = (
+        "import sys, pathlib; from hffs.view.sizes import LearnedSizes;"
+        "LearnedSizes(pathlib.Path(sys.argv[1]), 4).learn(1, 77)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "sizes")], check=True)
+    assert sizes.get(1) == 77
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 33])
+def test_a_file_of_the_wrong_length_is_made_again(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "sizes").write_bytes(damage)
+    sizes = LearnedSizes(tmp_path / "sizes", 4)
+    assert [sizes.get(cell) for cell in range(4)] == [None] * 4
+
+
+def test_the_file_is_private_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    LearnedSizes(tmp_path / "sizes", 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["sizes"]
+    assert (tmp_path / "sizes").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_cells_need_no_sizes(tmp_path: Path) -> None:
+    assert LearnedSizes(tmp_path / "sizes", 1).total_bytes(np.array([], np.int64)) == 0
