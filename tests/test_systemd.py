@@ -60,3 +60,9 @@ def test_config_and_mount_point_are_named_after_the_instance(service: dict[str, 
     assert service["ExecStart"].endswith("/etc/hffs/%i.toml /mnt/hffs/%i")
     for key in ("ExecStartPre", "ExecStop", "ExecStopPost"):
         assert service[key].endswith(" /mnt/hffs/%i")
+
+
+def test_regression_the_service_has_a_home_which_systemd_does_not_set(
+    service: dict[str, str],
+) -> None:
+    assert "HOME=%h" in service["Environment"].split()

@@ -71,7 +71,7 @@ def demo(
                 _say(f"The same data set, only photos at least {_WIDE_PX} pixels wide:")
                 _show("ls -Cv wide", folder)
                 _show("hffs ls", folder)
-        _say("Done: mounted, read by plain programs, unmounted; no photo was copied to mount it.")
+        _say("Done: mounted, read by plain programs, unmounted; nothing was exported.")
         if keep:
             _say(f"Kept in {folder}; mount it again with `hffs mount photos.parquet photos` there.")
 
@@ -99,7 +99,7 @@ def build_photo_set(photos: Sequence[Path], folder: Path) -> Path:
     from hffs.view.codecs import measure
 
     cells = [{"bytes": photo.read_bytes(), "path": photo.name} for photo in photos]
-    sizes = [measure(cell["bytes"]) for cell in cells]
+    sizes = [measure(photo.read_bytes()) for photo in photos]
     columns = {
         "image": pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()})),
         "caption": pa.array([CAPTIONS[photo.name] for photo in photos], pa.string()),
@@ -148,7 +148,7 @@ def _tour(photos: Sequence[Path], folder: Path) -> None:
     _show(f'python -c "{code}"', folder)
     _say("A JPEG of the data set passes through byte for byte:")
     _show(f"cp photos/{rocket}.jpg rocket.jpg", folder)
-    _show(f"cmp --verbose {shlex.quote(str(photos[rocket]))} rocket.jpg", folder)
+    _show(f"cmp {shlex.quote(str(photos[rocket]))} rocket.jpg", folder)
     _say("No difference. Anything else becomes a JPEG when it is first read:")
     for line in size_table(photos, folder / "photos"):
         typer.echo(line)

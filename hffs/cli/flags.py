@@ -109,12 +109,13 @@ def _make_parameter(name: str, key: Key) -> inspect.Parameter:
         rich_help_panel=key.panel,
         show_default=False,
     )
-    annotation: Any = Annotated[_TYPES.get(key.kind, str) | None, option]  # type: ignore[valid-type] # made at run time
+    annotation: Any = Annotated[_TYPES.get(key.kind, str) | None, option]
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=None, annotation=annotation)
 
 
 def _help(key: Key) -> str:
-    default = "" if key.shown == "-" else f" [default: {key.shown}]"
-    state = "" if key.unbuilt is None else " [not built yet]"
+    # Round brackets: rich takes square ones for markup.
+    default = "" if key.shown == "-" else f" (default: {key.shown})"
+    state = " (not built yet)" if key.unbuilt and key.unbuilt.but is None else ""
     return key.help.replace("`", "") + default + state

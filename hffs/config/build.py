@@ -65,7 +65,8 @@ def build_config(
     try:
         return Config.model_validate(_nest(values))
     except ValidationError as error:
-        why = describe(error, lambda name: all_keys()[name].flag if name in flags else name)
+        names = {name: key.flag if name in flags else name for name, key in all_keys().items()}
+        why = describe(error, names)
         raise ConfigError("cannot use", given.origin, why=why) from error
 
 
@@ -77,9 +78,9 @@ def refuse_unbuilt(config: Config) -> None:
         if key.unbuilt is None or value == key.default:
             continue
         if key.unbuilt.but is None or not key.unbuilt.but(value):
-            asked.append(f"{key.name} ({key.flag} {show(value)})")
+            asked.append(f"{key.name} ({show(value)})")
     if asked:
-        raise ConfigError("not built yet", ", ".join(asked))
+        raise ConfigError("not built yet", why=", ".join(asked), fix="leave it out")
 
 
 def _gather(source: str, flags: Mapping[str, object], entry: str | None) -> _Given:
@@ -139,7 +140,7 @@ def _place(values: Values, environ: Mapping[str, str], origin: str) -> Values:
                 why = f"{name}: {show(value)} means a home, and HOME is not set"
                 raise ConfigError("cannot use", origin, why=why)
             value = home + value[1:]
-        if is_path or not _NO_PATH.fullmatch(value) or os.path.lexists(value):
+        if not _NO_PATH.fullmatch(value) or os.path.lexists(value):
             value = os.path.abspath(value)
         placed[name] = value
     return placed
@@ -151,15 +152,10 @@ def _cache_dir(environ: Mapping[str, str]) -> str:
     return f"{base if base.startswith('/') else '~/.cache'}/hffs"
 
 
-def _nest(values: Values) -> dict[str, object]:
+def _nest(values: Values) -> Values:
     """Dotted names as blocks again."""
-    nested: dict[str, object] = {}
+    blocks: dict[str, Values] = {}
     for name, value in values.items():
         block, _, leaf = name.rpartition(".")
-        if block:
-            inner = nested.setdefault(block, {})
-            if isinstance(inner, dict):
-                inner[leaf] = value
-        else:
-            nested[name] = value
-    return nested
+        blocks.setdefault(block, {})[leaf] = value
+    return blocks.pop("", {}) | blocks

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hffs.config.keys import all_keys
-from hffs.config.model import BLOCKS
+from hffs.config.model import BLOCKS, VideoConfig
 from hffs.config.problems import show, show_name, unknown_key
 from hffs.config.trainer_keys import BLOCK_KEYS, ENTRY_KEYS, SIDE_TYPES, STORAGE_TYPES
 from hffs.errors import ConfigError
@@ -20,7 +20,7 @@ Values = dict[str, object]
 """Values by the dotted names of their keys; what is null, or not set, is absent."""
 
 _MERGED_BLOCKS = ("huggingface", "config")
-_MOVED = {"num_frames_column": "video.num_frames_column", "fps_column": "video.fps_column"}
+_MOVED = {name: f"video.{name}" for name in VideoConfig.model_fields}
 _ID_CHARS_MAX = 100
 
 

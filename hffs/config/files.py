@@ -101,15 +101,22 @@ def _parse_json(data: bytes, name: str) -> object:
     try:
         return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        comma = text[: error.pos].rstrip().endswith(",") and text[error.pos : error.pos + 1] in "]}"
-        what = "a comma with nothing behind it" if comma else error.msg[:1].lower() + error.msg[1:]
-        _fail(name, f"line {error.lineno}, column {error.colno}: {what}")
+        _fail(name, _describe_json_error(error))
     except _NotJsonError as error:
         _fail(name, str(error))
     except ValueError:  # Python's limit on the digits of a number
         _fail(name, "a number has too many digits")
     except RecursionError:
         _fail(name, "it is nested too deep")
+
+
+def _describe_json_error(error: json.JSONDecodeError) -> str:
+    before = error.doc[: error.pos].rstrip()
+    # Python says so from 3.13 on; before, it expects something in place of the bracket.
+    if before.endswith(",") and error.doc[error.pos : error.pos + 1] in ("]", "}"):
+        error = json.JSONDecodeError("Illegal trailing comma", error.doc, len(before) - 1)
+    what = "a comma with nothing behind it" if "trailing comma" in error.msg else error.msg
+    return f"line {error.lineno}, column {error.colno}: {what[:1].lower()}{what[1:]}"
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> RawEntry:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from hffs.config.markers import FOR_TOOL, UNBUILT, Unbuilt, key
 from hffs.config.values import (
+    AnyText,
     Bytes,
     ColumnList,
     Columns,
@@ -115,10 +116,10 @@ class VideoConfig(Block):
         None, CLIPS, "Keep clips with at most this many frames."
     )
     num_frames_column: Annotated[Text | None, UNBUILT] = key(
-        None, CLIPS, "Column with the number of frames; may stand at the top of the entry."
+        None, CLIPS, "Column with the number of frames."
     )
     fps_column: Annotated[Text | None, UNBUILT] = key(
-        None, CLIPS, "Column with the frames a second; may stand at the top of the entry."
+        None, CLIPS, "Column with the frames a second."
     )
 
 
@@ -131,13 +132,10 @@ class Config(Block):
         SOURCE,
         "`huggingface`, also for files on this host; `local` is a folder for the bundled tool.",
     )
-    instance_data_dir: Annotated[Folder | None, FOR_TOOL] = key(
-        None, TOOL, "The folder of an entry of type `local`."
-    )
     dataset_type: Annotated[Literal["image", "video", "audio"], UNBUILT] = key(
         "image", SOURCE, "What a row is: `image`, `video` or `audio`."
     )
-    dataset_name: str = key("", SOURCE, "The data set: a path, or an id on the Hub.", shown="-")
+    dataset_name: AnyText = key("", SOURCE, "The data set: a path, or an id on the Hub.", shown="-")
     config_name: Annotated[Text | None, UNBUILT] = key(
         None, SOURCE, "Which configuration of the data set.", shown="the only one"
     )
@@ -162,12 +160,6 @@ class Config(Block):
         SOURCE,
         "Column of the images; one of lists gives a file for each image of the list.",
         shown="image, else the only one",
-    )
-    video_column: Annotated[Text | None, UNBUILT] = key(
-        None, CLIPS, "Column of the clips.", shown="video, else the only one"
-    )
-    audio_column: Annotated[Text | None, UNBUILT] = key(
-        None, CLIPS, "Column of the sounds.", shown="audio, else the only one"
     )
     width_column: Text | None = key(
         None,
@@ -202,7 +194,7 @@ class Config(Block):
     caption_multi: Annotated[Literal["lines", "join", "first"], UNBUILT] = key(
         "lines", CAPTIONS, "Several captions: one a line, joined, or the first of them."
     )
-    caption_separator: Annotated[str, UNBUILT] = key(
+    caption_separator: Annotated[AnyText, UNBUILT] = key(
         ", ", CAPTIONS, "What stands between captions that are joined."
     )
     filter_func: FilterFunc = FilterFunc()
@@ -212,6 +204,12 @@ class Config(Block):
     seed: Annotated[Whole | None, UNBUILT] = key(None, FILTERS, "Seed of that sample.")
     composite_image_config: CompositeImageConfig = CompositeImageConfig()
     video: VideoConfig = VideoConfig()
+    video_column: Annotated[Text | None, UNBUILT] = key(
+        None, CLIPS, "Column of the clips.", shown="video, else the only one"
+    )
+    audio_column: Annotated[Text | None, UNBUILT] = key(
+        None, CLIPS, "Column of the sounds.", shown="audio, else the only one"
+    )
     audio_caption_fields: Annotated[ColumnList, UNBUILT] = key(
         ("prompt", "tags"), CLIPS, "Columns that are joined to the prompt of a sound."
     )
@@ -254,6 +252,9 @@ class Config(Block):
     num_proc: Positive | None = key(
         None, RUNNING, "Workers for measuring and rendering.", shown="cores"
     )
+    instance_data_dir: Annotated[Folder | None, FOR_TOOL] = key(
+        None, TOOL, "The folder of an entry of type `local`."
+    )
     probability: Annotated[Number, FOR_TOOL] = key(1.0, TOOL, "How often the entry is drawn from.")
     repeats: Annotated[Count, FOR_TOOL] = key(
         0, TOOL, "How many more times than once an epoch has every sample."
@@ -293,9 +294,9 @@ class Config(Block):
     @model_validator(mode="after")
     def _require_data(self) -> Self:
         if self.type == "huggingface" and (not self.dataset_name or "\0" in self.dataset_name):
-            raise ValueError("dataset_name: is missing")
+            raise ValueError("dataset_name is missing")
         if self.type == "local" and self.instance_data_dir is None:
-            raise ValueError("instance_data_dir: is missing, which type local needs")
+            raise ValueError("instance_data_dir is missing, which type local needs")
         return self
 
 

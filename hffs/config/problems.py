@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -43,7 +43,7 @@ def show(value: object) -> str:
     try:
         text = json.dumps(value, default=str)
     except (ValueError, TypeError, RecursionError):  # a loop, keys that are no text, too deep
-        text = repr(type(value).__name__)
+        text = type(value).__name__
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."
 
 
@@ -52,13 +52,24 @@ def show_name(name: str) -> str:
     return name if re.fullmatch(r"[\w.-]{1,60}", name) else show(name)
 
 
-def describe(error: ValidationError, rename: Callable[[str], str]) -> str:
-    """Every wrong key once, as `rename` calls it, with its value and what is wrong with it."""
+def describe(error: ValidationError, names: Mapping[str, str]) -> str:
+    """Every wrong key once, with its value and what is wrong with it.
+
+    `names` says how each key, by its dotted name, is called.
+    """
     lines: dict[str, str] = {}
     for detail in error.errors(include_url=False):
-        name = ".".join(show_name(part) for part in detail["loc"] if isinstance(part, str))
-        lines.setdefault(name, _describe(rename(name), detail))
+        name = _name([part for part in detail["loc"] if isinstance(part, str)], names)
+        lines.setdefault(name, _describe(name, detail))
     return _join(lines.values())
+
+
+def _name(parts: Sequence[str], names: Mapping[str, str]) -> str:
+    """The key that an error is in, and the name inside its map if it has one."""
+    depth = 2 if ".".join(parts[:2]) in names else 1
+    key = ".".join(parts[:depth])
+    inside = [show_name(part) for part in parts[depth:] if part != "[key]"]
+    return ".".join([names.get(key, key), *inside])
 
 
 def _join(lines: Iterable[str]) -> str:

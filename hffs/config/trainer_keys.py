@@ -29,7 +29,7 @@ _ENTRY = """
     audio auto_generated auto_load bucket_report bucket_resolutions compress_cache config_version
     default default_extension disable disabled disable_after_epoch_step disable_multiline_split
     disable_validation end_epoch end_step file_extension grounding grounding_data hash_filenames
-    ignore_epochs is_i2v is_regularisation_data is_regularization_data max_upscale_threshold
+    ignore_epochs is_regularisation_data is_regularization_data max_upscale_threshold
     sample_size scan_for_errors shorten_filenames shuffle skip_file_discovery slider_strength
     start_epoch start_step timestep_sampling_offset train_batch_size
 """
@@ -69,14 +69,18 @@ _SOUNDS = """
     audio_sample_rate_column channels sample_rate
 """
 
+_VIDEO = "bucket_strategy fps frame_interval frame_rate is_i2v"
+
 ENTRY_KEYS = frozenset(
-    " ".join((_ENTRY, _CAPTIONS, _IMAGES, _CACHES, _OTHER_ENTRIES, _STORAGE, _SOUNDS)).split()
+    " ".join(
+        (_ENTRY, _CAPTIONS, _IMAGES, _CACHES, _OTHER_ENTRIES, _STORAGE, _SOUNDS, _VIDEO)
+    ).split()
 )
 """Keys at the top of an entry, or in its `huggingface` or `config` block."""
 
 BLOCK_KEYS = {
     "filter_func": frozenset[str](),
     "composite_image_config": frozenset[str](),
-    "video": frozenset(["bucket_strategy", "fps", "frame_interval", "frame_rate", "is_i2v"]),
+    "video": frozenset(_VIDEO.split()),
 }
 """Keys in the blocks that hffs reads too."""

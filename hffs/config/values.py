@@ -47,7 +47,16 @@ def _size_bytes(value: object) -> object:
 
 
 def _path(value: object) -> object:
-    return Path(value) if isinstance(value, str) and value else value
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ValueError("is not a path")
+    return Path(_unicode(str(value)))
+
+
+def _unicode(value: str) -> str:
+    # Half of a surrogate pair: JSON can write one, and no file, hash or log could hold it.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("is not text in valid Unicode")
+    return value
 
 
 def _name(value: str) -> str:
@@ -133,13 +142,14 @@ def _data_files(value: object) -> object:
     by_split = value if isinstance(value, Mapping) else {"": value}
     listed = {name: _one_or_many(paths) for name, paths in by_split.items()}
     paths = [path for some in listed.values() if isinstance(some, tuple) for path in some]
-    if not paths or not all(isinstance(path, str) and path for path in paths):
+    if not paths or not all(isinstance(path, str) and _unicode(path) for path in paths):
         raise ValueError("is not a path, a list of paths, or a map from splits to these")
     return listed if isinstance(value, Mapping) else listed[""]
 
 
-Text = Annotated[str, AfterValidator(_name)]
-Id = Annotated[str, AfterValidator(_id)]
+AnyText = Annotated[str, AfterValidator(_unicode)]
+Text = Annotated[AnyText, AfterValidator(_name)]
+Id = Annotated[AnyText, AfterValidator(_id)]
 Folder = Annotated[Path, BeforeValidator(_path)]
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=-_LARGEST, le=_LARGEST)]
 Count = Annotated[Whole, Field(ge=0)]
@@ -154,7 +164,7 @@ Values = Annotated[
     BeforeValidator(_one_or_many),
 ]
 Split = Annotated[str, AfterValidator(_split)]
-MissingCaption = Annotated[str, AfterValidator(_missing_caption)]
+MissingCaption = Annotated[AnyText, AfterValidator(_missing_caption)]
 Layout = Annotated[str, AfterValidator(_layout)]
 Function = Annotated[str, AfterValidator(_function)]
 # Both are checked whole by their validators: pydantic would report every branch of a union.

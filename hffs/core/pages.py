@@ -47,7 +47,7 @@ _PREFIX_BYTES = _U32.size
 _PREFIX = np.arange(_PREFIX_BYTES)
 
 Prefetch = Callable[[NDArray[np.int64]], None]
-"""Told the offsets (in bytes, any order, repeats allowed) that are about to be read."""
+"""Told the offsets that are about to be read, in any order; broken ones may lie outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +312,7 @@ def _walk_plain(data: memoryview, lanes: _Lanes, prefetch: Prefetch) -> NDArray[
     if (lanes.counts * _PREFIX_BYTES > lanes.ends - lanes.starts).any():
         raise FormatError("cannot read pages", why="more values than bytes for their lengths")
     places = np.empty(lanes.counts.sum(), np.int64)
-    order = np.argsort(-lanes.counts, kind="stable")  # so that the lanes still active lead
+    order = np.argsort(-lanes.counts)  # so that the lanes still active lead
     at, ends, counts = lanes.starts[order], lanes.ends[order], lanes.counts[order]
     slots = (np.cumsum(lanes.counts) - lanes.counts)[order]
     told = np.full(len(at), -1, np.int64)
@@ -340,11 +340,9 @@ def _next_places(
 ) -> NDArray[np.int64]:
     values = at + _PREFIX_BYTES
     late = values > ends
-    if not late.any():
-        values += file[at[:, None] + _PREFIX].view("<u4")[:, 0]
-        late = values > ends
     if late.any():
         raise _bad(int(at[late][0]), "a value runs over the end of the page")
+    values += file[at[:, None] + _PREFIX].view("<u4")[:, 0]
     return values
 
 

@@ -83,8 +83,9 @@ def open_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Map an Arrow shard as a table of these columns (None: all), in this order.
 
     The buffers are the file's own pages where `read_batches` can. With `columns` the kernel begins
-    to read them at once; without, nothing is read until it is touched. Raises SourceError,
-    AccessError, FormatError, and KeyError for a column that is not there.
+    to read them at once, and their offsets are checked: pyarrow's own functions follow them
+    blindly, out of memory if a hostile file says so. Without, nothing is read or checked.
+    Raises SourceError, AccessError, FormatError, and KeyError for a column that is not there.
     """
     with open_mapped(path) as file:
         schema = read_schema(file)
@@ -94,8 +95,12 @@ def open_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         if not fields:
             raise ValueError("open_table needs at least one column")
         batches = list(read_batches(file, fields))
-        for batch in batches:
-            _advise_batch(file, batch)
+        columns_read = [column for batch in batches for column in batch.columns]
+        for column in columns_read:
+            _advise_column(file, column)
+        with format_errors("cannot read", str(path)):
+            for column in columns_read:
+                _require_sound(column)
         chosen = pa.schema([schema.field(i) for i in sorted(set(fields))], schema.metadata)
         return pa.Table.from_batches(batches, chosen).select(list(columns))
 
@@ -115,16 +120,29 @@ def _open_reader(
     return opener(pa.py_buffer(file.view), options=options)
 
 
-def _advise_batch(file: MappedFile, batch: pa.RecordBatch) -> None:
-    base = _address(file)
-    for column in batch.columns:
-        for buffer in column.buffers():
-            if buffer is not None and 0 <= buffer.address - base <= file.size_bytes - buffer.size:
-                file.advise(buffer.address - base, buffer.size)
+def _advise_column(file: MappedFile, column: pa.Array) -> None:
+    base = int(pa.py_buffer(file.view).address)
+    for buffer in column.buffers():
+        if buffer is not None and 0 <= buffer.address - base <= file.size_bytes - buffer.size:
+            file.advise(buffer.address - base, buffer.size)
 
 
-def _address(file: MappedFile) -> int:
-    return int(pa.py_buffer(file.view).address)
+def _require_sound(array: pa.Array) -> None:
+    """Check all offsets and indexes of an array, but not that its texts are UTF-8."""
+    kind = array.type
+    array.validate()
+    if pa.types.is_struct(kind):
+        for number in range(kind.num_fields):
+            _require_sound(array.field(number))
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        _list_ranges(str(kind), array)
+        _require_sound(array.values)
+    elif pa.types.is_string(kind):
+        array.view(pa.binary()).validate(full=True)
+    elif pa.types.is_large_string(kind):
+        array.view(pa.large_binary()).validate(full=True)
+    else:
+        array.validate(full=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

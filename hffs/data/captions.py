@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -176,15 +177,16 @@ def _wanted_batches(
 
 def _render_batch(plan: _Plan, batch: pa.RecordBatch) -> pa.Array:
     """Text of each row, null where there is none."""
-    lines = [_render_column(reader, batch) for reader in plan.lines]
-    texts = lines[0]
-    if len(lines) > 1:
-        texts = _blank_to_null(
-            pc.binary_join_element_wise(*lines, _LINE_BREAK, null_handling="skip")
-        )
+    texts = reduce(_join_lines, (_render_column(reader, batch) for reader in plan.lines))
     if plan.fallback is not None and texts.null_count:
         texts = pc.coalesce(texts, _render_column(plan.fallback, batch))
     return texts
+
+
+def _join_lines(above: pa.Array, below: pa.Array) -> pa.Array:
+    # Not null_handling="skip": with it, pyarrow 26 leaves out rows that are null in every column.
+    both = pc.binary_join_element_wise(above, below, _LINE_BREAK)
+    return pc.coalesce(both, above, below)
 
 
 def _render_column(reader: _Reader, batch: pa.RecordBatch) -> pa.Array:

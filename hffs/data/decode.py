@@ -126,7 +126,7 @@ class ParquetCells:
         self.which = f"column {column.name} of {file.path}"
         with format_errors("cannot read", str(file.path)):
             self.metadata: pq.FileMetaData = pq.read_metadata(self._open_buffer())
-        self._leaves = find_leaves(self.metadata, file, column)
+            self._leaves = find_leaves(self.metadata, file, column)
         self._column = column
 
     @property
@@ -150,14 +150,16 @@ class ParquetCells:
 
     def read_parts(self, group: int) -> Iterator[pa.Array]:
         """Cells of one row group."""
-        about = self.metadata.row_group(group)
-        chunks = [about.column(i) for i in range(about.num_columns)]
-        wanted = [chunk for chunk in chunks if chunk.path_in_schema in self._leaves.values()]
-        size = sum(max(chunk.total_uncompressed_size, 0) for chunk in wanted)
-        rows = PART_BYTES * max(about.num_rows, 1) // max(size, 1)
+        leaves = list(self._leaves.values())
+        with format_errors("cannot decode", self.which):
+            about = self.metadata.row_group(group)
+            chunks = [about.column(i) for i in range(about.num_columns)]
+            wanted = [chunk for chunk in chunks if chunk.path_in_schema in leaves]
+            size = sum(max(chunk.total_uncompressed_size, 0) for chunk in wanted)
+            rows = PART_BYTES * max(about.num_rows, 1) // max(size, 1)
         for chunk in wanted:
             self._advise(chunk)
-        yield from self._iterate([group], min(max(rows, 1), PART_ROWS), list(self._leaves.values()))
+        yield from self._iterate([group], min(max(rows, 1), PART_ROWS), leaves)
 
     def read_paths(self) -> pa.Array | None:
         """The `path` field of all cells, in the shape of the column; None if there is none."""

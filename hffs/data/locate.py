@@ -120,10 +120,7 @@ def _locate_glob(name: str, pattern: Path, split: str) -> Located:
     root = pattern
     while glob.has_magic(str(root)):
         root = root.parent
-    try:
-        found = [Path(match) for match in glob.iglob(str(pattern), recursive=True)]
-    except OSError as error:
-        raise _os_error(name, error) from error
+    found = [Path(match) for match in glob.iglob(str(pattern), recursive=True)]
     paths = [path for path in found if path.suffix.lower() in _LAYOUTS and not path.is_dir()]
     if not paths:
         _fail(name, f"no Parquet or Arrow file matches ({_census(found)})", "check the pattern")
@@ -242,8 +239,11 @@ def _census(paths: Sequence[Path]) -> str:
     """What is there instead: `12 .jpg files, 1 .csv file`."""
     if not paths:
         return "nothing found"
-    kinds = Counter(path.suffix.lower() or "no-suffix" for path in paths).most_common(3)
-    return "found " + ", ".join(f"{n} {kind} file{'s' * (n > 1)}" for kind, n in kinds)
+    kinds = Counter(path.suffix.lower() or "no-suffix" for path in paths)
+    most = sorted(kinds, key=lambda kind: (-kinds[kind], kind))[:3]
+    return "found " + ", ".join(
+        f"{kinds[kind]} {kind} file{'s' * (kinds[kind] > 1)}" for kind in most
+    )
 
 
 def _stat(name: str, path: Path) -> os.stat_result:

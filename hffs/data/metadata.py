@@ -94,7 +94,7 @@ def require_metadata(source: Source, name: str, key: str) -> None:
 
 def unknown_name(key: str, wanted: str, known: Sequence[str], kind: str = "column") -> ConfigError:
     """Error for a name that is not there, with the nearest that is, and all of them."""
-    near = difflib.get_close_matches(wanted, known, 1, cutoff=0.5)
+    near = difflib.get_close_matches(wanted, known, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     why = f"there is no such {kind}"
     return ConfigError(f"cannot use {key}", wanted, why=why, fix=hint + _listed(f"{kind}s", known))

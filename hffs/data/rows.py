@@ -123,6 +123,11 @@ class RowStore:
         else:
             self._open_file(self._shards[segment]).check()
 
+    def pin(self) -> None:
+        """Open every shard now: one that is replaced or deleted later is served as it was."""
+        for shard in range(len(self._located.shards)):
+            self._open_file(shard)
+
     def close(self) -> None:
         """Give back the descriptors; bytes that were handed out stay valid."""
         with self._lock:

@@ -76,11 +76,11 @@ def open_source(located: Located) -> Source:
     schemas, rows = [], []
     for shard in located.shards:
         describe = _describe_arrow if shard.layout == "arrow" else _describe_parquet
-        with open_shard(shard) as file:
+        with open_shard(shard) as file, format_errors("cannot read", str(shard.path)):
             schema, count = describe(file)
-        schemas.append(schema)
-        rows.append(count)
-        _require_same(located, shard, schemas)
+            schemas.append(schema)
+            rows.append(count)
+            _require_same(located, shard, schemas)
     return Source(located.name, located.root, located.shards, schemas[0], tuple(rows))
 
 
@@ -95,9 +95,8 @@ def open_shard(shard: Shard) -> MappedFile:
 
 
 def _describe_parquet(file: MappedFile) -> tuple[pa.Schema, int]:
-    with format_errors("cannot read", str(file.path)):
-        reader = pq.ParquetFile(pa.BufferReader(pa.py_buffer(file.view)))
-        return reader.schema_arrow, reader.metadata.num_rows
+    reader = pq.ParquetFile(pa.BufferReader(pa.py_buffer(file.view)))
+    return reader.schema_arrow, reader.metadata.num_rows
 
 
 def _describe_arrow(file: MappedFile) -> tuple[pa.Schema, int]:

@@ -38,13 +38,17 @@ def find_state_folder(environ: Mapping[str, str]) -> Path:
 
 
 def read_start_time(pid: int) -> int | None:
-    """When a process began, in clock ticks after boot: tells a reused pid apart; None if gone."""
+    """When a process began, in clock ticks after boot: tells a reused pid apart.
+
+    None if it has ended, also while nobody has reaped it (a container's pid 1 may never do so).
+    """
     try:
         line = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name in parentheses may hold anything; field 22 is the 20th after it (proc_pid_stat(5)).
-    return int(line.rpartition(")")[2].split()[19])
+    # The name in parentheses may hold anything; state and start follow it (proc_pid_stat(5)).
+    fields = line.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 class Registry:

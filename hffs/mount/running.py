@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
     """Open the view, mount it, answer until the end. HffsError before `listener.ready`."""
     registry = Registry(request.state)
     os.umask(0o077)
+    _allow_descriptors()
     with open_view(request.config, listener, request.workers) as tree:
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
         info = tree.manifest.info
@@ -55,6 +57,12 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
         finally:
             registry.remove(str(request.mountpoint), os.getpid())
     log.info("unmounted %s", request.mountpoint)
+
+
+def _allow_descriptors() -> None:
+    """Every shard is kept open, and the usual soft limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _make_record(request: MountRequest, info: ViewInfo) -> Record:

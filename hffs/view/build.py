@@ -85,6 +85,7 @@ def open_view(config: Config, watcher: Watcher, workers: int) -> Iterator[Tree]:
             f"prompt; name one of its columns with --caption-column: {columns}"
         )
     with builder.open_rows(decided.index) as rows:
+        rows.pin()
         content = Content(decided.manifest, builder.stores(decided.index, rows), workers)
         try:
             yield Tree(decided.manifest, content)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hffs.data import cache as under_test
@@ -72,6 +72,7 @@ def test_what_was_put_is_got_by_any_process(tmp_path: Path) -> None:
     assert got(small(tmp_path), "other") is None
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()), st.binary(max_size=200))
 def test_any_key_and_blob_round_trip(
     tmp_path_factory: pytest.TempPathFactory, key: str, data: bytes
@@ -343,6 +344,24 @@ def test_what_others_put_is_met_before_it_doubles_the_cap(tmp_path: Path) -> Non
     assert len(files(tmp_path)) <= 100
 
 
+def test_the_folder_is_scanned_once_a_tenth_of_the_cap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans: list[object] = []
+    listdir = os.listdir
+
+    def watch(path: Path | int) -> list[str]:
+        if path == tmp_path / "cache":
+            scans.append(path)
+        return [os.fsdecode(name) for name in listdir(path)]
+
+    monkeypatch.setattr(os, "listdir", watch)
+    cache = small(tmp_path, blocks=100)
+    for number in range(80):
+        cache.put(f"key {number}", b"data")
+    assert 2 <= len(scans) <= 8
+
+
 def test_use_is_noted_once_a_minute(tmp_path: Path) -> None:
     clock = Clock(1000)
     cache = DiskCache(tmp_path / "cache", 1 << 20, clock)
@@ -370,7 +389,7 @@ def test_eviction_is_left_to_whoever_is_at_it(tmp_path: Path) -> None:
     cache = small(tmp_path, blocks=5)
     cache.put("key 0", b"data")
     with open(tmp_path / "cache" / ".lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_SH)
         for number in range(1, 8):
             cache.put(f"key {number}", b"data")
         assert len(files(tmp_path)) == 8

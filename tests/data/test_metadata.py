@@ -161,6 +161,8 @@ def test_binary_columns_are_no_metadata(tmp_path: Path, layout: str) -> None:
     assert metadata_columns(source) == ["number"]
     with pytest.raises(ConfigError, match="holds binary data"):
         read_columns(source, ["image"])
+    with pytest.raises(ConfigError, match="there is no such column; did you mean number"):
+        read_columns(source, ["numbr"])
     assert "holds binary data" in refusal(source, "image")
 
 

@@ -234,6 +234,18 @@ def test_what_is_not_plain_must_be_decoded(tmp_path: Path, options: dict[str, An
         assert leaf is None
 
 
+@pytest.mark.parametrize("options", [{"compression": "snappy"}, {"use_dictionary": True}])
+def test_the_footer_alone_can_tell_that(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = write(tmp_path / "a.parquet", [JPEG] * 10, pa.binary(), **options)
+    column = pq.read_metadata(path).row_group(0).column(1)
+    data = bytearray(path.read_bytes())
+    end = column.data_page_offset + column.total_compressed_size - 40
+    data[column.data_page_offset : end] = bytes(end - column.data_page_offset)
+    path.write_bytes(data)
+    with leaf_of(path, "image") as (_, leaf):
+        assert leaf is None
+
+
 def test_photos_of_other_writers_must_be_decoded(photo_parquet_snappy: Path) -> None:
     with leaf_of(photo_parquet_snappy, "image.bytes") as (_, leaf):
         assert leaf is None

@@ -44,6 +44,12 @@ def test_records_of_ended_daemons_are_dropped(registry: Registry, record: Record
     assert registry.all() == []
 
 
+def test_a_daemon_that_nobody_reaped_has_ended() -> None:
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert read_start_time(child.pid) is None
+
+
 def test_a_reused_pid_is_not_the_daemon(registry: Registry, record: Record) -> None:
     registry.add(replace(record, started=record.started - 1))
     assert registry.find("/mnt/photos") is None

@@ -1,0 +1,221 @@
+"""Flags: every key can be given by flag, JSON and TOML, and means the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hffs.cli.flags import Flags, with_config_flags
+from hffs.config import Kind, all_keys, build_config
+from hffs.errors import ConfigError
+
+ENVIRON = {"HOME": "/home/me"}
+
+# For each key what is typed, and what a file has.
+EXAMPLES: dict[str, tuple[list[str], object]] = {
+    "id": (["--id", "mine"], "mine"),
+    "type": (["--type", "huggingface"], "huggingface"),  # the other is not mounted from files
+    "instance_data_dir": (["--instance-data-dir", "/data"], "/data"),
+    "dataset_type": (["--dataset-type", "audio"], "audio"),
+    "dataset_name": (["--dataset-name", "org/other"], "org/other"),
+    "config_name": (["--config-name", "large"], "large"),
+    "split": (["--split", "train[:10%]"], "train[:10%]"),
+    "revision": (["--revision", "v1"], "v1"),
+    "data_files": (["--data-files", "a", "--data-files", "b"], ["a", "b"]),
+    "streaming": (["--streaming"], True),
+    "offline": (["--offline"], True),
+    "token_file": (["--token-file", "~/t"], "~/t"),
+    "image_column": (["--image-column", "photo"], "photo"),
+    "video_column": (["--video-column", "clip"], "clip"),
+    "audio_column": (["--audio-column", "sound"], "sound"),
+    "width_column": (["--width-column", "w"], "w"),
+    "height_column": (["--height-column", "h"], "h"),
+    "caption_column": (["--caption-column", "a", "--caption-column", "b.c"], ["a", "b.c"]),
+    "fallback_caption_column": (["--fallback-caption-column", "d"], "d"),
+    "description_column": (["--description-column", "d"], "d"),
+    "missing_caption": (["--missing-caption", "text:a photo"], "text:a photo"),
+    "caption_multi": (["--caption-multi", "join"], "join"),
+    "caption_separator": (["--caption-separator", " | "], " | "),
+    "filter_func.where": (["--where", "score > 5 and lang = 'en'"], "score > 5 and lang = 'en'"),
+    "filter_func.min_width": (["--min-width", "512"], 512),
+    "filter_func.min_height": (["--min-height", "512"], 512),
+    "filter_func.max_width": (["--max-width", "512"], 512),
+    "filter_func.max_height": (["--max-height", "512"], 512),
+    "filter_func.min_aspect": (["--min-aspect", "0.5"], 0.5),
+    "filter_func.max_aspect": (["--max-aspect", "2"], 2),
+    "filter_func.collection": (["--collection", "art", "--collection", "photo"], ["art", "photo"]),
+    "filter_func.collection_column": (["--collection-column", "set"], "set"),
+    "filter_func.quality_thresholds": (
+        ["--quality-threshold", "clip=0.3", "--quality-threshold", "a=b=-2e1"],
+        {"clip": 0.3, "a=b": -20},
+    ),
+    "filter_func.quality_column": (["--quality-column", "scores"], "scores"),
+    "filter_func.python": (["--python", "my.filters:keep"], "my.filters:keep"),
+    "max_num_samples": (["--max-num-samples", "10"], 10),
+    "seed": (["--seed", "-3"], -3),
+    "composite_image_config.enabled": (["--composite"], True),
+    "composite_image_config.image_count": (["--image-count", "4", "--no-composite"], 4),
+    "composite_image_config.select_index": (["--select-index", "0", "--select-index", "3"], [0, 3]),
+    "composite_image_config.layout": (["--layout", "2x2"], "2x2"),
+    "video.num_frames": (["--num-frames", "9"], 9),
+    "video.min_frames": (["--min-frames", "9"], 9),
+    "video.max_frames": (["--max-frames", "9"], 9),
+    "video.num_frames_column": (["--num-frames-column", "n"], "n"),
+    "video.fps_column": (["--fps-column", "f"], "f"),
+    "audio_caption_fields": (["--audio-caption-fields", "tags"], ["tags"]),
+    "lyrics_column": (["--lyrics-column", "words"], "words"),
+    "image_format": (["--image-format", "png"], "png"),
+    "orientation": (["--orientation", "upright"], "upright"),
+    "names": (["--names", "row"], "row"),
+    "name_width": (["--name-width", "5"], 5),
+    "caption_extension": (["--caption-extension", "caption"], "caption"),
+    "images_only": (["--images-only"], True),
+    "metadata_jsonl": (["--metadata-jsonl"], True),
+    "group_by": (["--group-by", "label"], "label"),
+    "cache_dir": (["--cache-dir", "/fast"], "/fast"),
+    "cache_size": (["--cache-size", "1.5 GiB"], "1.5 GiB"),
+    "scratch": (["--scratch", "/s"], "/s"),
+    "num_proc": (["--num-proc", "3"], 3),
+    "probability": (["--probability", "0.5"], 0.5),
+    "repeats": (["--repeats", "3"], 3),
+    "resolution": (["--resolution", "1.05"], 1.05),
+    "resolution_type": (["--resolution-type", "area"], "area"),
+    "minimum_image_size": (["--minimum-image-size", "0.5"], 0.5),
+    "maximum_image_size": (["--maximum-image-size", "2"], 2),
+    "target_downsample_size": (["--target-downsample-size", "1.5"], 1.5),
+    "crop": (["--crop"], True),
+    "crop_aspect": (["--crop-aspect", "closest"], "closest"),
+    "crop_style": (["--crop-style", "center"], "center"),
+    "aspect_bucket_rounding": (["--aspect-bucket-rounding", "3"], 3),
+    "aspect_bucket_alignment": (["--aspect-bucket-alignment", "32"], 32),
+}
+
+
+def run(*arguments: str) -> Flags:
+    """The flags that a small command with options of its own gets."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    got: list[Flags] = []
+
+    @app.command()
+    @with_config_flags
+    def mount(
+        source: Annotated[str, typer.Argument()],
+        flags: Flags,
+        entry: Annotated[str | None, typer.Option()] = None,
+    ) -> None:
+        """Mount it."""
+        assert (source, entry) == ("SOURCE", None)
+        got.append(flags)
+
+    result = CliRunner().invoke(app, ["SOURCE", *arguments])
+    if result.exception:
+        raise result.exception
+    return got[0]
+
+
+def in_blocks(name: str, value: object) -> dict[str, object]:
+    block, _, leaf = name.rpartition(".")
+    return {block: {leaf: value}} if block else {name: value}
+
+
+def to_toml(value: object) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(name)} = {to_toml(inner)}" for name, inner in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    return json.dumps(value)
+
+
+def test_every_key_has_an_example() -> None:
+    assert set(EXAMPLES) == set(all_keys())
+
+
+@pytest.mark.parametrize(("name", "typed", "value"), [(n, *e) for n, e in EXAMPLES.items()])
+def test_flag_json_and_toml_mean_the_same(
+    tmp_path: Path, name: str, typed: list[str], value: object
+) -> None:
+    base = {"dataset_name": "org/photos", "instance_data_dir": "/else"}
+    in_json, in_toml = tmp_path / "x.json", tmp_path / "x.toml"
+    in_json.write_text(json.dumps(base | in_blocks(name, value)))
+    in_toml.write_text(
+        "\n".join(f"{key} = {to_toml(it)}" for key, it in (base | {name: value}).items())
+    )
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps(base))
+    configs = [
+        build_config(str(in_json), {}, None, ENVIRON),
+        build_config(str(in_toml), {}, None, ENVIRON),
+        build_config(str(plain), run(*typed), None, ENVIRON),
+    ]
+    assert configs[0] == configs[1] == configs[2]
+    is_default = configs[0] == build_config(str(plain), {}, None, ENVIRON)
+    assert is_default == (name == "type")
+
+
+def test_what_was_not_typed_leaves_no_trace() -> None:
+    assert run() == {}
+
+
+def test_a_switch_can_be_turned_off() -> None:
+    switches = [key for key in all_keys().values() if key.kind is Kind.SWITCH]
+    off = [f"--no-{key.flag.removeprefix('--')}" for key in switches]
+    assert run(*off) == {key.name: False for key in switches}
+
+
+def test_a_tile_count_turns_composites_on() -> None:
+    on, off = run("--image-count", "4"), run("--image-count", "4", "--no-composite")
+    assert build_config("x", on, None, ENVIRON).composite_image_config.enabled
+    assert not build_config("x", off, None, ENVIRON).composite_image_config.enabled
+
+
+def test_all_tiles_is_a_word() -> None:
+    flags = run("--select-index", "all")
+    assert build_config("x", flags, None, ENVIRON).composite_image_config.select_index == "all"
+
+
+def test_help_groups_flags_and_shows_what_a_key_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    app = typer.Typer()
+
+    @app.command()
+    @with_config_flags
+    def mount(source: str, flags: Flags) -> None:
+        """Mount it."""
+
+    text = CliRunner().invoke(app, ["--help"]).output
+    keys = all_keys().values()
+    assert "config" not in text.partition("Source")[0]
+    for key in keys:
+        assert f" {key.flag} " in text
+        assert f" {key.panel} " in text
+    assert "Keep images at least this wide, in pixels." in text
+    assert "(default: image, else the only one)" in text
+    whole = [key for key in keys if key.unbuilt and key.unbuilt.but is None]
+    assert text.count("(not built yet)") == len(whole)
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["--min-width", "big"], '--min-width: "big" is not a whole number'),
+        (["--min-width", "1_0"], '--min-width: "1_0" is not a whole number'),
+        (["--min-width", "1.5"], '--min-width: "1.5" is not a whole number'),
+        (["--min-width", "0"], "--min-width: 0 is below 1"),
+        (["--max-aspect", "nan"], '--max-aspect: "nan" is not a number'),
+        (["--max-aspect", "1e999"], "--max-aspect: Infinity is not a finite number"),
+        (["--image-format", "gif"], '--image-format: "gif" is not one of jpg, png, source'),
+        (["--quality-threshold", "clip=x"], '--quality-threshold.clip: "x" is not a number'),
+        (["--quality-threshold", "clip"], "--quality-threshold clip: it is not NAME=NUMBER"),
+        (["--quality-threshold", "=1"], '--quality-threshold."": "" is blank'),
+        (["--select-index", "x"], '--select-index: ["x"] is not a number from 0'),
+        (["--cache-size", "5QB"], '--cache-size: "5QB" is not a size'),
+    ],
+)
+def test_a_bad_flag_is_one_line(typed: list[str], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_config("org/photos", run(*typed), None, ENVIRON)
+    assert line in str(caught.value)

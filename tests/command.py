@@ -1,0 +1,59 @@
+"""The real command, as tests start it: everything that it keeps goes to folders of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+RUN_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Hffs:
+    """The command line in an environment of its own."""
+
+    environ: dict[str, str]
+
+    @classmethod
+    def below(cls, folder: Path) -> Self:
+        """A command whose caches and records are in a folder."""
+        own = {"XDG_CACHE_HOME": str(folder / "cache"), "XDG_STATE_HOME": str(folder / "state")}
+        return cls(os.environ | own)
+
+    def __call__(self, *arguments: str | Path, timeout_s: float = RUN_TIMEOUT_S) -> str:
+        """Run a command that has to succeed; its standard output."""
+        done = self.run(*arguments, timeout_s=timeout_s)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def run(
+        self, *arguments: str | Path, timeout_s: float = RUN_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, whatever comes of it."""
+        command = [sys.executable, "-m", "hffs", *map(str, arguments)]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env=self.environ,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def describe(self, folder: Path) -> dict[str, Any] | None:
+        """What `hffs ls` says of the mount on a folder; other tests may have mounts of theirs."""
+        lines = json.loads(self("ls", "--json"))
+        return next((line for line in lines if line["mountpoint"] == str(folder)), None)
+
+    def log(self) -> str:
+        """What all daemons have logged."""
+        logs = Path(self.environ["XDG_STATE_HOME"]).glob("hffs/logs/*.log")
+        return "".join(path.read_text() for path in logs)
+
+
+Mount = Callable[..., Path]
+"""Mount a source with some flags on a new folder, which is returned."""

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hffs.data.arrays import Stored, load_arrays, remove_arrays, save_arrays
+from hffs.errors import MountError
+
+
+def _stored(value: int = 1) -> Stored:
+    arrays: dict[str, Any] = {
+        "a": np.arange(5),
+        "none": np.empty(0, np.uint8),
+        "grid": np.ones((2, 3), np.int32),
+    }
+    return Stored(arrays, {"value": value, "text": "x"})
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "folder"
+    assert load_arrays(folder) is None
+    for stored in (save_arrays(folder, _stored()), load_arrays(folder)):
+        assert stored is not None
+        assert stored.meta == {"value": 1, "text": "x"}
+        for name, array in _stored().arrays.items():
+            np.testing.assert_array_equal(stored.arrays[name], array, strict=True)
+        with pytest.raises(ValueError, match="read-only"):
+            stored.arrays["a"][0] = 3
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert os.listdir(folder.parent) == ["folder"]
+
+
+def test_the_first_of_two_makers_wins(tmp_path: Path) -> None:
+    save_arrays(tmp_path / "x", _stored(1))
+    assert save_arrays(tmp_path / "x", _stored(2)).meta["value"] == 1
+
+
+def test_maps_outlive_their_folder(tmp_path: Path) -> None:
+    stored = save_arrays(tmp_path / "x", _stored())
+    remove_arrays(tmp_path / "x")
+    remove_arrays(tmp_path / "x")
+    assert [path for path in tmp_path.iterdir() if "xdg" not in path.name] == []
+    assert stored.arrays["a"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_a_killed_maker_left_is_swept_after_a_day(tmp_path: Path) -> None:
+    old, new = tmp_path / ".x.old", tmp_path / ".x.new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "a.npy").write_bytes(b"half")
+    os.utime(old, (1, 1))
+    save_arrays(tmp_path / "x", _stored())
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(
+    tmp_path: Path, as_nobody: Callable[[], Any]
+) -> None:
+    tmp_path.chmod(0o755)
+    with as_nobody(), pytest.raises(MountError, match=r"cannot write .*/x: Permission denied; "):
+        save_arrays(tmp_path / "x", _stored())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MountError, match="cannot write"):
+        save_arrays(tmp_path / "file" / "x", _stored())
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(MountError, match="cannot write"):
+        save_arrays(tmp_path / "taken", _stored())
+    with pytest.raises(MountError, match="cannot remove"):
+        remove_arrays(tmp_path / "nowhere" / "x")

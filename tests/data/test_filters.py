@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hffs.data.filters import (
+    SIZE_MISSING,
+    SIZE_NOT_MEASURED,
+    Filters,
+    Removed,
+    SizeTerms,
+    _limit_steps,
+    select,
+)
+from hffs.data.locate import locate
+from hffs.data.source import Source, open_source
+from hffs.errors import ConfigError
+
+
+def make_source(folder: Path, **columns: Sequence[Any] | pa.Array) -> Source:
+    path = folder / "0.parquet"
+    pq.write_table(pa.table(columns), path)
+    return open_source(locate(str(path)))
+
+
+def each_row(source: Source) -> NDArray[np.int64]:
+    return np.arange(source.rows, dtype=np.int64)
+
+
+def never() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    raise AssertionError("no image should be measured")
+
+
+class Measured:
+    """Sizes that are measured, and how often they were."""
+
+    def __init__(self, widths: list[int], heights: list[int]) -> None:
+        self.sizes = np.array(widths, np.int32), np.array(heights, np.int32)
+        self.calls = 0
+
+    def __call__(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        self.calls += 1
+        return self.sizes
+
+
+def kept(source: Source, filters: Filters, measure: Measured | None = None) -> list[int]:
+    selection = select(source, filters, each_row(source), measure or never)
+    return np.flatnonzero(selection.keep).tolist()
+
+
+def refusal(source: Source, filters: Filters) -> str:
+    with pytest.raises(ConfigError) as caught:
+        select(source, filters, each_row(source), never)
+    return str(caught.value)
+
+
+def test_without_filters_every_cell_is_kept(tmp_path: Path) -> None:
+    source = make_source(tmp_path, width=[1, None], height=[1, 1])
+    selection = select(source, Filters(), each_row(source), never)
+    assert selection.keep.tolist() == [True, True]
+    assert selection.removed == ()
+
+
+def test_steps_have_an_order_and_count_only_what_earlier_steps_kept(tmp_path: Path) -> None:
+    source = make_source(
+        tmp_path,
+        good=[False, True, True, True, True, True, True, True],
+        width=[1, 0, 10, 90, 90, 500, 60, 50],
+        height=[1, 50, 10, 10, 90, 90, 20, 50],
+    )
+    terms = SizeTerms(50, 20, max_width=100, max_height=80, min_aspect=0.9, max_aspect=2)
+    selection = select(source, Filters("good", terms), each_row(source), never)
+    assert selection.removed == (
+        Removed("where", 1),
+        Removed(SIZE_MISSING, 1),
+        Removed("min_width", 1),
+        Removed("min_height", 1),
+        Removed("max_width", 1),
+        Removed("max_height", 1),
+        Removed("min_aspect", 0),
+        Removed("max_aspect", 1),
+    )
+    assert selection.keep.tolist() == [False] * 7 + [True]
+
+
+@pytest.mark.parametrize(
+    ("terms", "rows"),
+    [
+        (SizeTerms(min_width=200), [1, 2]),
+        (SizeTerms(max_width=200), [0, 1]),
+        (SizeTerms(min_height=200), [0, 1]),
+        (SizeTerms(max_height=200), [1, 2]),
+        (SizeTerms(min_aspect=1), [1, 2]),
+        (SizeTerms(max_aspect=1), [0, 1]),
+        (SizeTerms(min_aspect=1, max_aspect=1), [1]),
+        (SizeTerms(min_width=201, max_width=299), []),
+    ],
+)
+def test_limits_are_inclusive(tmp_path: Path, terms: SizeTerms, rows: list[int]) -> None:
+    sizes = {"width": [100, 200, 300], "height": [300, 200, 100]}
+    assert kept(make_source(tmp_path, **sizes), Filters(sizes=terms)) == rows
+    measured = Measured(sizes["width"], sizes["height"])
+    bare = make_source(tmp_path, name=["a", "b", "c"])
+    assert kept(bare, Filters(sizes=terms), measured) == rows
+    assert measured.calls == 1
+
+
+limits = st.none() | st.integers(1, 60)
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60))),
+    least=st.tuples(limits, limits),
+    most=st.tuples(limits, limits),
+)
+def test_limits_agree_with_a_loop(
+    sizes: list[tuple[int, int]],
+    least: tuple[int | None, int | None],
+    most: tuple[int | None, int | None],
+) -> None:
+    def is_within(values: tuple[int, int]) -> bool:
+        ranges = zip(least, values, most, strict=True)
+        return all((low or 0) <= value <= (high or 99) for low, value, high in ranges)
+
+    names = ("min_width", "min_height", "max_width", "max_height")
+    terms = {n: float(v) for n, v in zip(names, (*least, *most), strict=True) if v is not None}
+    array = np.array(sizes, np.float64).reshape(-1, 2)
+    keep = np.ones(len(sizes), np.bool_)
+    for _, passes in _limit_steps(terms, {"width": array[:, 0], "height": array[:, 1]}):
+        keep &= passes
+    assert keep.tolist() == [is_within(size) for size in sizes]
+
+
+def test_a_row_may_have_several_images_or_none(tmp_path: Path) -> None:
+    source = make_source(tmp_path, width=[10, 20, 30], height=[1, 1, 1], n=[1, 2, 3])
+    cells = np.array([0, 0, 2, 2, 2], np.int64)
+    selection = select(source, Filters("n < 3", SizeTerms(min_width=10)), cells, never)
+    assert selection.keep.tolist() == [True, True, False, False, False]
+    assert selection.removed[0] == Removed("where", 3)
+    none = select(source, Filters("n < 3", SizeTerms(min_width=10)), cells[:0], never)
+    assert len(none.keep) == 0
+
+
+def test_sizes_that_no_image_has_are_removed_and_counted_apart(tmp_path: Path) -> None:
+    nan = float("nan")
+    source = make_source(
+        tmp_path, width=[5.0, None, nan, 0.0, -5.0, 5.0], height=[5, 5, 5, 5, 5, None]
+    )
+    filters = Filters(sizes=SizeTerms(max_aspect=1))
+    selection = select(source, filters, each_row(source), never)
+    assert selection.keep.tolist() == [True] + [False] * 5
+    assert selection.removed == (Removed(SIZE_MISSING, 5), Removed("max_aspect", 0))
+    only_width = select(source, Filters(sizes=SizeTerms(min_width=1)), each_row(source), never)
+    assert only_width.removed[0] == Removed(SIZE_MISSING, 4)
+
+
+def test_images_that_could_not_be_measured_are_counted_apart(tmp_path: Path) -> None:
+    source = make_source(tmp_path, name=["a", "b", "c"])
+    measured = Measured([0, 10, 20], [0, 10, 40])
+    filters = Filters(sizes=SizeTerms(min_width=10, min_aspect=1))
+    selection = select(source, filters, each_row(source), measured)
+    assert selection.keep.tolist() == [False, True, False]
+    assert selection.removed == (
+        Removed(SIZE_NOT_MEASURED, 1),
+        Removed("min_width", 0),
+        Removed("min_aspect", 1),
+    )
+    assert measured.calls == 1
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"width": [1, 1]},
+        {"height": [1, 1]},
+        {"width": ["1", "1"], "height": [1, 1]},
+        {"width": [1, 1], "height": [[1], [1]]},
+        {"Width": [1, 1], "Height": [1, 1]},
+    ],
+)
+def test_default_columns_are_taken_only_as_a_pair_of_numbers(
+    tmp_path: Path, columns: dict[str, list[Any]]
+) -> None:
+    source = make_source(tmp_path, **columns)
+    measured = Measured([10, 20], [10, 20])
+    assert kept(source, Filters(sizes=SizeTerms(min_width=20)), measured) == [1]
+
+
+def test_named_columns_and_struct_fields(tmp_path: Path) -> None:
+    size = pa.array([{"w": 5, "h": 9}, {"w": None, "h": 9}, None, {"w": 8, "h": 9}])
+    source = make_source(tmp_path, size=size, height=[1, 1, 1, 1])
+    named = Filters(sizes=SizeTerms(min_width=5, max_aspect=0.6), width_column="size.w")
+    assert kept(source, named) == []
+    both = Filters(None, named.sizes, "size.w", "size.h")
+    assert kept(source, both) == [0]
+    measured = Measured([100] * 4, [9, 9, 9, 4])
+    other = Filters(sizes=SizeTerms(max_height=4), width_column="size.w", height_column=None)
+    assert kept(make_source(tmp_path, size=size), other, measured) == [3]
+
+
+def test_a_named_column_and_measured_sizes_are_counted_apart(tmp_path: Path) -> None:
+    source = make_source(tmp_path, w=[5, None, 5])
+    filters = Filters(sizes=SizeTerms(min_aspect=0.5), width_column="w")
+    measured = Measured([9, 9, 0], [10, 10, 0])
+    selection = select(source, filters, each_row(source), measured)
+    assert selection.keep.tolist() == [True, False, False]
+    assert selection.removed[:2] == (Removed(SIZE_MISSING, 1), Removed(SIZE_NOT_MEASURED, 1))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("text", "cannot use width_column text: it holds large_string; name a column of numbers"),
+        ("text.w", "cannot use width_column text.w: it holds large_string"),
+        ("meta", "cannot use width_column meta: it holds struct"),
+        ("meta.s", "cannot use width_column meta.s: it holds large_string"),
+        ("meta.x", "cannot use width_column meta.x: there is no such field"),
+        ("n.x", "cannot use width_column n.x: it holds int64"),
+        ("widht", "there is no such column; did you mean width?"),
+        ("image", "cannot use width_column image: it holds binary data"),
+    ],
+)
+def test_a_column_that_cannot_be_a_width(tmp_path: Path, path: str, message: str) -> None:
+    source = make_source(
+        tmp_path, image=[b"x"], text=["7"], n=[1], meta=[{"s": "7"}], width=[1], height=[1]
+    )
+    assert message in refusal(source, Filters(sizes=SizeTerms(min_width=1), width_column=path))
+
+
+def test_a_column_that_no_term_needs_is_not_looked_at(tmp_path: Path) -> None:
+    source = make_source(tmp_path, w=[1, 2])
+    filters = Filters(sizes=SizeTerms(min_width=2), width_column="w", height_column="nowhere")
+    assert kept(source, filters) == [1]
+
+
+@pytest.mark.parametrize("of", ["width", "height", "aspect"])
+def test_a_minimum_above_its_maximum_is_refused(of: str) -> None:
+    with pytest.raises(ConfigError, match=f"cannot use min_{of} 3: it is above max_{of} 2"):
+        SizeTerms(**{f"min_{of}": 3, f"max_{of}": 2})
+    assert SizeTerms(**{f"min_{of}": 2, f"max_{of}": 2}).set_limits()
+
+
+def test_duckdb_is_loaded_only_for_a_condition() -> None:
+    code = "import sys, hffs.data.filters; sys.exit('duckdb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hffs.data.locate import locate
+from hffs.data.source import (
+    ImageColumn,
+    Source,
+    find_image_column,
+    image_columns,
+    media_columns,
+    open_source,
+)
+from hffs.errors import AccessError, ConfigError, DataError, FormatError
+
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def _source(schema: pa.Schema) -> Source:
+    return Source("photos", Path("/photos"), (), schema, ())
+
+
+def _schema(features: Any = None, **columns: pa.DataType) -> pa.Schema:
+    info = json.dumps({"info": {"features": features}})
+    return pa.schema(columns.items(), metadata={"huggingface": info} if features else None)
+
+
+def _choice(schema: pa.Schema, wanted: str | None = None) -> ImageColumn:
+    return find_image_column(_source(schema), wanted)
+
+
+def test_rows_and_schema_of_every_form(form: str, tmp_path: Path, sets: Any) -> None:
+    cells = pa.array([{"bytes": b"x", "path": None}] * 7, STRUCT)
+    table = pa.table({"image": cells, "n": range(7)})
+    (tmp_path / "set").mkdir()
+    for number in range(2):
+        sets.write(form, table.slice(0, 7 - number), tmp_path / "set" / f"part-{number}")
+    source = open_source(locate(str(tmp_path / "set")))
+    assert source.shard_rows == (7, 6)
+    assert source.rows == 13
+    assert source.schema.equals(table.schema)
+
+
+def test_a_shard_of_images_alone_is_counted(form: str, tmp_path: Path, sets: Any) -> None:
+    path = sets.write(form, pa.table({"image": [b"x", b"y"]}), tmp_path / "set")
+    assert open_source(locate(str(path))).rows == 2
+
+
+def test_shards_may_differ_in_layout_and_order_only(tmp_path: Path) -> None:
+    texts = pa.array(["a", "b"])
+    same = [
+        pa.table({"image": pa.array([b"x", b"y"]), "text": texts, "tags": [["a"], []]}),
+        pa.table(
+            {
+                "tags": pa.array([["a"], []], pa.large_list(pa.large_string())),
+                "text": texts.dictionary_encode(),
+                "image": pa.array([b"x", b"y"], pa.large_binary()),
+            }
+        ),
+    ]
+    for number, table in enumerate(same):
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    assert open_source(locate(str(tmp_path))).rows == 4
+    for bad, why in {
+        "text": "column text is string in 0.parquet and int64 in 2.parquet",
+        "extra": "column extra is absent in 0.parquet and int64 in 2.parquet",
+    }.items():
+        columns = {**dict(zip(same[0].column_names, same[0].columns, strict=True)), bad: [1, 2]}
+        pq.write_table(pa.table(columns), tmp_path / "2.parquet")
+        with pytest.raises(DataError, match=why):
+            open_source(locate(str(tmp_path)))
+    pq.write_table(same[0].drop_columns(["tags"]), tmp_path / "2.parquet")
+    with pytest.raises(DataError, match=r"tags is list<.*> in 0.parquet and absent in 2.parquet"):
+        open_source(locate(str(tmp_path)))
+
+
+def test_a_column_name_must_be_its_own(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["n", "n"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="two columns are named n"):
+        open_source(locate(str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+@pytest.mark.parametrize("data", [b"PAR1", b"ARROW1", b"\xff" * 100, b"text " * 50])
+def test_what_is_not_its_format_is_one_line(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(FormatError, match=f"cannot read .*{name}: ") as caught:
+        open_source(locate(str(tmp_path / name)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_shard_that_was_cut_short_is_a_format_error(form: str, tmp_path: Path, sets: Any) -> None:
+    path = sets.write(form, pa.table({"image": [b"x" * 99] * 9, "n": range(9)}), tmp_path / "set")
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(FormatError) as caught:
+        open_source(locate(str(path)))
+    if path.suffix == ".parquet":
+        assert "magic bytes" in str(caught.value)
+
+
+def test_a_shard_that_may_not_be_read_is_an_access_error(
+    tmp_path: Path, as_nobody: Callable[[], Any], sets: Any
+) -> None:
+    path = sets.write("parquet-plain", pa.table({"image": [b"x"]}), tmp_path / "set")
+    path.chmod(0)
+    located = locate(str(path))
+    with as_nobody(), pytest.raises(AccessError, match=r"cannot open .*set\.parquet"):
+        open_source(located)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (STRUCT, ("struct", False)),
+        (pa.struct([("path", pa.string()), ("bytes", pa.large_binary())]), ("struct", False)),
+        (pa.binary(), ("binary", False)),
+        (pa.large_binary(), ("binary", False)),
+        (pa.binary_view(), ("binary", False)),
+        (pa.dictionary(pa.int32(), pa.binary()), ("binary", False)),
+        (pa.list_(STRUCT), ("struct", True)),
+        (pa.large_list(pa.binary()), ("binary", True)),
+        (pa.list_(STRUCT, 2), ("struct", True)),
+        (pa.string(), ("path", False)),
+        (pa.list_(pa.large_string()), ("path", True)),
+        (pa.int32(), None),
+        (pa.struct([("path", pa.string())]), None),
+        (pa.struct([("bytes", pa.string())]), None),
+        (pa.list_(pa.list_(STRUCT)), None),
+        (pa.binary(16), None),
+    ],
+)
+def test_types_that_can_hold_images(kind: pa.DataType, expected: tuple[str, bool] | None) -> None:
+    if expected is None:
+        with pytest.raises(ConfigError, match="cannot use image column x of photos: it holds "):
+            _choice(_schema(x=kind), "x")
+    else:
+        column = _choice(_schema(x=kind), "x")
+        assert (column.name, column.kind, column.is_list) == ("x", *expected)
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        (_schema(a=STRUCT, b=pa.binary(), c=pa.string()), ["a"]),
+        (_schema(a=STRUCT, image=pa.binary()), ["a", "image"]),
+        (_schema(a=pa.binary(), b=pa.list_(pa.binary())), ["a", "b"]),
+        (_schema(image=pa.string(), file=pa.string()), ["image"]),
+        (_schema(image=pa.string(), a=pa.binary()), ["a"]),
+        (_schema({"a": {"_type": "Image"}}, a=STRUCT, b=STRUCT), ["a"]),
+        (_schema({"a": {"_type": "Audio"}, "v": {"_type": "Video"}}, a=STRUCT, v=STRUCT), []),
+        (_schema({"a": {"_type": "Audio"}}, a=STRUCT, b=STRUCT), ["b"]),
+        (
+            _schema({"b": {"feature": {"_type": "Image"}, "_type": "List"}}, b=pa.list_(STRUCT)),
+            ["b"],
+        ),
+        (_schema({"b": [{"_type": "Image"}]}, a=pa.binary(), b=pa.list_(STRUCT)), ["b"]),
+        (
+            _schema(
+                {"b": {"feature": {"_type": "Audio"}, "_type": "Sequence"}}, b=pa.list_(STRUCT)
+            ),
+            [],
+        ),
+        (_schema({"a": {"dtype": "binary", "_type": "Value"}}, a=pa.binary()), ["a"]),
+        (_schema({"a": 3}, a=STRUCT), ["a"]),
+        (_schema([1], a=STRUCT), ["a"]),
+        (pa.schema([("a", STRUCT)], metadata={"huggingface": "{"}), ["a"]),
+        (_schema(caption=pa.string(), n=pa.int64()), []),
+    ],
+)
+def test_columns_that_count_as_images(schema: pa.Schema, names: list[str]) -> None:
+    assert [column.name for column in image_columns(schema)] == names
+
+
+def test_the_choice_of_a_column() -> None:
+    assert _choice(_schema(thumb=STRUCT, image=STRUCT)).name == "image"
+    assert _choice(_schema(photo=STRUCT, n=pa.int8())).name == "photo"
+    assert _choice(_schema(photo=STRUCT, image=STRUCT), "photo").name == "photo"
+    assert _choice(_schema(file_name=pa.string(), image=STRUCT), "file_name").kind == "path"
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted", "kind", "message"),
+    [
+        (
+            _schema(caption=pa.string(), n=pa.int64()),
+            None,
+            DataError,
+            r"no image column; columns: caption \(string\), n \(int64\)$",
+        ),
+        (
+            _schema(a=STRUCT, b=STRUCT),
+            None,
+            ConfigError,
+            "several image columns: a, b; choose one by --image-column$",
+        ),
+        (
+            _schema(photo=STRUCT, n=pa.int64()),
+            "photos",
+            ConfigError,
+            r"photos of photos: no such column; columns: photo \(.*; did you mean photo\?$",
+        ),
+        (_schema(n=pa.int64()), "zzz", ConfigError, r"no such column; columns: n \(int64\)$"),
+        (_schema(n=pa.int64()), "n", ConfigError, "it holds int64, not images"),
+        (_schema({"a": {"_type": "Audio"}}, a=STRUCT), "a", ConfigError, "holds Audio, not images"),
+    ],
+)
+def test_a_choice_that_cannot_be_made(
+    schema: pa.Schema, wanted: str | None, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        _choice(schema, wanted)
+
+
+def test_media_columns_are_all_that_hold_binary_data() -> None:
+    schema = _schema(
+        image=STRUCT,
+        raw=pa.large_binary(),
+        view=pa.binary_view(),
+        many=pa.list_(STRUCT),
+        deep=pa.struct([("a", pa.struct([("b", pa.list_(pa.binary()))]))]),
+        coded=pa.dictionary(pa.int8(), pa.binary()),
+        mapped=pa.map_(pa.string(), pa.binary()),
+        hashed=pa.binary(16),
+        text=pa.string(),
+        meta=pa.struct([("score", pa.float32()), ("tags", pa.list_(pa.string()))]),
+        extension=pa.uuid(),
+        sizes=pa.list_(pa.int32(), 2),
+        words=pa.map_(pa.string(), pa.int32()),
+    )
+    clean = {"text", "meta", "sizes", "words"}
+    assert media_columns(schema) == set(schema.names) - clean
