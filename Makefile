@@ -15,7 +15,10 @@ PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
 # The tests that run in one process: quick enough to be measured on every check.
 IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
 
-.PHONY: help system demo test check coverage lock clean
+# Programs that the tests run on a mount, to see what a user of them sees.
+TEST_TOOLS := file rsync
+
+.PHONY: help system test-system demo test check coverage lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -23,13 +26,16 @@ help: ## list what can be made
 system:
 	@VENV=$(VENV) tools/setup.sh
 
-# `system` is order-only: it looks each time, which is quick, and never makes a stamp old.
+test-system:
+	@VENV=$(VENV) tools/setup.sh $(TEST_TOOLS)
+
+# Order-only: they look each time, which is quick, and never make a stamp old.
 $(VENV)/.demo: pyproject.toml $(LOCK) | system
 	@echo "setup: installing hffs into $(VENV)"
 	@$(PIP) --editable '.[demo]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(LOCK) | system
+$(VENV)/.dev: pyproject.toml $(LOCK) | test-system
 	@echo "setup: installing hffs and what its tests need into $(VENV) (torch is large)"
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a Debian or Ubuntu machine ready and creates .venv; `make` runs it. Installs only what
-# is missing, and says so. PYTHON=python3.12 chooses the interpreter, VENV the folder.
+# is missing, and says so. PYTHON=python3.12 chooses the interpreter, VENV the folder; arguments
+# are further commands to have, each in a package of its own name.
 set -euo pipefail
 
 venv=${VENV:-.venv}
@@ -33,7 +34,9 @@ need_python() {
 
 # Debian names the parts of an interpreter after it: python3-venv, python3.12-dev.
 missing_packages() {
-  local python=$1 base=python3
+  local python=$1 base=python3 tool
+  shift
+  for tool in "$@"; do command -v "$tool" >/dev/null || echo "$tool"; done
   command -v fusermount3 >/dev/null || echo fuse3
   command -v gcc >/dev/null || echo gcc
   [ -e /usr/include/stdlib.h ] || echo libc6-dev
@@ -72,7 +75,7 @@ else
   if [ -z "$python" ] && { [ -n "${PYTHON:-}" ] || command -v python3 >/dev/null; }; then need_python; fi
 fi
 
-mapfile -t missing < <(missing_packages "$python" | tr ' ' '\n')
+mapfile -t missing < <(missing_packages "$python" "$@" | tr ' ' '\n')
 if [ ${#missing[@]} -gt 0 ]; then install "${missing[@]}"; fi
 
 if [ ! -x "$venv/bin/python" ]; then

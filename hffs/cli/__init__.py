@@ -6,6 +6,7 @@ traceback only with `--debug`. Modules are one a verb and import what is heavy w
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import traceback
@@ -17,14 +18,20 @@ from hffs.errors import HffsError
 # Newer releases of typer carry a click of their own, and export its error classes but the base.
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
+_VERBS = ("mount", "umount", "ls", "demo")
+
 app = typer.Typer(
     name="hffs",
-    help="Mount a filtered Hugging Face dataset as a read-only folder of numbered files.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _hffs() -> None:
+    """Mount a filtered Hugging Face dataset as a read-only folder of numbered files."""
 
 
 def main() -> None:
@@ -34,11 +41,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit code."""
-    _register()
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     logging.getLogger("hffs").setLevel(logging.DEBUG if debug else logging.INFO)
     try:
+        _register(arguments)
         code = app(arguments, prog_name="hffs", standalone_mode=False)
     except HffsError as error:
         return _fail(str(error), error.exit_code, debug=debug)
@@ -62,14 +69,12 @@ def _fail(line: str, code: int, *, debug: bool) -> int:
     return code
 
 
-def _register() -> None:
-    """Import the verbs and add them to `app`, once."""
-    if app.registered_commands:
-        return
-    from hffs.cli.demo import demo
-    from hffs.cli.ls import ls
-    from hffs.cli.mount import mount
-    from hffs.cli.umount import umount
+def _register(arguments: list[str]) -> None:
+    """Add the verb that was asked for to `app`, or all of them for help.
 
-    for verb in (mount, umount, ls, demo):
-        app.command()(verb)
+    Each is imported alone: `hffs ls` need not wait for what `hffs mount` takes.
+    """
+    asked = next((argument for argument in arguments if argument in _VERBS), None)
+    for verb in _VERBS if asked is None else (asked,):
+        command = getattr(importlib.import_module(f"hffs.cli.{verb}"), verb)
+        app.command(verb)(command)

@@ -140,7 +140,7 @@ def _place(values: Values, environ: Mapping[str, str], origin: str) -> Values:
                 why = f"{name}: {show(value)} means a home, and HOME is not set"
                 raise ConfigError("cannot use", origin, why=why)
             value = home + value[1:]
-        if not _NO_PATH.fullmatch(value) or os.path.lexists(value):
+        if is_path or not _NO_PATH.fullmatch(value) or os.path.lexists(value):
             value = os.path.abspath(value)
         placed[name] = value
     return placed

@@ -113,8 +113,6 @@ def read_batches(
     Raises ConfigError for a column that may not be read; FormatError; StaleError where a shard has
     not as many rows as when it was found.
     """
-    for name in names:
-        require_metadata(source, name, "columns")
     schema = _projected_schema(source, names)
     for shard, expected in zip(source.shards, source.shard_rows, strict=True):
         rows = 0
@@ -147,6 +145,8 @@ def _read_shard(shard: Shard, names: Sequence[str], part_rows: int) -> Iterator[
 
 
 def _projected_schema(source: Source, names: Sequence[str]) -> pa.Schema:
+    for name in names:
+        require_metadata(source, name, "columns")
     return pa.schema([(name, plain_type(source.schema.field(name).type)) for name in names])
 
 

@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO, NoReturn, Protocol
 
 from hffs import errors
-from hffs.errors import HffsError, MountError
+from hffs.errors import DataError, HffsError, InterruptedRun, MountError
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,14 @@ class PipeListener:
             self._pipe = None
 
 
+class _UnexplainedError(Exception):
+    """A child ended with `status` and said neither that it is ready nor why not."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 def start_logging(level: int) -> None:
     """Log to what descriptor 2 is now: the terminal, or a daemon's log file."""
     stream = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - lives as long as the process
@@ -95,25 +104,57 @@ def start(
 
     Whatever `body` raises before that is raised here. An interrupt ends the child too.
     """
+
+    def detach() -> None:
+        os.setsid()
+        _redirect(log_path)
+        start_logging(level)
+
+    try:
+        return _fork(body, listener, detach)
+    except _UnexplainedError as end:
+        fix = f"its log is {log_path}"
+        raise MountError("the daemon ended before it was ready", fix=fix) from end
+
+
+def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
+    """Run `body` to its end in a child, whose memory goes with it; its error is raised here.
+
+    A child that crashes is a DataError: the native readers of damaged files may abort.
+    """
+    try:
+        os.waitpid(_fork(body, listener, lambda: None), 0)
+    except _UnexplainedError as end:
+        name = (
+            signal.Signals(os.WTERMSIG(end.status)).name if os.WIFSIGNALED(end.status) else "exit"
+        )
+        why = f"reading it crashed ({name})"
+        raise DataError("cannot use the data set", why=why, fix="its files are damaged") from end
+
+
+def _fork(body: Callable[[Listener], None], listener: Listener, prepare: Callable[[], None]) -> int:
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _run_child(body, writing, log_path, level)
+        _run_child(body, writing, prepare)
     os.close(writing)
     try:
         with os.fdopen(reading, encoding="utf-8") as pipe:
-            _listen(pipe, listener, log_path)
+            heard = _listen(pipe, listener)
     except BaseException:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         raise
+    if not heard:
+        raise _UnexplainedError(os.waitpid(pid, 0)[1])
     return pid
 
 
-def _listen(pipe: Iterator[str], listener: Listener, log_path: Path) -> None:
+def _listen(pipe: Iterator[str], listener: Listener) -> bool:
+    """Pass on what a child says until it is ready; False if it never was."""
     for line in pipe:
         message = json.loads(line)
         if "progress" in message:
@@ -125,19 +166,18 @@ def _listen(pipe: Iterator[str], listener: Listener, log_path: Path) -> None:
             raise getattr(errors, kind)(what, which, why=why, fix=fix)
         else:
             listener.ready()
-            return
-    raise MountError("the daemon ended before it was ready", fix=f"its log is {log_path}")
+            return True
+    return False
 
 
 def _run_child(
-    body: Callable[[Listener], None], writing: int, log_path: Path, level: int
+    body: Callable[[Listener], None], writing: int, prepare: Callable[[], None]
 ) -> NoReturn:
     """The rest of the child's life; never returns into the parent's code."""
     code = 1
     try:
-        os.setsid()
-        _redirect(log_path)
-        start_logging(level)
+        signal.signal(signal.SIGTERM, _interrupt)
+        prepare()
         pipe = PipeListener(os.fdopen(writing, "w", encoding="utf-8"))
         with _reported(pipe):
             body(pipe)
@@ -147,6 +187,11 @@ def _run_child(
     finally:
         logging.shutdown()
         os._exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Until the event loop takes over: leave by an exception, so that children are ended too."""
+    raise InterruptedRun("interrupted")
 
 
 @contextmanager

@@ -9,19 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hffs.config import Config
+from hffs.mount import daemon
 from hffs.mount.daemon import Listener
 from hffs.mount.operations import Owner
 from hffs.mount.registry import Record, Registry, read_start_time
 from hffs.mount.session import serve
-from hffs.view.build import open_view
+from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
+from hffs.view.opening import is_decided, open_view
+from hffs.view.places import find_places
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
-    """What to mount, where, and for whom."""
+    """What to mount, where, and for whom; `workers` threads render."""
 
     config: Config
     mountpoint: Path
@@ -36,7 +39,10 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
     """Open the view, mount it, answer until the end. HffsError before `listener.ready`."""
     registry = Registry(request.state)
     os.umask(0o077)
+    silence_warnings()
     _allow_descriptors()
+    if not is_decided(request.config):
+        daemon.run_apart(lambda apart: _decide(request, apart), listener)
     with open_view(request.config, listener, request.workers) as tree:
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
         info = tree.manifest.info
@@ -57,6 +63,16 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
         finally:
             registry.remove(str(request.mountpoint), os.getpid())
     log.info("unmounted %s", request.mountpoint)
+
+
+def _decide(request: MountRequest, listener: Listener) -> None:
+    """In a process of its own: what deciding takes (a table of ten million rows, DuckDB, pandas,
+    which pyarrow imports) would stay in the daemon's memory for as long as it serves.
+    """
+    from hffs.view.deciding import decide
+
+    decide(request.config, find_places(request.config), listener, request.workers)
+    listener.ready()
 
 
 def _allow_descriptors() -> None:

@@ -30,6 +30,7 @@ class ViewInfo:
     identity: str
     fingerprint: str
     source_rows: int
+    columns: tuple[str, ...]
     positions: int
     rendered: int
     image_column: str

@@ -69,7 +69,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         ("split", "train[:10%", '"train[:10%" is not a split such as'),
         ("split", "", '"" is not a split such as'),
         ("missing_caption", "text: ", '"text: " is not drop, error, or text: with words behind it'),
-        ("caption_column", ["a", 5], "5 is not text"),
+        ("caption_column", ["a", 5, 6], "5 is not text"),
         ("caption_column", [], "[] is an empty list"),
         ("audio_caption_fields", "tags", '"tags" is not a list'),
         ("composite_image_config__select_index", [0, -1], "[0, -1] is not a number from 0"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,15 @@ def test_a_column_that_is_not_there(form: str, tmp_path: Path, sets: Any) -> Non
     layout: Layout = "parquet" if path.suffix == ".parquet" else "arrow"
     with open_mapped(path) as file, pytest.raises(DataError, match="it has no column other"):
         open_decoder(file, layout, ImageColumn("other", "struct"))
+
+
+def test_a_blob_holds_no_more_than_the_part() -> None:
+    class Slices:
+        which, groups = "a slice", 1
+
+        def read_parts(self, group: int) -> Iterator[pa.Array]:
+            yield _cells(6)["image"].chunk(0)[2:4]
+
+    (part,) = decode_parts(Slices(), IMAGE, 0)
+    assert part.blob == b"\2" * 100 + b"\3" * 100
+    assert part.offsets.tolist() == [0, 100]

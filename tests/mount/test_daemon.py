@@ -90,7 +90,7 @@ def test_an_interrupt_while_waiting_ends_the_child(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         daemon.start(body, Impatient(), tmp_path / "log")
-    assert _reap(int(pids.read_text())) == -signal.SIGTERM
+    assert _reap(int(pids.read_text())) == 130
 
 
 def test_the_child_has_left_the_terminal(tmp_path: Path) -> None:
@@ -105,3 +105,28 @@ def test_the_child_has_left_the_terminal(tmp_path: Path) -> None:
     assert heard.notices == ["(True, '/dev/null')"]
     assert (tmp_path / "log").read_text() == "to the log\n"
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_work_apart_ends_with_its_process_and_its_error(tmp_path: Path) -> None:
+    def work(listener: Listener) -> None:
+        listener.progress("index", 1, 2)
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        listener.ready()
+
+    def fail(listener: Listener) -> None:
+        raise DataError("nothing is left of", "a.parquet")
+
+    heard = Heard()
+    daemon.run_apart(work, heard)
+    assert int((tmp_path / "pid").read_text()) != os.getpid()
+    assert heard.bars == [("index", 1, 2)]
+    with pytest.raises(DataError, match="nothing is left of"):
+        daemon.run_apart(fail, Heard())
+
+
+def test_a_crash_of_work_apart_is_said_to_be_the_datas() -> None:
+    def crash(listener: Listener) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(DataError, match="SIGKILL"):
+        daemon.run_apart(crash, Heard())

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,6 +184,7 @@ def test_extension_agrees_with_the_bytes_and_size_with_the_header(
 def test_encoder_identity_names_target_libraries_and_rules() -> None:
     identity = codecs.encoder_identity("jpg")
     assert identity != codecs.encoder_identity("png")
+    assert f"Pillow {PIL.__version__}, " in identity
     for name in ("libjpeg_turbo", "webp", "libtiff"):
         assert f"{name} {features.version(name)}" in identity
     assert f"zlib {zlib.ZLIB_RUNTIME_VERSION}" in identity

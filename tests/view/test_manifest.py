@@ -34,7 +34,8 @@ def test_captions_are_cut_where_they_were_joined(texts: list[str]) -> None:
 
 def test_the_fingerprint_is_of_the_outcome() -> None:
     base = make_fingerprint(RENDERING, _cells(0, 2), _captions(["a", "b"]))
-    assert base == make_fingerprint(dict(reversed(RENDERING.items())), _cells(0, 2), _captions(["a", "b"]))
+    turned = dict(reversed(RENDERING.items()))
+    assert base == make_fingerprint(turned, _cells(0, 2), _captions(["a", "b"]))
     others = {
         make_fingerprint(RENDERING | {"target": "png"}, _cells(0, 2), _captions(["a", "b"])),
         make_fingerprint(RENDERING, _cells(2, 0), _captions(["a", "b"])),
@@ -51,6 +52,7 @@ def test_the_fingerprint_is_of_the_outcome() -> None:
 def info() -> ViewInfo:
     return ViewInfo(
         source="/data/a.parquet", identity="abc", fingerprint="0" * 64, source_rows=3, positions=2,
+        columns=("image", "caption"),
         rendered=0, image_column="image", caption_column="caption", image_format="jpg", removed=(),
     )  # fmt: skip
 

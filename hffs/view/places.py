@@ -1,0 +1,78 @@
+"""Where what is kept of a view lies, and under which keys: everything below `{cache_dir}/store`.
+
+    index/KEY     where every image of a source lies (`hffs.data.cells`)
+    measured/KEY  sizes of a source's images, if a filter asked for them
+    views/KEY     manifests: cells by position, captions, what was removed
+    rendered/KEY  learned sizes of rendered images
+    blobs/        rendered images and decoded row groups, up to `cache_size`
+
+Invariant: a key names everything that what it stands for depends on, so nothing kept is ever
+stale; all of it may be deleted at any time. Folders are 0700.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hffs.config import Config
+from hffs.data.locate import Located, locate
+from hffs.data.source import ImageColumn
+
+_VERSION = 1
+"""Part of every key: raised when what is kept changes its meaning."""
+
+_DECIDING_KEYS = {
+    "image_column", "caption_column", "fallback_caption_column", "missing_caption",
+    "width_column", "height_column", "filter_func", "image_format",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The folders of one configuration's view over the files as they are now."""
+
+    store: Path
+    located: Located
+    view: Path
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of the disk cache."""
+        return self.store / "blobs"
+
+    def index(self, column: ImageColumn) -> Path:
+        """Folder of the source's cell index."""
+        return self.store / "index" / make_key(_pin(self.located), asdict(column))
+
+    def measured(self, column: ImageColumn) -> Path:
+        """Folder of the measured sizes of the same cells."""
+        return self.store / "measured" / self.index(column).name
+
+    def rendered(self, rendering: str) -> Path:
+        """File of learned sizes; its folder is made."""
+        folder = self.store / "rendered"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / rendering
+
+
+def find_places(config: Config) -> Places:
+    """Locate the source and everything that may be kept of its view; makes the store's folder."""
+    store = Path(config.cache_dir) / "store"
+    located = locate(config.dataset_name, config.split)
+    rules = config.model_dump(mode="json", include=_DECIDING_KEYS)
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Places(store, located, store / "views" / make_key(_pin(located), rules))
+
+
+def make_key(*parts: object) -> str:
+    """A file name that stands for plain values."""
+    text = json.dumps([_VERSION, *parts], sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _pin(located: Located) -> list[object]:
+    shards = [[shard.name, shard.size_bytes, shard.mtime_ns] for shard in located.shards]
+    return [str(located.root), *shards]
