@@ -144,22 +144,18 @@ def _limit_steps(
 
 
 def _size_column(source: Source, filters: Filters, of: str) -> ColumnPath | None:
-    """Column to look at for one dimension; None where images have to be measured.
-
-    `width` and `height` are taken unasked only where neither dimension is left to be measured: a
-    number called `width` alone may be about something else.
-    """
-    keys = {name: f"{name}_column" for name in _DIMENSIONS}
-    types = dict(zip(source.schema.names, source.schema.types, strict=True))
-    unasked = [name for name, key in keys.items() if getattr(filters, key) is None]
-    if of in unasked and not all(_is_number(types.get(name)) for name in unasked):
-        return None
-    column = find_column(source, getattr(filters, keys[of]) or of, keys[of])
+    """Column to look at for one dimension; None where images have to be measured."""
+    key = f"{of}_column"
+    named = getattr(filters, key)
+    if named is None:
+        index = source.schema.get_field_index(of)
+        if index < 0 or not _is_number(source.schema.field(index).type):
+            return None
+    column = find_column(source, named or of, key)
     if column.inner or not _is_number(column.type):
         why = f"it holds {column.type}"
-        raise ConfigError(
-            f"cannot use {keys[of]}", str(column), why=why, fix="name a column of numbers"
-        )
+        fix = "name a column of numbers"
+        raise ConfigError(f"cannot use {key}", str(column), why=why, fix=fix)
     return column
 
 

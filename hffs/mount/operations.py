@@ -43,6 +43,16 @@ class Owner:
     umask: int
 
 
+def _fill(entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None) -> None:
+    """What one file has of its own; the kernel does not keep a size that is not known."""
+    entry.st_ino = inode
+    if size_bytes is None:
+        entry.attr_timeout, entry.st_size, entry.st_blocks = 0, 0, 0
+    else:
+        entry.attr_timeout, entry.st_size = KEEP_S, size_bytes
+        entry.st_blocks = (size_bytes + 511) // 512
+
+
 class Operations(pyfuse3.Operations):
     """The handlers of one mount."""
 
@@ -56,24 +66,23 @@ class Operations(pyfuse3.Operations):
         self._folder_mode = stat.S_IFDIR | (0o555 & ~owner.umask)
 
     def _attributes(self, inode: int, size_bytes: int | None) -> pyfuse3.EntryAttributes:
-        entry = pyfuse3.EntryAttributes()
-        self._fill(entry, inode, size_bytes)
+        entry = self._blank_file()
+        if inode == ROOT:
+            entry.st_mode, entry.st_nlink = self._folder_mode, 2
+        _fill(entry, inode, size_bytes)
         return entry
 
-    def _fill(self, entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None) -> None:
-        size = size_bytes or 0
-        entry.st_ino = inode
+    def _blank_file(self) -> pyfuse3.EntryAttributes:
+        """What all files have in common."""
+        entry = pyfuse3.EntryAttributes()
         entry.generation = 0
         entry.entry_timeout = KEEP_S
-        entry.attr_timeout = KEEP_S if size_bytes is not None else 0
-        entry.st_mode = self._folder_mode if inode == ROOT else self._file_mode
-        entry.st_nlink = 2 if inode == ROOT else 1
+        entry.st_mode, entry.st_nlink = self._file_mode, 1
         entry.st_uid, entry.st_gid = self._owner.uid, self._owner.gid
-        entry.st_size = size
         entry.st_blksize = _BLOCK_BYTES
-        entry.st_blocks = (size + 511) // 512
         stamp = self._tree.mtime_ns
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = stamp
+        return entry
 
     @guarded
     async def lookup(
@@ -106,9 +115,9 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """As many entries from `start_id` on as the kernel's buffer takes."""
-        entry = pyfuse3.EntryAttributes()
+        entry = self._blank_file()  # each reply copies it
         for next_id, name, inode, size_bytes in self._tree.entries(start_id):
-            self._fill(entry, inode, size_bytes)
+            _fill(entry, inode, size_bytes)
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 break
 

@@ -87,6 +87,7 @@ class Content:
         self._rows = stores.index.row.data
         self._passes = [codecs.passes_through(kind, self._target) for kind in ImageFormat]
         self._extensions = [codecs.extension(kind, self._target) for kind in ImageFormat]
+        self._suffixes = [b"." + extension.encode("ascii") for extension in self._extensions]
         self._recent = Recent()
         self._failed: dict[int, RenderError] = {}
         self._flights: dict[int, Future[memoryview]] = {}
@@ -96,6 +97,13 @@ class Content:
     def extension(self, position: Position) -> str:
         """Extension of a position's image, which its bytes agree with."""
         return self._extensions[self._formats[self._cells[position]]]
+
+    def listing(self, position: Position) -> tuple[bytes, int | None]:
+        """What a listing shows of an image: the dot and extension, and `size_bytes`."""
+        cell = self._cells[position]
+        kind = self._formats[cell]
+        size = self._lengths[cell] if self._passes[kind] else self._stores.sizes.get(cell)
+        return self._suffixes[kind], size
 
     def row(self, position: Position) -> Row:
         """Row of the source that a position shows."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,13 @@ class ViewInfo:
     caption_column: str | None
     image_format: str
     removed: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """The facts back from JSON, which has lists alone; TypeError if they are others."""
+        info = cls(**values)
+        removed = tuple((str(step), int(count)) for step, count in info.removed)
+        return replace(info, columns=tuple(info.columns), removed=removed)
 
 
 class CaptionFiles:

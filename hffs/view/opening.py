@@ -56,8 +56,13 @@ def reopen(places: Places) -> Decided | None:
     stored = load_kept(places.view)
     if stored is None:
         return None
-    info = ViewInfo(**stored.meta["info"])
-    index = load_index(places.index(ImageColumn(**stored.meta["column"])), places.located)
+    try:
+        info = ViewInfo.parse(stored.meta["info"])
+        column = ImageColumn(**stored.meta["column"])
+    except (KeyError, TypeError, ValueError):  # another release kept it
+        remove_arrays(places.view)
+        return None
+    index = load_index(places.index(column), places.located)
     if index is None or index.identity != info.identity:
         remove_arrays(places.view)
         return None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hffs.core.captions import clean_caption
 from hffs.data import metadata
-from hffs.data.captions import CaptionRules, Captions, _clean_texts, read_captions
+from hffs.data.captions import CaptionRules, Captions, _bytes_of, _clean_texts, read_captions
 from hffs.data.locate import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError, DataError
@@ -246,6 +246,11 @@ def test_a_missing_caption_is_an_error_if_asked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"row 2 of .*: caption is null or blank; set missing_"):
         read_captions(source, rules, np.array([0, 2, 3], np.int64))
     assert texts_of(read_captions(source, rules, np.array([0, 1], np.int64))) == ["a", "b"]
+
+
+def test_bytes_of_a_slice_are_its_own() -> None:
+    texts = pa.array(["no", "é", "", "b", "no"], pa.large_string())[1:4]
+    assert bytes(_bytes_of(texts)) == "éb".encode()
 
 
 def test_a_filler_is_cleaned_and_drops_nothing(tmp_path: Path) -> None:

@@ -182,19 +182,24 @@ def test_images_that_could_not_be_measured_are_counted_apart(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "columns",
     [
-        {"width": [1, 1]},
         {"height": [1, 1]},
         {"width": ["1", "1"], "height": [1, 1]},
-        {"width": [1, 1], "height": [[1], [1]]},
+        {"width": [[1], [1]]},
         {"Width": [1, 1], "Height": [1, 1]},
     ],
 )
-def test_default_columns_are_taken_only_as_a_pair_of_numbers(
+def test_a_dimension_is_measured_where_no_column_of_numbers_has_its_name(
     tmp_path: Path, columns: dict[str, list[Any]]
 ) -> None:
     source = make_source(tmp_path, **columns)
     measured = Measured([10, 20], [10, 20])
     assert kept(source, Filters(sizes=SizeTerms(min_width=20)), measured) == [1]
+    assert measured.calls == 1
+
+
+def test_a_column_that_has_the_dimensions_name_is_taken_also_alone(tmp_path: Path) -> None:
+    source = make_source(tmp_path, width=[10, 20])
+    assert kept(source, Filters(sizes=SizeTerms(min_width=20))) == [1]
 
 
 def test_named_columns_and_struct_fields(tmp_path: Path) -> None:

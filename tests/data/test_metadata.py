@@ -130,6 +130,18 @@ def test_image_bytes_are_never_read(tmp_path: Path) -> None:
     assert _bytes_read() - before < 128 << 10  # of which pyarrow takes 64 KB for any footer
 
 
+def test_small_images_between_two_columns_are_not_read_either(tmp_path: Path) -> None:
+    count, image_bytes = 256, 4096  # less than the holes that pyarrow reads over to save a request
+    images = [np.random.default_rng(seed).bytes(image_bytes) for seed in range(count)]
+    table = pa.table({"width": range(count), "image": images, "text": ["a"] * count})
+    path = tmp_path / "0.parquet"
+    pq.write_table(table, path, row_group_size=1, use_dictionary=False, write_statistics=False)
+    source = open_source(locate(str(path)))
+    before = _bytes_read()
+    assert read_columns(source, ["width", "text"]).num_rows == count
+    assert _bytes_read() - before < count * image_bytes // 2
+
+
 def _overwrite_column(path: Path, name: str) -> None:
     footer = pq.read_metadata(path)
     column = footer.schema.to_arrow_schema().names.index(name)

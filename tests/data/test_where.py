@@ -109,6 +109,8 @@ def test_kept_rows(source: Source, condition: str, kept: list[int]) -> None:
         ("text::INTEGER = 5", "Could not convert string 'a cat'"),
         ("json::STRUCT(q DOUBLE).q > 1", "Error"),
         ("nosuch(n)", "there is no function nosuch"),
+        ("flag, flag", "it is not one expression"),
+        ("NOT " * 900 + "true", "Max expression depth limit"),
     ],
 )
 def test_a_wrong_condition_is_one_clear_line(source: Source, condition: str, message: str) -> None:
@@ -220,8 +222,27 @@ def test_expressions_may_be_as_deep_as_the_limit_lets_them(source: Source) -> No
 
 def test_what_a_query_may_take_is_given_back(source: Source) -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    evaluate_where(source, "n = 1")
+    with where._bounded_memory():
+        assert resource.getrlimit(resource.RLIMIT_DATA) != before
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    with suppress(ConfigError):
+        evaluate_where(source, "len(repeat(text, 4000000000)) > 1")
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "autoinstall_known_extensions",
+        "autoload_known_extensions",
+        "enable_external_access",
+        "python_enable_replacements",
+    ],
+)
+def test_what_the_connection_may_not_do_is_switched_off(setting: str) -> None:
+    with where._connect() as connection:
+        ((value,),) = connection.execute("SELECT current_setting($1)", [setting]).fetchall()
+    assert value is False
 
 
 def test_a_condition_and_a_value_of_any_length_leave_a_short_message(tmp_path: Path) -> None:

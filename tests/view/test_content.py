@@ -1,0 +1,115 @@
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from hffs.core.types import Inode
+from hffs.errors import RenderError, StaleError
+from hffs.view import codecs
+from hffs.view.content import Recent
+from hffs.view.tree import Tree
+from tests.view.conftest import OpenTree, encode, write_set
+
+
+def _inode(tree: Tree, name: str) -> Inode:
+    inode = tree.lookup(name.encode())
+    assert inode is not None
+    return inode
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    images = [encode("PNG", 1), encode("JPEG", 2), encode("PNG", 3)[:300]]
+    return write_set(tmp_path / "a.parquet", images, caption=["a", "b", "c"])
+
+
+def test_many_who_wait_for_one_image_cost_one_rendering(
+    open_tree: OpenTree, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    go = threading.Event()
+    render = codecs.render
+
+    def slow(data: memoryview, target: codecs.Target) -> bytes:
+        calls.append(len(data))
+        assert go.wait(10)
+        return render(data, target)
+
+    monkeypatch.setattr(codecs, "render", slow)
+    tree = open_tree(source)
+    waiting = [tree.request(_inode(tree, "0.jpg")) for _ in range(20)]
+    go.set()
+    images = {bytes(future.result(10)) for future in waiting}
+    assert len(calls) == 1
+    assert len(images) == 1
+
+
+def test_a_rendered_image_is_kept_for_the_next_mount(
+    open_tree: OpenTree, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_tree(source)
+    inode = _inode(first, "0.jpg")
+    assert first.ready(inode) is None
+    assert first.size_bytes(inode) is None
+    image = bytes(first.request(inode).result(10))
+    ready = first.ready(inode)
+    assert ready is not None
+    assert bytes(ready) == image
+    monkeypatch.setattr(codecs, "render", None)
+    again = open_tree(source)
+    assert again.size_bytes(inode) == len(image)
+    assert bytes(again.request(inode).result(10)) == image
+    # Another filter of the same source finds it too.
+    other = open_tree(source, filter_func__where="caption <> 'b'")
+    assert bytes(other.request(_inode(other, "0.jpg")).result(10)) == image
+
+
+def test_what_cannot_be_rendered_is_logged_once_and_named(
+    open_tree: OpenTree, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = open_tree(source)
+    inode = _inode(tree, "2.jpg")
+    for _ in range(3):
+        with pytest.raises(RenderError, match=r"cannot render 2\.jpg \(row 2 of .*a\.parquet\)"):
+            tree.request(inode).result(10)
+        assert tree.ready(inode) is None
+    errors = [entry for entry in caplog.records if entry.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert tree.request(_inode(tree, "0.jpg")).result(10)
+
+
+def test_a_source_that_changed_in_place_is_refused(open_tree: OpenTree, source: Path) -> None:
+    tree = open_tree(source)
+    tree.prepare(_inode(tree, "1.jpg"))
+    with source.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"X")
+    with pytest.raises(StaleError):
+        tree.prepare(_inode(tree, "1.jpg"))
+    tree.prepare(_inode(tree, "1.txt"))
+
+
+def test_captions_are_there_at_once(open_tree: OpenTree, source: Path) -> None:
+    tree = open_tree(source)
+    inode = _inode(tree, "1.txt")
+    ready = tree.ready(inode)
+    assert ready is not None
+    assert bytes(ready) == bytes(tree.request(inode).result(0)) == b"b"
+
+
+def test_recent_images_are_bounded_in_bytes_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hffs.view.content._RECENT_BYTES", 1000)
+    monkeypatch.setattr("hffs.view.content._RECENT_IMAGES", 5)
+    recent = Recent()
+    for cell in range(4):
+        recent.put(cell, memoryview(bytes(300)))
+    assert [recent.get(cell) is not None for cell in range(4)] == [False, True, True, True]
+    assert recent.get(1) is not None  # used last now
+    recent.put(9, memoryview(bytes(300)))
+    assert recent.get(2) is None
+    assert recent.get(1) is not None
+    for cell in range(20, 30):
+        recent.put(cell, memoryview(b"x"))
+        recent.put(cell, memoryview(b"x"))
+    assert sum(recent.get(cell) is not None for cell in range(40)) == 5
