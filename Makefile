@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
 IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
 
 # Programs that the tests run on a mount, to see what a user of them sees.
-TEST_TOOLS := file rsync
+TEST_TOOLS := file rsync getfattr:attr
 
 .PHONY: help system test-system demo test check coverage lock clean
 

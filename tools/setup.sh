@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a Debian or Ubuntu machine ready and creates .venv; `make` runs it. Installs only what
 # is missing, and says so. PYTHON=python3.12 chooses the interpreter, VENV the folder; arguments
-# are further commands to have, each in a package of its own name.
+# are further commands to have, as COMMAND or COMMAND:PACKAGE where the names differ.
 set -euo pipefail
 
 venv=${VENV:-.venv}
@@ -36,7 +36,7 @@ need_python() {
 missing_packages() {
   local python=$1 base=python3 tool
   shift
-  for tool in "$@"; do command -v "$tool" >/dev/null || echo "$tool"; done
+  for tool in "$@"; do command -v "${tool%:*}" >/dev/null || echo "${tool#*:}"; done
   command -v fusermount3 >/dev/null || echo fuse3
   command -v gcc >/dev/null || echo gcc
   [ -e /usr/include/stdlib.h ] || echo libc6-dev

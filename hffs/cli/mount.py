@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,7 +99,7 @@ def _mount(config: Config, place: Path, options: _Options) -> None:
 
 def _run(body: Callable[[Listener], None], log_path: Path | None) -> None:
     level = logging.getLogger("hffs").level or logging.INFO
-    with TerminalListener() as listener:
+    with closing(TerminalListener()) as listener:
         if log_path is None:
             daemon.start_logging(level)
             body(listener)

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hffs.data.parquet import MappedFile, open_mapped
+from hffs.data.mapped import MappedFile, open_mapped
 from hffs.errors import FormatError
 
 NO_SLOT = -1

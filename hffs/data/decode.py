@@ -36,7 +36,7 @@ from hffs.data.arrow import (
     read_schema,
 )
 from hffs.data.locate import Layout
-from hffs.data.parquet import MappedFile
+from hffs.data.mapped import MappedFile
 from hffs.data.source import ImageColumn, is_binary, is_list, is_text
 from hffs.errors import DataError
 

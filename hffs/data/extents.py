@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hffs.core.formats import SNIFF_BYTES, sniff_many
 from hffs.data.arrow import NO_SLOT, find_slots, read_paths
 from hffs.data.decode import Decoder, ParquetCells, Part, decode_parts, open_decoder
 from hffs.data.locate import Layout
-from hffs.data.parquet import LeafValues, MappedFile, read_leaf
+from hffs.data.mapped import MappedFile, sniff_values
+from hffs.data.parquet import LeafValues, read_leaf
 from hffs.data.source import ImageColumn
 from hffs.errors import FormatError
 
@@ -144,23 +144,3 @@ def _place_in_map(file: MappedFile, blob: memoryview) -> int | None:
         return 0
     place = int(pa.py_buffer(blob).address) - int(pa.py_buffer(file.view).address)
     return place if 0 <= place <= file.size_bytes - len(blob) else None
-
-
-def sniff_values(
-    data: memoryview,
-    offsets: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    advise: Callable[[NDArray[np.int64]], None] | None = None,
-) -> NDArray[np.uint8]:
-    """Format codes of the values at these places of `data`; those without bytes are `UNKNOWN`."""
-    codes = np.zeros(len(offsets), np.uint8)
-    filled = np.flatnonzero(lengths)
-    source, columns = np.frombuffer(data, np.uint8), np.arange(SNIFF_BYTES)
-    for batch in np.split(filled, range(_SNIFF_BATCH, len(filled), _SNIFF_BATCH)):
-        starts, sizes = offsets[batch], lengths[batch]
-        if advise is not None:
-            advise(np.concatenate([starts, starts + np.minimum(sizes, SNIFF_BYTES) - 1]))
-        inside = columns < sizes[:, None]
-        heads = source[np.where(inside, starts[:, None] + columns, starts[:, None])]
-        codes[batch] = sniff_many(np.where(inside, heads, np.uint8(0)))
-    return codes

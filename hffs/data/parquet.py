@@ -1,127 +1,24 @@
-"""Local Parquet files, mapped: where the bytes of an image column lie, so that rows are slices.
+"""Where the bytes of an image column lie in a Parquet file, so that rows are slices of its map.
 
-Owns the map of a file, the advice to the kernel about it, and the passage from pyarrow's footer
-to `hffs.core.pages`. Knows nothing of views, captions or what an image is beyond its format.
-Neither copies nor converts the image column, and never lets pyarrow read it.
-
-A file that is replaced by renaming keeps serving its old bytes; one that is changed in place is
-noticed by `MappedFile.check`. One that is cut short in place ends the process with SIGBUS if
-bytes behind the new end are touched before `check` was called: no program can catch that.
+Owns the passage from pyarrow's footer to `hffs.core.pages`. Knows nothing of views, captions or
+what an image is beyond its format. Neither copies nor converts the image column, and never lets
+pyarrow read it.
 """
 
 from __future__ import annotations
 
-import errno
-import mmap
-import os
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hffs.core.formats import SNIFF_BYTES, sniff_many
 from hffs.core.pages import Chunk, Levels, Values, list_pages, locate_values
-from hffs.errors import AccessError, DataError, FormatError, SourceError, StaleError
+from hffs.data.mapped import MappedFile, sniff_values
+from hffs.errors import DataError, FormatError
 
-_ADVICE_BYTES = 128 << 10
-"""MADV_WILLNEED silently stops at the device's read-ahead window, which is 128 KiB or more."""
-_ADVICE_PAGES = _ADVICE_BYTES // mmap.PAGESIZE
-
-_SNIFF_BATCH = 1 << 16  # the gathered indexes take eight times the bytes
 _READ_AHEAD_BYTES = 1 << 25
 """A leaf up to this size is asked for whole: 32 MB in order take less than chains of reads."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MappedFile:
-    """A file mapped read-only for random access, as it was when `open_mapped` opened it.
-
-    `view` and its slices stay valid after `close`, which gives back the descriptor only.
-    """
-
-    path: Path
-    view: memoryview
-    size_bytes: int
-    mtime_ns: int
-    _descriptor: int
-    _map: mmap.mmap | None
-
-    def advise(self, offset: int, length: int) -> None:
-        """Ask the kernel to begin reading a range, as far as the file has it (MADV_WILLNEED)."""
-        if self._map is None:
-            return
-        end = min(offset + length, self.size_bytes)
-        for start in range(offset - offset % mmap.PAGESIZE, end, _ADVICE_BYTES):
-            self._map.madvise(mmap.MADV_WILLNEED, start, min(_ADVICE_BYTES, end - start))
-
-    def advise_pages(self, offsets: NDArray[np.int64]) -> None:
-        """Ask for the memory page at each offset; adjoining pages are asked for together."""
-        pages = np.unique(offsets[offsets < self.size_bytes] // mmap.PAGESIZE)
-        if self._map is None or not len(pages):
-            return
-        cuts = np.flatnonzero((np.diff(pages) > 1) | (pages[1:] % _ADVICE_PAGES == 0)) + 1
-        starts = pages[np.append(0, cuts)] * mmap.PAGESIZE
-        lengths = np.diff(np.append(np.append(0, cuts), len(pages))) * mmap.PAGESIZE
-        madvise, advice = self._map.madvise, mmap.MADV_WILLNEED
-        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-            madvise(advice, start, length)
-
-    def check(self) -> None:
-        """Raise `StaleError` if the file was changed in place since it was opened."""
-        now = os.fstat(self._descriptor)
-        if (now.st_size, now.st_mtime_ns) != (self.size_bytes, self.mtime_ns):
-            raise StaleError(
-                "cannot read", str(self.path), why="it was changed while mounted", fix="mount again"
-            )
-
-    def close(self) -> None:
-        """Close the descriptor; the map goes with the last view of it."""
-        os.close(self._descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def open_mapped(path: Path) -> MappedFile:
-    """Map a regular file; raises `SourceError` or `AccessError`."""
-    try:
-        # O_NONBLOCK: opening a pipe must not wait for its writer; files ignore it
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            return _map_descriptor(path, descriptor)
-        except (OSError, SourceError):
-            os.close(descriptor)
-            raise
-    except OSError as error:
-        denied = error.errno in (errno.EACCES, errno.EPERM)
-        kind = AccessError if denied else SourceError
-        raise kind("cannot open", str(path), why=error.strerror or str(error)) from error
-
-
-def _map_descriptor(path: Path, descriptor: int) -> MappedFile:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise SourceError("cannot open", str(path), why="not a regular file")
-    size = status.st_size
-    mapped = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) if size else None
-    if mapped is not None:
-        mapped.madvise(mmap.MADV_RANDOM)
-    view = memoryview(b"" if mapped is None else mapped)
-    return MappedFile(path, view, size, status.st_mtime_ns, descriptor, mapped)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,23 +87,3 @@ def _list_chunks(metadata: pq.FileMetaData, index: int) -> list[Chunk] | None:
         size = column.total_compressed_size
         chunks.append(Chunk(column.data_page_offset, size, column.num_values, group.num_rows))
     return chunks
-
-
-def sniff_values(
-    data: memoryview,
-    offsets: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    advise: Callable[[NDArray[np.int64]], None] | None = None,
-) -> NDArray[np.uint8]:
-    """Format codes of the values at these places of `data`; those without bytes are `UNKNOWN`."""
-    codes = np.zeros(len(offsets), np.uint8)
-    filled = np.flatnonzero(lengths)
-    source, columns = np.frombuffer(data, np.uint8), np.arange(SNIFF_BYTES)
-    for batch in np.split(filled, range(_SNIFF_BATCH, len(filled), _SNIFF_BATCH)):
-        starts, sizes = offsets[batch], lengths[batch]
-        if advise is not None:
-            advise(np.concatenate([starts, starts + np.minimum(sizes, SNIFF_BYTES) - 1]))
-        inside = columns < sizes[:, None]
-        heads = source[np.where(inside, starts[:, None] + columns, starts[:, None])]
-        codes[batch] = sniff_many(np.where(inside, heads, np.uint8(0)))
-    return codes

@@ -12,50 +12,23 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 
 from hffs.data.cache import DiskCache
 from hffs.data.cells import CellIndex, SegmentKind
 from hffs.data.decode import Decoder, decode_parts, open_decoder
 from hffs.data.locate import Located
-from hffs.data.parquet import MappedFile
+from hffs.data.mapped import MappedFile
 from hffs.data.pathcells import check_file, read_file
+from hffs.data.recent import Recent
 from hffs.data.source import open_shard
 from hffs.errors import FormatError
 
 OPEN_BYTES = 256 * 2**20
 """Decoded parts that stay open; the rest is in the disk cache."""
 
+_OPEN_PARTS = 64
+
 _LOCKS = 64  # single flight by hash: two groups may share one, which costs waiting only
-
-
-class OpenParts:
-    """The decoded parts used last, up to a number of bytes (but at least one). Thread-safe."""
-
-    def __init__(self, cap_bytes: int) -> None:
-        self._cap_bytes = cap_bytes
-        self._parts: OrderedDict[int, memoryview] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, segment: int) -> memoryview | None:
-        """A part, which becomes the one used last."""
-        with self._lock:
-            part = self._parts.get(segment)
-            if part is not None:
-                self._parts.move_to_end(segment)
-            return part
-
-    def put(self, segment: int, part: memoryview) -> None:
-        """Keep a part, dropping those unused for longest; slices of them stay valid."""
-        with self._lock:
-            if segment in self._parts:
-                return
-            self._parts[segment] = part
-            self._bytes += len(part)
-            while self._bytes > self._cap_bytes and len(self._parts) > 1:
-                _, dropped = self._parts.popitem(last=False)
-                self._bytes -= len(dropped)
 
 
 class RowStore:
@@ -78,7 +51,7 @@ class RowStore:
         self._places = [(shard, int(group), int(part)) for shard, group, part in places]
         self._numbers = {place: number for number, place in enumerate(self._places)}
         self._views: dict[int, memoryview] = {}
-        self._parts = OpenParts(open_bytes)
+        self._parts = Recent(open_bytes, _OPEN_PARTS)
         self._files: dict[int, MappedFile] = {}
         self._decoders: dict[int, Decoder] = {}
         self._broken: dict[tuple[int, int], FormatError] = {}

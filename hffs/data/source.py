@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from hffs.data.arrow import format_errors, read_batches, read_schema
 from hffs.data.locate import Located, Shard
-from hffs.data.parquet import MappedFile, open_mapped
+from hffs.data.mapped import MappedFile, open_mapped
 from hffs.errors import ConfigError, DataError, StaleError
 
 __all__ = [

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from hffs.core.formats import ImageFormat
 from hffs.core.types import Position, Row
 from hffs.data.cache import DiskCache
 from hffs.data.cells import CellIndex
+from hffs.data.recent import Recent
 from hffs.data.rows import RowStore
 from hffs.errors import RenderError
 from hffs.view import codecs
@@ -45,34 +45,6 @@ class Stores:
     """Names everything a rendered image depends on besides the cell: prefix of its cache key."""
 
 
-class Recent:
-    """The rendered images used last, up to a number of bytes and of images. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._images: OrderedDict[int, memoryview] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, cell: int) -> memoryview | None:
-        """The image of a cell, which becomes the one used last."""
-        with self._lock:
-            image = self._images.get(cell)
-            if image is not None:
-                self._images.move_to_end(cell)
-            return image
-
-    def put(self, cell: int, image: memoryview) -> None:
-        """Keep an image, dropping those unused for longest."""
-        with self._lock:
-            if cell in self._images:
-                return
-            self._images[cell] = image
-            self._bytes += len(image)
-            while self._bytes > _RECENT_BYTES or len(self._images) > _RECENT_IMAGES:
-                _, dropped = self._images.popitem(last=False)
-                self._bytes -= len(dropped)
-
-
 class Content:
     """The images of one view, by position."""
 
@@ -88,7 +60,7 @@ class Content:
         self._passes = [codecs.passes_through(kind, self._target) for kind in ImageFormat]
         self._extensions = [codecs.extension(kind, self._target) for kind in ImageFormat]
         self._suffixes = [b"." + extension.encode("ascii") for extension in self._extensions]
-        self._recent = Recent()
+        self._recent = Recent(_RECENT_BYTES, _RECENT_IMAGES)
         self._failed: dict[int, RenderError] = {}
         self._flights: dict[int, Future[memoryview]] = {}
         self._lock = threading.RLock()  # a flight that ends at once lands while it is being made

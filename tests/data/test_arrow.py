@@ -20,7 +20,7 @@ from hffs.data.arrow import (
     read_paths,
     read_schema,
 )
-from hffs.data.parquet import open_mapped
+from hffs.data.mapped import open_mapped
 from hffs.errors import FormatError, SourceError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

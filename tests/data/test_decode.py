@@ -11,7 +11,7 @@ import pytest
 from hffs.data import decode
 from hffs.data.decode import ParquetCells, decode_parts, open_decoder
 from hffs.data.locate import Layout
-from hffs.data.parquet import open_mapped
+from hffs.data.mapped import open_mapped
 from hffs.data.source import ImageColumn
 from hffs.errors import DataError
 

@@ -1,47 +1,25 @@
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from hffs.core.formats import ImageFormat
 from hffs.data import parquet
-from hffs.data.parquet import LeafValues, MappedFile, open_mapped, read_leaf, sniff_values
-from hffs.errors import AccessError, DataError, FormatError, SourceError, StaleError
+from hffs.data.mapped import MappedFile, open_mapped
+from hffs.data.parquet import LeafValues, read_leaf
+from hffs.errors import DataError, FormatError
 
 JPEG, PNG = b"\xff\xd8\xff\xe0photo", b"\x89PNG\r\n\x1a\nphoto"
+VALUES = [JPEG, None, b"", PNG, b"\xff", b"\xff\xd8\xff"]
+CODES = [ImageFormat.JPEG, 0, 0, ImageFormat.PNG, 0, ImageFormat.JPEG]
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-class WatchedMap(mmap.mmap):
-    """Anonymous memory that remembers what was advised, as (start, length)."""
-
-    asked: list[tuple[int, int]]
-
-    def madvise(self, option: int, start: int = 0, length: int = 0) -> None:
-        assert option == mmap.MADV_WILLNEED
-        super().madvise(option, start, length)  # refuses what the kernel refuses
-        self.asked.append((start, length))
-
-
-def watched(size: int) -> tuple[MappedFile, list[tuple[int, int]]]:
-    mapped = WatchedMap(-1, size)
-    mapped.asked = []
-    return MappedFile(Path("memory"), memoryview(mapped), size, 0, -1, mapped), mapped.asked
-
-
-def written(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
-    return path
 
 
 @contextmanager
@@ -60,105 +38,6 @@ def write(path: Path, rows: list[Any], kind: pa.DataType, **options: Any) -> Pat
     plain: dict[str, Any] = {"use_dictionary": False, "compression": "none"}
     pq.write_table(table, path, **plain | options)
     return path
-
-
-def test_a_mapped_file_is_its_bytes_read_only(tmp_path: Path) -> None:
-    with open_mapped(written(tmp_path / "a", b"abc")) as file:
-        assert (bytes(file.view), file.size_bytes) == (b"abc", 3)
-        assert file.view.readonly
-        file.check()
-
-
-def test_an_empty_file_is_mapped_and_advised(tmp_path: Path) -> None:
-    with open_mapped(written(tmp_path / "a", b"")) as file:
-        assert not len(file.view)
-        file.advise(0, 10)
-        file.advise_pages(np.zeros(1, np.int64))
-        file.check()
-
-
-def test_views_outlive_closing(tmp_path: Path) -> None:
-    file = open_mapped(written(tmp_path / "a", b"abc"))
-    view = file.view[1:]
-    file.close()
-    assert bytes(view) == b"bc"
-
-
-def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"cannot open .*/none: No such file"):
-        open_mapped(tmp_path / "none")
-
-
-def test_a_closed_file_is_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(*_: object) -> int:  # root may open anything
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(os, "open", deny)
-    with pytest.raises(AccessError, match="Permission denied"):
-        open_mapped(tmp_path / "a")
-
-
-def test_folders_and_pipes_are_refused_at_once_and_leave_nothing_open(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    before = os.listdir("/proc/self/fd")
-    for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(SourceError, match="not a regular file"):
-            open_mapped(path)
-    assert os.listdir("/proc/self/fd") == before
-
-
-def test_a_replaced_file_keeps_its_bytes(tmp_path: Path) -> None:
-    path = written(tmp_path / "a", b"old")
-    with open_mapped(path) as file:
-        written(tmp_path / "b", b"new and longer").rename(path)
-        file.check()
-        assert bytes(file.view) == b"old"
-
-
-def test_a_file_changed_in_place_is_stale(tmp_path: Path) -> None:
-    path = written(tmp_path / "a", b"old")
-    with open_mapped(path) as file:
-        path.write_bytes(b"longer")
-        with pytest.raises(StaleError, match="changed while mounted"):
-            file.check()
-    with open_mapped(path) as file:
-        os.utime(path, ns=(0, file.mtime_ns + 1))
-        with pytest.raises(StaleError):
-            file.check()
-
-
-PAGE = mmap.PAGESIZE
-
-
-@pytest.mark.parametrize(
-    ("offset", "length", "asked"),
-    [
-        (PAGE + 5, 10, [(PAGE, 15)]),
-        (0, 300 << 10, [(0, 128 << 10), (128 << 10, 128 << 10), (256 << 10, 44 << 10)]),
-        ((1 << 20) - 10, 100, [((1 << 20) - PAGE, PAGE)]),
-        (1 << 20, 100, []),
-    ],
-)
-def test_advice_is_aligned_bounded_and_in_pieces(
-    offset: int, length: int, asked: list[tuple[int, int]]
-) -> None:
-    file, heard = watched(1 << 20)
-    file.advise(offset, length)
-    assert heard == asked
-
-
-def test_advice_on_many_places_joins_neighbours() -> None:
-    file, heard = watched(1 << 20)
-    places = [5 * PAGE + 9, 6 * PAGE, 5 * PAGE, 0, 100 * PAGE, 1 << 20]
-    file.advise_pages(np.array(places, np.int64))
-    assert heard == [(0, PAGE), (5 * PAGE, 2 * PAGE), (100 * PAGE, PAGE)]
-    heard.clear()
-    file.advise_pages(np.arange(0, 1 << 20, PAGE, dtype=np.int64))
-    assert heard == [(start, 128 << 10) for start in range(0, 1 << 20, 128 << 10)]
-
-
-VALUES = [JPEG, None, b"", PNG, b"\xff", b"\xff\xd8\xff"]
-CODES = [ImageFormat.JPEG, 0, 0, ImageFormat.PNG, 0, ImageFormat.JPEG]
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -282,14 +161,3 @@ def test_a_broken_page_names_its_file_and_column(tmp_path: Path) -> None:
     wanted = r"column image of .*/a.parquet: cannot read the page at byte \d+"
     with pytest.raises(FormatError, match=wanted), leaf_of(path, "image"):
         pass
-
-
-def test_heads_are_advised_and_sniffed_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "_SNIFF_BATCH", 2)
-    data = b"".join([JPEG, PNG, JPEG])
-    offsets = np.array([0, -1, len(JPEG), len(JPEG + PNG)], np.int64)
-    lengths = np.array([len(JPEG), 0, len(PNG), len(JPEG)], np.int64)
-    asked: list[list[int]] = []
-    codes = sniff_values(memoryview(data), offsets, lengths, lambda at: asked.append(at.tolist()))
-    assert codes.tolist() == [ImageFormat.JPEG, 0, ImageFormat.PNG, ImageFormat.JPEG]
-    assert asked == [[0, 9, 8, 20], [22, 30]]

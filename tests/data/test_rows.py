@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from hffs.data import decode, rows
-from hffs.data.rows import OpenParts, RowStore
+from hffs.data.rows import RowStore
 from hffs.errors import DataError, FormatError, SourceError, StaleError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -84,17 +84,6 @@ def test_a_group_of_many_parts_is_decoded_whole(
     assert opened.store.load(0)[:1] == b"\0"
     monkeypatch.setattr(rows, "decode_parts", None)  # what follows comes from the disk cache
     assert opened.store.load(3) == bytes([3]) * 50 + b"3"
-
-
-def test_only_so_much_stays_open() -> None:
-    parts = OpenParts(cap_bytes=10)
-    for number in range(3):
-        parts.put(number, memoryview(bytes(4)))
-        parts.put(number, memoryview(bytes(4)))
-        assert parts.get(0) is not None
-    assert [parts.get(n) is not None for n in range(3)] == [True, False, True]
-    parts.put(9, memoryview(bytes(99)))
-    assert [parts.get(n) is not None for n in (0, 2, 9)] == [False, False, True]
 
 
 def test_loads_go_on_when_nothing_stays_open_and_nothing_can_be_kept(

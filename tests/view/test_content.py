@@ -7,7 +7,6 @@ import pytest
 from hffs.core.types import Inode
 from hffs.errors import RenderError, StaleError
 from hffs.view import codecs
-from hffs.view.content import Recent
 from hffs.view.tree import Tree
 from tests.view.conftest import OpenTree, encode, write_set
 
@@ -96,20 +95,3 @@ def test_captions_are_there_at_once(open_tree: OpenTree, source: Path) -> None:
     ready = tree.ready(inode)
     assert ready is not None
     assert bytes(ready) == bytes(tree.request(inode).result(0)) == b"b"
-
-
-def test_recent_images_are_bounded_in_bytes_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hffs.view.content._RECENT_BYTES", 1000)
-    monkeypatch.setattr("hffs.view.content._RECENT_IMAGES", 5)
-    recent = Recent()
-    for cell in range(4):
-        recent.put(cell, memoryview(bytes(300)))
-    assert [recent.get(cell) is not None for cell in range(4)] == [False, True, True, True]
-    assert recent.get(1) is not None  # used last now
-    recent.put(9, memoryview(bytes(300)))
-    assert recent.get(2) is None
-    assert recent.get(1) is not None
-    for cell in range(20, 30):
-        recent.put(cell, memoryview(b"x"))
-        recent.put(cell, memoryview(b"x"))
-    assert sum(recent.get(cell) is not None for cell in range(40)) == 5
