@@ -83,9 +83,7 @@ class PipeListener:
 class _UnexplainedError(Exception):
     """A child ended with `status` and said neither that it is ready nor why not."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+    status = 0
 
 
 def start_logging(level: int) -> None:
@@ -111,15 +109,18 @@ def start(
         start_logging(level)
 
     try:
-        return _fork(body, listener, detach)
+        pid = _fork(body, listener, detach)
     except _UnexplainedError as end:
         fix = f"its log is {log_path}"
         raise MountError("the daemon ended before it was ready", fix=fix) from end
+    listener.ready()
+    return pid
 
 
 def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
     """Run `body` to its end in a child, whose memory goes with it; its error is raised here.
 
+    That the child is ready is not passed on: the mount is not.
     A child that crashes is a DataError: the native readers of damaged files may abort.
     """
     try:
@@ -143,18 +144,20 @@ def _fork(body: Callable[[Listener], None], listener: Listener, prepare: Callabl
     os.close(writing)
     try:
         with os.fdopen(reading, encoding="utf-8") as pipe:
-            heard = _listen(pipe, listener)
+            error = _listen(pipe, listener)
     except BaseException:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         raise
-    if not heard:
-        raise _UnexplainedError(os.waitpid(pid, 0)[1])
+    if isinstance(error, _UnexplainedError):
+        error.status = os.waitpid(pid, 0)[1]
+    if error is not None:
+        raise error
     return pid
 
 
-def _listen(pipe: Iterator[str], listener: Listener) -> bool:
-    """Pass on what a child says until it is ready; False if it never was."""
+def _listen(pipe: Iterator[str], listener: Listener) -> Exception | None:
+    """Pass on what a child says; None once it is ready, else the error that ended it."""
     for line in pipe:
         message = json.loads(line)
         if "progress" in message:
@@ -163,11 +166,11 @@ def _listen(pipe: Iterator[str], listener: Listener) -> bool:
             listener.notice(message["notice"])
         elif "error" in message:
             kind, what, which, why, fix = message["error"]
-            raise getattr(errors, kind)(what, which, why=why, fix=fix)
+            error: HffsError = getattr(errors, kind)(what, which, why=why, fix=fix)
+            return error
         else:
-            listener.ready()
-            return True
-    return False
+            return None
+    return _UnexplainedError()
 
 
 def _run_child(
@@ -185,8 +188,12 @@ def _run_child(
     except HffsError as error:
         code = error.exit_code
     finally:
-        logging.shutdown()
-        os._exit(code)
+        try:
+            # From here on an interrupt would only raise into the parent's code.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            logging.shutdown()
+        finally:
+            os._exit(code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -120,6 +120,7 @@ def test_work_apart_ends_with_its_process_and_its_error(tmp_path: Path) -> None:
     daemon.run_apart(work, heard)
     assert int((tmp_path / "pid").read_text()) != os.getpid()
     assert heard.bars == [("index", 1, 2)]
+    assert not heard.is_ready
     with pytest.raises(DataError, match="nothing is left of"):
         daemon.run_apart(fail, Heard())
 
