@@ -24,10 +24,10 @@ help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
 
 system:
-	@VENV=$(VENV) tools/setup.sh
+	@VENV=$(VENV) .ci/setup
 
 test-system:
-	@VENV=$(VENV) tools/setup.sh $(TEST_TOOLS)
+	@VENV=$(VENV) .ci/setup $(TEST_TOOLS)
 
 # Order-only: they look each time, which is quick, and never make a stamp old.
 $(VENV)/.demo: pyproject.toml $(LOCK) | system

@@ -10,9 +10,11 @@ import importlib
 import logging
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
+from hffs import __version__
 from hffs.errors import HffsError
 
 # Newer releases of typer carry a click of their own, and export its error classes but the base.
@@ -29,8 +31,19 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hffs {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _hffs() -> None:
+def _hffs(
+    debug: Annotated[bool, typer.Option("--debug", help="Log more, show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
     """Mount a filtered Hugging Face dataset as a read-only folder of numbered files."""
 
 

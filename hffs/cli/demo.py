@@ -49,11 +49,6 @@ CAPTIONS = {
 _WIDE_PX = 600
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("demo")(demo)
-
-
 def demo(
     keep: Annotated[
         Path | None,

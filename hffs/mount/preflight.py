@@ -11,25 +11,25 @@ from pathlib import Path
 from hffs.errors import MountError
 from hffs.mount.mountinfo import FS_TYPE, Health, check_health, find_mount
 
+DEVICE = Path("/dev/fuse")
 _INSTALL = "install it (Debian, Ubuntu: apt-get install fuse3)"
 _DETACH_DEADLINE_S = 10
 
 
 def check_fuse() -> None:
     """MountError where this host cannot mount anything through FUSE."""
-    device = Path("/dev/fuse")
-    if not device.exists():
+    if not DEVICE.exists():
         raise MountError(
-            "cannot mount", why="there is no /dev/fuse",
+            "cannot mount", why=f"there is no {DEVICE}",
             fix="load the kernel module (modprobe fuse), or give the container --device /dev/fuse",
         )  # fmt: skip
     if os.geteuid() == 0:
         return
     if shutil.which("fusermount3") is None:
         raise MountError("cannot mount", why="fusermount3 is missing", fix=_INSTALL)
-    if not os.access(device, os.R_OK | os.W_OK):
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
         raise MountError(
-            "cannot mount", why="this user may not open /dev/fuse",
+            "cannot mount", why=f"this user may not open {DEVICE}",
             fix="ask an administrator for chmod 0666 /dev/fuse",
         )  # fmt: skip
 

@@ -338,10 +338,15 @@ def test_foreground_stays_until_it_is_told(hffs: Hffs, photos: Path, tmp_path: P
     folder = tmp_path / "mnt"
     folder.mkdir()
     command = [sys.executable, "-m", "hffs", "mount", "--foreground", str(photos), str(folder)]
-    with subprocess.Popen(command, env=hffs.environ, stderr=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, env=hffs.environ, stderr=subprocess.PIPE, text=True)
+    try:
         _wait_until(lambda: hffs.describe(folder) is not None)
         assert (folder / "0.jpg").read_bytes() == JPEGS[0]
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=10)
-    assert process.returncode == 0, said
-    assert os.listdir(folder) == []
+        assert process.returncode == 0, said
+        assert os.listdir(folder) == []
+    finally:
+        process.kill()
+        process.communicate()
+        hffs.run("umount", "--force", folder)
