@@ -52,6 +52,26 @@ _MAP_BYTES = 1 << 20
 """Entries from this size on are mapped, smaller ones read: each map holds a file descriptor."""
 
 
+def prepare_private_folder(root: Path) -> None:
+    """Make a folder that is this user's alone; ConfigError for a symbolic link or another's."""
+    try:
+        if root.is_symlink():
+            raise ConfigError(
+                "cannot use the cache folder",
+                str(root),
+                why="it is a symbolic link",
+                fix=f"set cache_dir to {root.resolve()} itself",
+            )
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _opened(root, os.O_DIRECTORY) as folder:
+            if stat.S_IMODE(os.fstat(folder).st_mode) != 0o700:
+                os.fchmod(folder, 0o700)
+    except OSError as error:
+        why = error.strerror or str(error)
+        fix = "set cache_dir to a folder of your own"
+        raise ConfigError("cannot use the cache folder", str(root), why=why, fix=fix) from error
+
+
 class DiskCache:
     """Blobs under `root`; beyond `cap_bytes` the least recently used go. Thread-safe.
 
@@ -60,7 +80,7 @@ class DiskCache:
     """
 
     def __init__(self, root: Path, cap_bytes: int, clock: Callable[[], float] = time.time) -> None:
-        _prepare_root(root)
+        prepare_private_folder(root)
         self.failures = 0
         self._root = root
         self._cap_bytes = cap_bytes
@@ -203,25 +223,6 @@ class _Entry:
     name: str
     mtime_ns: int
     disk_bytes: int
-
-
-def _prepare_root(root: Path) -> None:
-    try:
-        if root.is_symlink():
-            raise ConfigError(
-                "cannot use the cache folder",
-                str(root),
-                why="it is a symbolic link",
-                fix=f"set cache_dir to {root.resolve()} itself",
-            )
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _opened(root, os.O_DIRECTORY) as folder:
-            if stat.S_IMODE(os.fstat(folder).st_mode) != 0o700:
-                os.fchmod(folder, 0o700)
-    except OSError as error:
-        why = error.strerror or str(error)
-        fix = "set cache_dir to a folder of your own"
-        raise ConfigError("cannot use the cache folder", str(root), why=why, fix=fix) from error
 
 
 @contextlib.contextmanager

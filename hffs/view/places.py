@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hffs.config import Config
+from hffs.data.cache import prepare_private_folder
 from hffs.data.locate import Located, locate
 from hffs.data.source import ImageColumn
 
@@ -63,7 +64,7 @@ def find_places(config: Config) -> Places:
     store = Path(config.cache_dir) / "store"
     located = locate(config.dataset_name, config.split)
     rules = config.model_dump(mode="json", include=_DECIDING_KEYS)
-    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    prepare_private_folder(store)
     return Places(store, located, store / "views" / make_key(_pin(located), rules))
 
 
