@@ -20,22 +20,15 @@ from typing import IO, NoReturn, Protocol
 
 from hffs import errors
 from hffs.errors import DataError, HffsError, InterruptedRun, MountError
+from hffs.view.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
-class Listener(Protocol):
+class Listener(Watcher, Protocol):
     """Who waits for a mount to become ready."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Some work is `done` of `total` (rows, images) far."""
-        ...
-
-    def notice(self, text: str) -> None:
-        """Something a person should know, and the mount goes on."""
-        ...
 
     def ready(self) -> None:
         """The mount answers."""
@@ -49,11 +42,11 @@ class PipeListener:
         self._pipe: IO[str] | None = pipe
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """See `Listener`."""
+        """See `Watcher`."""
         self._say({"progress": [what, done, total]})
 
     def notice(self, text: str) -> None:
-        """See `Listener`."""
+        """See `Watcher`."""
         self._say({"notice": text})
 
     def ready(self) -> None:

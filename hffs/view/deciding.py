@@ -6,15 +6,13 @@ decision is kept on disk (`hffs.view.places`); who only opens it needs nothing o
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.core.formats import ImageFormat
-from hffs.data.arrays import Stored, save_arrays
 from hffs.data.cache import DiskCache
 from hffs.data.captions import CaptionRules, Captions, read_captions
 from hffs.data.cells import CellIndex, load_or_build
@@ -23,10 +21,11 @@ from hffs.data.rows import RowStore
 from hffs.data.source import Source, find_image_column, open_source
 from hffs.errors import DataError
 from hffs.view import codecs
+from hffs.view.kept import Decided, keep
 from hffs.view.manifest import CaptionFiles, Manifest, ViewInfo, make_fingerprint
 from hffs.view.measuring import Sizes, load_or_measure
-from hffs.view.opening import Decided, Watcher, restore
 from hffs.view.places import Places
+from hffs.view.watcher import Watcher
 
 Removed = list[tuple[str, int]]
 """What each step removed, in order."""
@@ -62,8 +61,7 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
     if not len(cells):
         raise _nothing_left(source, removed)
     manifest = _describe(config, source, index, _Choice(cells, captions, removed))
-    stored = save_arrays(places.view, _pack(manifest, index))
-    return Decided(restore(stored, manifest.info), index)
+    return keep(places, manifest, index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,14 +96,6 @@ def _describe(config: Config, source: Source, index: CellIndex, choice: _Choice)
         removed=tuple(choice.removed),
     )
     return Manifest(info, choice.cells, files)
-
-
-def _pack(manifest: Manifest, index: CellIndex) -> Stored:
-    arrays: dict[str, NDArray[Any]] = {"cells": manifest.cells}
-    if manifest.captions is not None:
-        arrays["caption_offsets"] = manifest.captions.offsets
-        arrays["captions"] = manifest.captions.blob
-    return Stored(arrays, {"info": manifest.summary(), "column": asdict(index.column)})
 
 
 def _map_filters(config: Config) -> Filters:

@@ -9,73 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
 
 from hffs.config import Config
-from hffs.data.arrays import Stored, load_kept, remove_arrays
 from hffs.data.cache import DiskCache
-from hffs.data.cells import CellIndex, load_index
 from hffs.data.rows import RowStore
-from hffs.data.source import ImageColumn
 from hffs.view import codecs
 from hffs.view.content import Content, Stores
-from hffs.view.manifest import CaptionFiles, Manifest, ViewInfo
-from hffs.view.places import Places, find_places, make_key
+from hffs.view.kept import reopen
+from hffs.view.places import find_places, make_key
 from hffs.view.sizes import LearnedSizes
 from hffs.view.tree import Tree
-
-
-class Watcher(Protocol):
-    """Who waits while a view is opened."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Some work is `done` of `total` far."""
-        ...
-
-    def notice(self, text: str) -> None:
-        """Something a person should know; the work goes on."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """A view's manifest, with the index that its cells are numbers of."""
-
-    manifest: Manifest
-    index: CellIndex
+from hffs.view.watcher import Watcher
 
 
 def is_decided(config: Config) -> bool:
     """Whether `open_view` will find the view decided."""
     return reopen(find_places(config)) is not None
-
-
-def reopen(places: Places) -> Decided | None:
-    """The view as it was decided before, if that still holds."""
-    stored = load_kept(places.view)
-    if stored is None:
-        return None
-    try:
-        info = ViewInfo.parse(stored.meta["info"])
-        column = ImageColumn(**stored.meta["column"])
-    except (KeyError, TypeError, ValueError):  # another release kept it
-        remove_arrays(places.view)
-        return None
-    index = load_index(places.index(column), places.located)
-    if index is None or index.identity != info.identity:
-        remove_arrays(places.view)
-        return None
-    return Decided(restore(stored, info), index)
-
-
-def restore(stored: Stored, info: ViewInfo) -> Manifest:
-    """A manifest from the arrays that keep it."""
-    arrays = stored.arrays
-    captions = None
-    if "captions" in arrays:
-        captions = CaptionFiles(arrays["caption_offsets"], arrays["captions"])
-    return Manifest(info, arrays["cells"], captions)
 
 
 @contextmanager
