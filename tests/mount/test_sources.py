@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from hffs.view import codecs
 from tests.command import Hffs, Mount
 
 pytestmark = pytest.mark.fuse
@@ -156,3 +157,16 @@ def test_keys_of_trainers_are_ignored_with_one_line(hffs: Hffs, tmp_path: Path) 
     assert done.returncode == 0
     (line,) = done.stderr.splitlines()
     assert "caption_strategy, train_batch_size" in line
+
+
+@pytest.mark.parametrize("fixture", ["photo_parquet", "photo_parquet_snappy"])
+def test_real_photos_are_the_source_or_its_documented_rendering(
+    mount: Mount, photos: list[tuple[str, bytes]], fixture: str, request: pytest.FixtureRequest
+) -> None:
+    folder = mount(request.getfixturevalue(fixture))
+    assert len(photos) > 20
+    for index, (name, data) in enumerate(photos):
+        expected = data if name.endswith(".jpg") else codecs.render(data, "jpg")
+        path = folder / f"{index}.jpg"
+        assert path.stat().st_size == len(expected), name
+        assert path.read_bytes() == expected, name
