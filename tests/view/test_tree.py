@@ -123,6 +123,22 @@ def test_cells_may_name_files_of_the_data_set(open_tree: OpenTree, tmp_path: Pat
     assert [read(tree, "0.jpg"), read(tree, "1.jpg")] == [JPEGS[2], JPEGS[0]]
 
 
+def test_a_file_that_a_cell_names_may_change_between_mounts(
+    open_tree: OpenTree, tmp_path: Path
+) -> None:
+    named = tmp_path / "a.jpg"
+    named.write_bytes(JPEGS[0])
+    cells = [JPEGS[2], {"bytes": None, "path": "a.jpg"}]
+    source = write_set(tmp_path / "b.parquet", cells, caption=["a", "b"])
+    before = open_tree(source).manifest.info.fingerprint
+    named.write_bytes(JPEGS[1])
+    # Another view makes the index anew: what was decided over the old one holds no more.
+    assert read(open_tree(source, filter_func__where="caption = 'b'"), "0.jpg") == JPEGS[1]
+    again = open_tree(source)
+    assert again.manifest.info.fingerprint != before
+    assert read(again, "1.jpg") == JPEGS[1]
+
+
 def test_no_caption_column_means_images_alone_and_a_notice(
     open_tree: OpenTree, tmp_path: Path, watcher: Quiet
 ) -> None:
