@@ -32,6 +32,7 @@ KEEP_S = 365 * 24 * 3600.0
 """How long the kernel may keep what it was told: the view is immutable."""
 
 _BLOCK_BYTES = 4096
+_XATTR_PREFIX = b"user.hffs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,9 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """One of the `user.hffs.*` attributes."""
-        value = self._tree.xattrs(Inode(inode)).get(os.fsdecode(name))
+        # `ls -l` asks for attributes of others (SELinux, ACLs), twice a file: answer at once
+        own = name.startswith(_XATTR_PREFIX)
+        value = self._tree.xattrs(Inode(inode)).get(os.fsdecode(name)) if own else None
         if value is None:
             raise pyfuse3.FUSEError(errno.ENODATA)
         return value

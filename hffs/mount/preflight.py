@@ -60,7 +60,8 @@ def _check_folder(place: Path) -> None:
         return MountError("cannot mount on", str(place), why=why, fix=fix)
 
     try:
-        occupied = next(os.scandir(place), None)
+        with os.scandir(place) as entries:
+            occupied = next(entries, None)
     except FileNotFoundError as error:
         raise refuse("no such folder", f"mkdir -p {place}") from error
     except NotADirectoryError as error:

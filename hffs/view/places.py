@@ -21,6 +21,7 @@ from hffs.config import Config
 from hffs.data.cache import prepare_private_folder
 from hffs.data.locate import Located, locate
 from hffs.data.source import ImageColumn
+from hffs.view.codecs import encoder_identity, parse_target
 
 _VERSION = 1
 """Part of every key: raised when what is kept changes its meaning."""
@@ -64,8 +65,10 @@ def find_places(config: Config) -> Places:
     store = Path(config.cache_dir) / "store"
     located = locate(config.dataset_name, config.split)
     rules = config.model_dump(mode="json", include=_DECIDING_KEYS)
+    # Another release of the encoder may make other bytes: then the view is another one.
+    encoder = encoder_identity(parse_target(config.image_format))
     prepare_private_folder(store)
-    return Places(store, located, store / "views" / make_key(_pin(located), rules))
+    return Places(store, located, store / "views" / make_key(_pin(located), rules, encoder))
 
 
 def make_key(*parts: object) -> str:

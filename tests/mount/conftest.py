@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from hffs.mount.mountinfo import read_hffs_mounts
+from hffs.mount.preflight import detach
 from tests.command import Hffs, Mount
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_mount(tmp_path: Path) -> Iterator[None]:
+    """What a failed test leaves mounted would stop pytest from removing its folders."""
+    yield
+    for mounted in read_hffs_mounts():
+        if Path(mounted.mountpoint).is_relative_to(tmp_path):
+            detach(Path(mounted.mountpoint))
 
 
 @pytest.fixture

@@ -190,6 +190,35 @@ def test_the_same_view_said_otherwise_has_the_same_fingerprint(
     assert len({said, *others}) == 5
 
 
+def test_rows_without_a_caption_take_theirs_with_them(open_tree: OpenTree, source: Path) -> None:
+    texts = ["a", None, " ", "d", "e"]
+    write_set(source, JPEGS, caption=texts)
+    tree = open_tree(source)
+    assert [read(tree, f"{i}.txt") for i in range(3)] == [b"a", b"d", b"e"]
+    assert [read(tree, f"{i}.jpg") for i in range(3)] == [JPEGS[0], JPEGS[3], JPEGS[4]]
+    assert tree.manifest.info.removed[-1] == ("no caption", 2)
+    filled = open_tree(source, missing_caption="text:a photo")
+    assert [read(filled, f"{i}.txt") for i in range(3)] == [b"a", b"a photo", b"a photo"]
+
+
+def test_the_encoder_counts_only_where_something_is_encoded(
+    open_tree: OpenTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = write_set(tmp_path / "plain.parquet", JPEGS, caption=TEXTS)
+    mixed = write_set(tmp_path / "mixed.parquet", [*JPEGS[:4], encode("PNG")], caption=TEXTS)
+
+    def look() -> list[str]:
+        return [open_tree(source).manifest.info.fingerprint for source in (plain, mixed)]
+
+    before = look()
+    assert look() == before
+    for module in ("codecs", "places"):
+        name = f"hffs.view.{module}.encoder_identity"
+        monkeypatch.setattr(name, lambda target: "another release")
+    after = look()
+    assert (after[0] == before[0], after[1] == before[1]) == (True, False)
+
+
 def test_a_moved_source_keeps_its_fingerprint_and_a_changed_one_does_not(
     open_tree: OpenTree, source: Path, tmp_path: Path
 ) -> None:
