@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from hffs import __version__
-from hffs.errors import HffsError
+from hffs.errors import HffsError, InterruptedRun
 
 # Newer releases of typer carry a click of their own, and export its error classes but the base.
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -65,7 +65,9 @@ def run(arguments: list[str]) -> int:
     except _COMMAND_LINE_ERROR as error:
         return _fail(_describe(error), 2, debug=debug)
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130, debug=debug)
+        code = InterruptedRun.exit_code
+    if code == InterruptedRun.exit_code:  # typer may return it instead of raising
+        return _fail("interrupted", code, debug=debug)
     return code if isinstance(code, int) else 0
 
 
@@ -76,7 +78,7 @@ def _describe(error: Exception) -> str:
 
 
 def _fail(line: str, code: int, *, debug: bool) -> int:
-    if debug:
+    if debug and sys.exception() is not None:
         traceback.print_exc()
     print(f"hffs: {' '.join(line.split())}", file=sys.stderr)
     return code

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,15 @@ def _image() -> bytes:
     return file.getvalue()
 
 
+INTERRUPTED = """
+import os, signal
+from hffs.cli import main
+from hffs.mount import daemon
+def interrupt(*arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+daemon._listen = interrupt
+main()
+"""
 CELL = {"bytes": _image(), "path": None}
 
 
@@ -138,6 +149,15 @@ def test_umount_of_what_is_not_mounted(hffs: Hffs, tmp_path: Path) -> None:
         assert done.returncode == 4
         assert words in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(hffs: Hffs, tmp_path: Path) -> None:
+    source, place = _good(tmp_path), tmp_path / "mnt"
+    place.mkdir()
+    command = [sys.executable, "-c", INTERRUPTED, "mount", str(source), str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, env=hffs.environ, check=False)
+    assert (done.returncode, done.stderr) == (130, "hffs: interrupted\n")
+    assert hffs.describe(place) is None
 
 
 def test_debug_shows_the_traceback(hffs: Hffs, tmp_path: Path) -> None:
