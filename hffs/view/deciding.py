@@ -16,19 +16,28 @@ from hffs.core.formats import ImageFormat
 from hffs.data.cache import DiskCache
 from hffs.data.captions import CaptionRules, Captions, read_captions
 from hffs.data.cells import CellIndex, load_or_build
-from hffs.data.filters import Filters, SizeTerms, select
+from hffs.data.filters import (
+    SIZE_MISSING,
+    SIZE_NOT_MEASURED,
+    Filters,
+    Measure,
+    SizeTerms,
+    select,
+)
 from hffs.data.rows import RowStore
 from hffs.data.source import Source, find_image_column, open_source
 from hffs.errors import DataError
 from hffs.view import codecs
 from hffs.view.kept import Decided, keep
-from hffs.view.manifest import CaptionFiles, Manifest, ViewInfo, make_fingerprint
+from hffs.view.manifest import CaptionFiles, Counts, Manifest, ViewInfo, make_fingerprint
 from hffs.view.measuring import Sizes, load_or_measure
 from hffs.view.places import Places
 from hffs.view.watcher import Watcher
 
-Removed = list[tuple[str, int]]
-"""What each step removed, in order."""
+NO_CAPTION = "no caption"
+
+_UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED)
+"""Steps of a filter that drop what it could not judge."""
 
 
 def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
@@ -44,24 +53,16 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
         rows = RowStore(index, places.located, DiskCache(places.blobs, config.cache_size))
         try:
             return load_or_measure(
-                places.measured(column), rows, len(index), workers,
+                places.measured(index.identity), rows, len(index), workers,
                 lambda done, total: watcher.progress("measuring images", done, total),
             )  # fmt: skip
         finally:
             rows.close()
 
-    cell_rows = np.asarray(index.row)
-    selection = select(source, _map_filters(config), cell_rows, measure)
-    removed = [*index.dropped.items(), *((step.step, step.count) for step in selection.removed)]
-    cells = np.flatnonzero(selection.keep)
-    captions = read_captions(source, _map_captions(config), cell_rows[cells])
-    if captions.missing.any():
-        removed.append(("no caption", int(captions.missing.sum())))
-        cells, captions = cells[~captions.missing], _drop_missing(captions)
-    if not len(cells):
-        raise _nothing_left(source, removed)
-    manifest = _describe(config, source, index, _Choice(cells, captions, removed))
-    return keep(places, manifest, index)
+    choice = _choose(config, source, index, measure)
+    if not len(choice.cells):
+        raise _nothing_left(source, (*choice.dropped, *choice.removed))
+    return keep(places, _describe(config, source, index, choice), index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +71,22 @@ class _Choice:
 
     cells: NDArray[np.int64]
     captions: Captions
-    removed: Removed
+    removed: Counts
+    dropped: Counts
+
+
+def _choose(config: Config, source: Source, index: CellIndex, measure: Measure) -> _Choice:
+    cell_rows = np.asarray(index.row)
+    selection = select(source, _map_filters(config), cell_rows, measure)
+    steps = [(step.step, step.count) for step in selection.removed]
+    removed = [step for step in steps if step[0] not in _UNASKED]
+    dropped = [*index.dropped.items(), *(step for step in steps if step[0] in _UNASKED)]
+    cells = np.flatnonzero(selection.keep)
+    captions = read_captions(source, _map_captions(config), cell_rows[cells])
+    if captions.missing.any():
+        dropped.append((NO_CAPTION, int(captions.missing.sum())))
+        cells, captions = cells[~captions.missing], _drop_missing(captions)
+    return _Choice(cells, captions, tuple(removed), tuple(dropped))
 
 
 def _describe(config: Config, source: Source, index: CellIndex, choice: _Choice) -> Manifest:
@@ -93,7 +109,8 @@ def _describe(config: Config, source: Source, index: CellIndex, choice: _Choice)
         image_column=index.column.name,
         caption_column=texts.column if files is not None else None,
         image_format=target,
-        removed=tuple(choice.removed),
+        removed=choice.removed,
+        dropped=choice.dropped,
     )
     return Manifest(info, choice.cells, files)
 
@@ -119,7 +136,7 @@ def _drop_missing(captions: Captions) -> Captions:
     return Captions(offsets, captions.blob, missing, captions.column)
 
 
-def _nothing_left(source: Source, removed: Removed) -> DataError:
+def _nothing_left(source: Source, removed: Counts) -> DataError:
     counts = ", ".join(f"{step}: {count}" for step, count in removed if count)
     why = f"removed were {counts}" if counts else "it has no rows"
     fix = "loosen the filter" if counts else ""

@@ -23,9 +23,16 @@ _EPOCH_S = 946_684_800  # 2000-01-01
 _SPAN_S = 20 * 365 * 24 * 3600
 
 
+Counts = tuple[tuple[str, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ViewInfo:
-    """What people and programs are told about a view; plain values, kept as JSON."""
+    """What people and programs are told about a view; plain values, kept as JSON.
+
+    `removed` is what filters took away, `dropped` what could not be shown (no image, no caption,
+    no size), both by step or reason with the number of images, in order.
+    """
 
     source: str
     identity: str
@@ -37,14 +44,18 @@ class ViewInfo:
     image_column: str
     caption_column: str | None
     image_format: str
-    removed: tuple[tuple[str, int], ...]
+    removed: Counts
+    dropped: Counts
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
         """The facts back from JSON, which has lists alone; TypeError if they are others."""
         info = cls(**values)
-        removed = tuple((str(step), int(count)) for step, count in info.removed)
-        return replace(info, columns=tuple(info.columns), removed=removed)
+        removed, dropped = (
+            tuple((str(step), int(count)) for step, count in counts)
+            for counts in (info.removed, info.dropped)
+        )
+        return replace(info, columns=tuple(info.columns), removed=removed, dropped=dropped)
 
 
 class CaptionFiles:

@@ -16,6 +16,7 @@ from hffs.data.rows import RowStore
 from hffs.view import codecs
 from hffs.view.content import Content, Stores
 from hffs.view.kept import reopen
+from hffs.view.manifest import Manifest
 from hffs.view.places import find_places, make_key
 from hffs.view.sizes import LearnedSizes
 from hffs.view.tree import Tree
@@ -40,11 +41,8 @@ def open_view(config: Config, watcher: Watcher, workers: int) -> Iterator[Tree]:
 
         decided = decide(config, places, watcher, workers)
     info, index = decided.manifest.info, decided.index
-    if decided.manifest.captions is None:
-        watcher.notice(
-            f"no caption files: {info.source} has no column caption, text or prompt; "
-            f"name one with --caption-column, its columns are {', '.join(info.columns)}"
-        )
+    for notice in _find_notices(decided.manifest):
+        watcher.notice(notice)
     cache = DiskCache(places.blobs, config.cache_size)
     rows = RowStore(index, places.located, cache)
     encoder = codecs.encoder_identity(codecs.parse_target(info.image_format))
@@ -58,3 +56,15 @@ def open_view(config: Config, watcher: Watcher, workers: int) -> Iterator[Tree]:
     finally:
         content.close()
         rows.close()
+
+
+def _find_notices(manifest: Manifest) -> Iterator[str]:
+    """What a person who mounts the view should know of it."""
+    info = manifest.info
+    if manifest.captions is None:
+        yield (
+            f"no caption files: {info.source} has no column caption, text or prompt; "
+            f"name one with --caption-column, its columns are {', '.join(info.columns)}"
+        )
+    if dropped := [f"{reason}: {count}" for reason, count in info.dropped if count]:
+        yield f"left out of {info.source}: {', '.join(dropped)}"

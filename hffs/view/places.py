@@ -49,9 +49,9 @@ class Places:
         """Folder of the source's cell index."""
         return self.store / "index" / make_key(_pin(self.located), asdict(column))
 
-    def measured(self, column: ImageColumn) -> Path:
-        """Folder of the measured sizes of the same cells."""
-        return self.store / "measured" / self.index(column).name
+    def measured(self, identity: str) -> Path:
+        """Folder of the measured sizes of an index's cells."""
+        return self.store / "measured" / identity
 
     def rendered(self, rendering: str) -> Path:
         """File of learned sizes; its folder is made."""

@@ -53,7 +53,8 @@ def info() -> ViewInfo:
     return ViewInfo(
         source="/data/a.parquet", identity="abc", fingerprint="0" * 64, source_rows=3, positions=2,
         columns=("image", "caption"),
-        rendered=0, image_column="image", caption_column="caption", image_format="jpg", removed=(),
+        rendered=0, image_column="image", caption_column="caption", image_format="jpg",
+        removed=(), dropped=(),
     )  # fmt: skip
 
 

@@ -190,13 +190,16 @@ def test_the_same_view_said_otherwise_has_the_same_fingerprint(
     assert len({said, *others}) == 5
 
 
-def test_rows_without_a_caption_take_theirs_with_them(open_tree: OpenTree, source: Path) -> None:
+def test_rows_without_a_caption_take_theirs_with_them(
+    open_tree: OpenTree, source: Path, watcher: Quiet
+) -> None:
     texts = ["a", None, " ", "d", "e"]
     write_set(source, JPEGS, caption=texts)
     tree = open_tree(source)
     assert [read(tree, f"{i}.txt") for i in range(3)] == [b"a", b"d", b"e"]
     assert [read(tree, f"{i}.jpg") for i in range(3)] == [JPEGS[0], JPEGS[3], JPEGS[4]]
-    assert tree.manifest.info.removed[-1] == ("no caption", 2)
+    assert tree.manifest.info.dropped == (("no caption", 2),)
+    assert watcher.notices == [f"left out of {source}: no caption: 2"]
     filled = open_tree(source, missing_caption="text:a photo")
     assert [read(filled, f"{i}.txt") for i in range(3)] == [b"a", b"a photo", b"a photo"]
 
@@ -269,7 +272,7 @@ def test_sizes_are_measured_once_where_no_column_tells_them(
     source = write_set(tmp_path / "b.parquet", [*images, b"bad"], caption=list("abcde"))
     tree = open_tree(source, filter_func__min_width=20)
     assert tree.positions == 3
-    assert ("size could not be measured", 1) in [tuple(step) for step in tree.manifest.info.removed]
+    assert ("size could not be measured", 1) in tree.manifest.info.dropped
     monkeypatch.setattr(codecs, "measure", None)
     assert open_tree(source, filter_func__max_width=20).positions == 2
 
