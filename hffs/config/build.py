@@ -88,6 +88,9 @@ def _gather(source: str, flags: Mapping[str, object], entry: str | None) -> _Giv
         if entry is not None:
             why = f"{source} is a data set, not a file with entries"
             raise ConfigError("cannot use", f"--entry {entry}", why=why)
+        if "dataset_name" in flags:
+            why = f"{source} is a data set already"
+            raise ConfigError("cannot use", "--dataset-name", why=why, fix="leave one of them out")
         return _Given(f"the flags for {source}", {"dataset_name": source}, flags)
     chosen = _choose(load_file(Path(source)), entry, source)
     origin = f"config {source}"

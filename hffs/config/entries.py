@@ -21,6 +21,8 @@ Values = dict[str, object]
 
 _MERGED_BLOCKS = ("huggingface", "config")
 _MOVED = {name: f"video.{name}" for name in VideoConfig.model_fields}
+_MOVED["dataset_config"] = "config_name"  # as SimpleTuner's web interface has it
+_DISABLING = ("disabled", "disable")
 _ID_CHARS_MAX = 100
 
 
@@ -43,7 +45,7 @@ def classify(raw: Mapping[str, object]) -> Entry:
 
 
 def _why_skipped(raw: Mapping[str, object]) -> str:
-    if raw.get("disabled") is True or raw.get("disable") is True:
+    if any(raw.get(key) is True for key in _DISABLING):
         return "it is disabled"
     side, kind = _find(raw, "dataset_type"), _find(raw, "type")
     if side in SIDE_TYPES:
@@ -74,6 +76,7 @@ def flatten(raw: Mapping[str, object], origin: str) -> tuple[Values, list[str]]:
     Raises ConfigError for a key that nobody knows, a block that is none, and two places that
     disagree.
     """
+    _check_disabling(raw, origin)
     values: Values = {}
     ignored = []
     for block, key, value in _walk(raw, origin):
@@ -89,6 +92,14 @@ def flatten(raw: Mapping[str, object], origin: str) -> tuple[Values, list[str]]:
                 raise ConfigError("cannot use", origin, why=why, fix="leave one of them out")
             values[name] = value
     return values, ignored
+
+
+def _check_disabling(raw: Mapping[str, object], origin: str) -> None:
+    # "true" would otherwise mount what somebody meant to leave out.
+    for key in _DISABLING:
+        if not isinstance(raw.get(key), bool | None):
+            why = f"{key}: {show(raw[key])} is not true or false"
+            raise ConfigError("cannot use", origin, why=why)
 
 
 def _walk(raw: Mapping[str, object], origin: str) -> Iterator[tuple[str, str, object]]:

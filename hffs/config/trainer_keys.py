@@ -2,8 +2,8 @@
 
 Owns their names, and what else such a file holds beside data sets to mount. hffs accepts these
 keys and does nothing with them. The names come from SimpleTuner's documentation (DATALOADER.md,
-HUGGINGFACE_DATASETS.md, the quickstarts, the examples) and from what its `helpers/data_backend`
-reads, as of August 2026: https://github.com/bghira/SimpleTuner
+HUGGINGFACE_DATASETS.md, the quickstarts, the examples), from what its `helpers/data_backend` reads
+and what its web interface writes, as of August 2026: https://github.com/bghira/SimpleTuner
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SIDE_TYPES = frozenset(
 """Dataset types of entries that hold no samples to train on directly."""
 
 _ENTRY = """
-    audio auto_generated auto_load bucket_report bucket_resolutions compress_cache config_version
-    default default_extension disable disabled disable_after_epoch_step disable_multiline_split
-    disable_validation end_epoch end_step file_extension grounding grounding_data hash_filenames
-    ignore_epochs is_regularisation_data is_regularization_data max_upscale_threshold
-    sample_size scan_for_errors shorten_filenames shuffle skip_file_discovery slider_strength
-    start_epoch start_step timestep_sampling_offset train_batch_size
+    audio auth_token auto_generated auto_load bucket_report bucket_resolutions compress_cache
+    config_version default default_extension disable disabled disable_after_epoch_step
+    disable_multiline_split disable_validation end_epoch end_step file_extension grounding
+    grounding_data hash_filenames ignore_epochs is_regularisation_data is_regularization_data
+    max_upscale_threshold sample_size scan_for_errors shorten_filenames shuffle skip_file_discovery
+    slider_strength start_epoch start_step timestep_sampling_offset train_batch_size
 """
 _CAPTIONS = """
     bbox_column caption_dropout_probability caption_filter_list caption_shuffle caption_strategy
@@ -65,8 +65,11 @@ _STORAGE = """
     subfolder webshart webshart_optimise_captions webshart_optimize_captions
 """
 _SOUNDS = """
-    audio_channels_column audio_duration_column audio_num_samples_column audio_sample_rate
-    audio_sample_rate_column channels sample_rate
+    audio_audio_only audio_bucket_interval audio_bucket_strategy audio_channels
+    audio_channels_column audio_duration_column audio_duration_interval
+    audio_duration_interval_seconds audio_max_duration_seconds audio_min_duration_seconds
+    audio_num_samples_column audio_only audio_sample_rate audio_sample_rate_column
+    audio_truncation_mode channels sample_rate target_resolution truncation_mode
 """
 
 _VIDEO = "bucket_strategy fps frame_interval frame_rate is_i2v"

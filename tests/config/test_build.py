@@ -58,6 +58,12 @@ def test_an_entry_is_chosen_of_a_file_only() -> None:
         build_config("photos.parquet", {}, "a", ENVIRON)
 
 
+def test_a_data_set_is_named_once(loader: str) -> None:
+    with pytest.raises(ConfigError, match=r"--dataset-name: photos\.parquet is a data set already"):
+        build("photos.parquet", dataset_name="other.parquet")
+    assert build(loader, dataset_name="org/other").dataset_name == "org/other"
+
+
 def test_a_missing_toml_file_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read config"):
         build(str(tmp_path / "photos.toml"))

@@ -132,8 +132,18 @@ def test_keys_of_video_may_stand_outside_of_it(tmp_path: Path) -> None:
     assert (config.video.num_frames, config.video.fps_column) == (9, "fps")
 
 
+def test_the_web_interface_of_the_trainer_has_its_own_name_for_one_key(tmp_path: Path) -> None:
+    assert build(tmp_path, {**PHOTOS, "dataset_config": "large"}).config_name == "large"
+
+
 def test_null_is_not_set(tmp_path: Path) -> None:
-    nulls = {"split": None, "filter_func": None, "huggingface": None, "max_num_samples": None}
+    nulls = {
+        "disabled": None,
+        "split": None,
+        "filter_func": None,
+        "huggingface": None,
+        "max_num_samples": None,
+    }
     assert build(tmp_path, PHOTOS | nulls) == build(tmp_path, PHOTOS)
 
 
@@ -159,6 +169,9 @@ def test_null_is_not_set(tmp_path: Path) -> None:
         ({"type": "hugingface"}, 'type: "hugingface" is not one of huggingface, local'),
         ({"dataset_type": "images"}, 'dataset_type: "images" is not one of image, video, audio'),
         ({"dataset_name": None}, "dataset_name is missing"),
+        ({"disabled": "true"}, 'disabled: "true" is not true or false'),
+        ({"disable": 1}, "disable: 1 is not true or false"),
+        ({"filter_func": {"crop_aspect_buckets": []}}, "filter_func.crop_aspect_buckets: there is"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, entry: dict[str, object], line: str) -> None:
@@ -175,6 +188,11 @@ def test_keys_of_the_trainer_are_ignored_in_one_line(
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
         "caption_strategy, huggingface.auto_load, metadata_backend, video.is_i2v"
     ]
+
+
+@pytest.mark.parametrize("key", ["auth_token", "audio_max_duration_seconds", "truncation_mode"])
+def test_what_the_trainer_reads_flat_is_ignored_too(tmp_path: Path, key: str) -> None:
+    assert build(tmp_path, {**PHOTOS, key: "x"}) == build(tmp_path, PHOTOS)
 
 
 def test_no_key_is_both_ours_and_ignored() -> None:

@@ -84,7 +84,6 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         ("cache_dir", "/a\0b", '"/a\\u0000b" is not a path'),
         ("num_proc", 0, "0 is below 1"),
         ("config_name", "\ud800", '"\\ud800" is not text in valid Unicode'),
-        ("dataset_name", "/a/\udcff", '"/a/\\udcff" is not text in valid Unicode'),
         ("cache_dir", "/a/\udcff", '"/a/\\udcff" is not text in valid Unicode'),
         ("missing_caption", "text:\udcff", '"text:\\udcff" is not text in valid Unicode'),
         ("data_files", "\udcff", '"\\udcff" is not text in valid Unicode'),
@@ -95,6 +94,11 @@ def test_a_bad_value_is_shown_with_what_is_wrong(key: str, value: object, words:
     assert words in line
     assert line.startswith("--")
     assert "\n" not in line
+
+
+def test_a_source_must_be_valid_unicode() -> None:
+    with pytest.raises(ConfigError, match=r"dataset_name: .* is not text in valid Unicode"):
+        build_config("/a/\udcff", {}, None, ENVIRON)
 
 
 def test_every_wrong_key_is_named_once() -> None:
