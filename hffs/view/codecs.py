@@ -57,7 +57,7 @@ _TIFF_BITS, _TIFF_MEANING, _ZERO_IS_WHITE = 258, 262, 0
 _BAD_DATA = (
     OSError, SyntaxError, ValueError, TypeError, struct.error, zlib.error, EOFError, IndexError,
     KeyError, OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, RuntimeError,
-    UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning,
+    AssertionError, Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 
 
@@ -162,9 +162,11 @@ class _Window(io.RawIOBase):
 
 
 def _open(file: io.IOBase) -> ImageFile:
-    """Open by header, refusing what is not in the allowlist or too large."""
+    """Open by header, refusing what is not in the allowlist, too large, or lacks its palette."""
     image = Image.open(file, formats=_ALLOWED)  # type: ignore[arg-type] # any object with read and seek will do
     _check_pixels(Size(*image.size))
+    if image.mode in ("P", "PA") and image.palette is None:
+        raise ValueError("a palette image without its palette")
     return image
 
 

@@ -102,9 +102,11 @@ def assert_png_of(data: bytes, mode: str, expected: NDArray[Any]) -> None:
     assert np.array_equal(pixels(rendered), expected)
 
 
-def png(*chunks: tuple[bytes, bytes], size: tuple[int, int] = (1, 1), depth: int = 8) -> bytes:
-    """A PNG with an RGB header and whatever chunks."""
-    header = struct.pack(">IIBBBBB", *size, depth, 2, 0, 0, 0)
+def png(
+    *chunks: tuple[bytes, bytes], size: tuple[int, int] = (1, 1), depth: int = 8, color: int = 2
+) -> bytes:
+    """A PNG with a header (RGB, if `color` is not given) and whatever chunks."""
+    header = struct.pack(">IIBBBBB", *size, depth, color, 0, 0, 0)
     parts = [b"\x89PNG\r\n\x1a\n"]
     for kind, body in ((b"IHDR", header), *chunks, (b"IEND", b"")):
         crc = zlib.crc32(kind + body)
@@ -648,6 +650,24 @@ def test_bytes_that_are_no_image(data: bytes) -> None:
         render(data, "jpg")
     with pytest.raises(RenderError, match=r"^cannot measure: \S.*$"):
         measure(data)
+
+
+@pytest.mark.parametrize("target", ["jpg", "png"])
+def test_regression_palette_image_without_its_palette(target: Target) -> None:
+    rows = (b"IDAT", zlib.compress(b"\0\5"))
+    assert render(png((b"PLTE", bytes(18)), rows, color=3), target)
+    with pytest.raises(RenderError, match="cannot render: a palette image without its palette"):
+        render(png(rows, color=3), target)
+
+
+def test_an_assertion_of_pillow_is_bad_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Image, "open", refuse)
+    for work in (measure, lambda data: render(data, "jpg")):
+        with pytest.raises(RenderError, match="AssertionError"):
+            work(SAMPLES["png"])
 
 
 @settings(max_examples=150, deadline=2000)
