@@ -159,8 +159,8 @@ def _size_column(source: Source, filters: Filters, of: str) -> ColumnPath | None
     return column
 
 
-def _is_number(kind: pa.DataType | None) -> bool:
-    plain = pa.null() if kind is None else plain_type(kind)
+def _is_number(kind: pa.DataType) -> bool:
+    plain = plain_type(kind)
     return bool(pa.types.is_integer(plain) or pa.types.is_floating(plain))
 
 
