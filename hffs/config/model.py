@@ -21,6 +21,7 @@ from hffs.config.values import (
     Columns,
     Count,
     DataFiles,
+    Digits,
     Folder,
     Function,
     Id,
@@ -86,16 +87,16 @@ class FilterFunc(Block):
 class CompositeImageConfig(Block):
     """How an image that is a grid of images is taken apart."""
 
-    enabled: Annotated[bool, UNBUILT] = key(
+    enabled: bool = key(
         False, COMPOSITES, "Whether images are grids to be taken apart."
     )
-    image_count: Annotated[Positive, UNBUILT] = key(
+    image_count: Positive = key(
         1, COMPOSITES, "How many tiles a grid has; the flag turns composites on."
     )
-    select_index: Annotated[SelectIndex, UNBUILT] = key(
+    select_index: SelectIndex = key(
         (0,), COMPOSITES, "Which tiles are kept, from 0: a number, a list of them, or `all`."
     )
-    layout: Annotated[Layout, UNBUILT] = key(
+    layout: Layout = key(
         "auto",
         COMPOSITES,
         "`horizontal`, `vertical`, rows x columns such as `2x2`, or `auto`: the tile nearest to "
@@ -222,21 +223,25 @@ class Config(Block):
         "`jpg`: JPEGs pass untouched, the rest is encoded once; `png`; `source`: bytes and "
         "extension as they are.",
     )
-    orientation: Annotated[Literal["as-is", "upright"], UNBUILT] = key(
+    orientation: Literal["as-is", "upright"] = key(
         "as-is", RENDERING, "`upright` applies the rotation that EXIF asks for."
     )
-    names: Annotated[Literal["position", "row"], UNBUILT] = key(
-        "position", NAMES, "Number files by their position, or by their row in the source."
+    names: Literal["position", "row"] = key(
+        "position",
+        NAMES,
+        "Number files by their position, or by their row in the source, which no filter changes.",
     )
-    name_width: Annotated[Count, UNBUILT] = key(
+    name_width: Digits = key(
         0, NAMES, "Pad numbers with zeros to this many digits."
     )
-    caption_extension: Annotated[Literal["txt", "caption"], UNBUILT] = key(
+    caption_extension: Literal["txt", "caption"] = key(
         "txt", NAMES, "Extension of the caption files."
     )
-    images_only: Annotated[bool, UNBUILT] = key(False, NAMES, "Leave caption files out.")
-    metadata_jsonl: Annotated[bool, UNBUILT] = key(False, NAMES, "Add a `metadata.jsonl`.")
-    group_by: Annotated[Text | None, UNBUILT] = key(
+    images_only: bool = key(False, NAMES, "Leave caption files out.")
+    metadata_jsonl: bool = key(
+        False, NAMES, "Add a `metadata.jsonl` with names, captions and sizes."
+    )
+    group_by: Text | None = key(
         None, NAMES, "One folder for each value of this column."
     )
     cache_dir: Folder = key(..., CACHE, "Folder of everything that is kept.", shown="XDG cache")

@@ -1,7 +1,8 @@
 """Inodes are arithmetic on positions: no table, nothing to forget, the same after every remount.
 
 Inode 1 is the root. File k of position p (k is its `Kind`) is `2 + p * KINDS + k`, so a file
-handle can be the inode too and any process can answer any request.
+handle can be the inode too and any process can answer any request. Whatever belongs to no position
+(a `metadata.jsonl`, folders) has the inodes behind the last position's.
 """
 
 from __future__ import annotations
@@ -35,3 +36,8 @@ def split_inode(inode: Inode) -> tuple[Position, Kind]:
         raise ValueError(f"inode {inode} is not a file")
     position, kind = divmod(inode - _FIRST, KINDS)
     return Position(position), Kind(kind)
+
+
+def first_free_inode(positions: int) -> Inode:
+    """The inode behind those of a number of positions."""
+    return Inode(_FIRST + positions * KINDS)

@@ -4,7 +4,7 @@ The view never changes, so the kernel is told to keep names, attributes, pages a
 for as long as it likes. Facts about the kernel and pyfuse3 that shaped this adapter:
 
 - `opendir` answering ENOSYS lets the kernel keep its own cache of the listing; `readdir` then
-  gets no handle, which suits a root without folders.
+  gets no handle, which suits a root without folders. A view with folders has to answer.
 - pyfuse3 always lists with attributes. A file whose size is not known yet is listed with size 0
   and an attribute timeout of 0: the kernel asks `getattr`, which is exact, before anybody sees
   it. A wrong size that was cached would cut the file off silently.
@@ -68,10 +68,14 @@ class Operations(pyfuse3.Operations):
 
     def _attributes(self, inode: int, size_bytes: int | None) -> pyfuse3.EntryAttributes:
         entry = self._blank_file()
-        if inode == ROOT:
-            entry.st_mode, entry.st_nlink = self._folder_mode, 2
+        if self._tree.is_folder(Inode(inode)):
+            self._make_folder(entry, inode)
         _fill(entry, inode, size_bytes)
         return entry
+
+    def _make_folder(self, entry: pyfuse3.EntryAttributes, inode: int) -> None:
+        entry.st_mode = self._folder_mode
+        entry.st_nlink = 2 + (self._tree.folders if inode == ROOT else 0)
 
     def _blank_file(self) -> pyfuse3.EntryAttributes:
         """What all files have in common."""
@@ -90,7 +94,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Attributes of a name; an absent one is answered so that the kernel remembers that."""
-        inode = self._tree.lookup(name) if parent_inode == ROOT else None
+        inode = self._tree.lookup(Inode(parent_inode), name)
         if inode is None:
             absent = pyfuse3.EntryAttributes()
             absent.st_ino = 0
@@ -101,8 +105,6 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Exact attributes: a size that only rendering can tell is rendered for."""
-        if inode == ROOT:
-            return self._attributes(ROOT, 0)
         size = self._tree.size_bytes(Inode(inode))
         if size is None:
             size = len(await self._bytes(Inode(inode)))
@@ -110,14 +112,23 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
-        """The kernel opens the folder by itself and caches its listing."""
-        raise pyfuse3.FUSEError(errno.ENOSYS)
+        """A flat view: the kernel opens the folder by itself and caches its listing."""
+        if not self._tree.folders:
+            raise pyfuse3.FUSEError(errno.ENOSYS)
+        return inode
+
+    async def releasedir(self, fh: int) -> None:
+        """A handle is an inode: nothing to give back."""
 
     @guarded
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """As many entries from `start_id` on as the kernel's buffer takes."""
-        entry = self._blank_file()  # each reply copies it
-        for next_id, name, inode, size_bytes in self._tree.entries(start_id):
+        folder = Inode(fh or ROOT)
+        file, inner = self._blank_file(), self._blank_file()  # each reply copies one
+        self._make_folder(inner, 0)
+        has_folders = self._tree.folders and folder == ROOT
+        for next_id, name, inode, size_bytes in self._tree.entries(folder, start_id):
+            entry = inner if has_folders and self._tree.is_folder(inode) else file
             _fill(entry, inode, size_bytes)
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 break
@@ -161,7 +172,7 @@ class Operations(pyfuse3.Operations):
         answer.f_bsize = answer.f_frsize = _BLOCK_BYTES
         answer.f_blocks = -(-self._tree.known_bytes() // _BLOCK_BYTES)
         answer.f_bfree = answer.f_bavail = 0
-        answer.f_files = self._tree.files + 1
+        answer.f_files = self._tree.files + self._tree.folders + 1
         answer.f_ffree = answer.f_favail = 0
         answer.f_namemax = 255
         return answer

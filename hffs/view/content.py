@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hffs.core.formats import ImageFormat
 from hffs.core.types import Position, Row
 from hffs.data.cache import DiskCache
 from hffs.data.cells import CellIndex
@@ -25,6 +24,7 @@ from hffs.data.rows import RowStore
 from hffs.errors import RenderError
 from hffs.view import codecs
 from hffs.view.manifest import Manifest
+from hffs.view.rendering import Rendering
 from hffs.view.sizes import LearnedSizes
 
 log = logging.getLogger(__name__)
@@ -41,60 +41,66 @@ class Stores:
     rows: RowStore
     cache: DiskCache
     sizes: LearnedSizes
-    rendering: str
-    """Names everything a rendered image depends on besides the cell: prefix of its cache key."""
+    prefix: str
+    """Of the cache keys of rendered images: everything that they depend on besides their slot."""
 
 
 class Content:
     """The images of one view, by position."""
 
-    def __init__(self, manifest: Manifest, stores: Stores, workers: int) -> None:
-        self._info = manifest.info
-        self._cell_array = manifest.cells
+    def __init__(
+        self, manifest: Manifest, stores: Stores, rendering: Rendering, workers: int
+    ) -> None:
+        self._manifest = manifest
         self._stores = stores
-        self._target = codecs.parse_target(manifest.info.image_format)
+        self._rendering = rendering
         self._cells = manifest.cells.data
+        self._forms = manifest.forms.data
+        self._tiles = None if manifest.tiles is None else manifest.tiles.data
         self._lengths = stores.index.length.data
-        self._formats = stores.index.format.data
         self._rows = stores.index.row.data
-        self._passes = [codecs.passes_through(kind, self._target) for kind in ImageFormat]
-        self._extensions = [codecs.extension(kind, self._target) for kind in ImageFormat]
+        self._passes = rendering.passing()
+        self._extensions = rendering.extensions()
         self._suffixes = [b"." + extension.encode("ascii") for extension in self._extensions]
+        self._order = {tile: number for number, tile in enumerate(rendering.tiles)}
         self._recent = Recent(_RECENT_BYTES, _RECENT_IMAGES)
         self._failed: dict[int, RenderError] = {}
-        self._flights: dict[int, Future[memoryview]] = {}
+        self._flights: dict[int, Future[list[memoryview]]] = {}
         self._lock = threading.RLock()  # a flight that ends at once lands while it is being made
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hffs-render")
 
     def extension(self, position: Position) -> str:
         """Extension of a position's image, which its bytes agree with."""
-        return self._extensions[self._formats[self._cells[position]]]
+        return self._extensions[self._forms[position]]
 
     def listing(self, position: Position) -> tuple[bytes, int | None]:
         """What a listing shows of an image: the dot and extension, and `size_bytes`."""
-        cell = self._cells[position]
-        kind = self._formats[cell]
-        size = self._lengths[cell] if self._passes[kind] else self._stores.sizes.get(cell)
-        return self._suffixes[kind], size
+        form = self._forms[position]
+        if self._passes[form]:
+            return self._suffixes[form], self._lengths[self._cells[position]]
+        return self._suffixes[form], self._stores.sizes.get(self._slot(position))
 
     def row(self, position: Position) -> Row:
         """Row of the source that a position shows."""
         return Row(self._rows[self._cells[position]])
 
+    def tile(self, position: Position) -> int | None:
+        """Which tile of a composite a position shows, None where images are whole."""
+        return None if self._tiles is None else self._tiles[position]
+
     def size_bytes(self, position: Position) -> int | None:
         """Exact size of an image, None where it was never rendered."""
-        cell = self._cells[position]
-        if self._passes[self._formats[cell]]:
-            length: int = self._lengths[cell]
-            return length
-        return self._stores.sizes.get(cell)
+        return self.listing(position)[1]
 
     def known_bytes(self) -> int:
         """Bytes of all images whose size is known."""
-        index = self._stores.index
-        passes = np.asarray(self._passes)[index.format[self._cell_array]]
-        mapped = int(index.length[self._cell_array[passes]].sum())
-        return mapped + self._stores.sizes.total_bytes(self._cell_array[~passes])
+        cells = self._manifest.cells
+        passes = np.asarray(self._passes)[self._manifest.forms]
+        mapped = int(self._stores.index.length[cells[passes]].sum())
+        slots = cells[~passes] * self._rendering.slots
+        if self._manifest.tiles is not None:
+            slots += self._manifest.tiles[~passes]
+        return mapped + self._stores.sizes.total_bytes(slots)
 
     def prepare(self, position: Position) -> None:
         """Refuse a source that changed (StaleError); let the disk fetch the bytes ahead."""
@@ -104,19 +110,43 @@ class Content:
 
     def ready(self, position: Position) -> memoryview | None:
         """An image's bytes where they take no waiting."""
-        cell = self._cells[position]
-        if self._passes[self._formats[cell]]:
-            mapped = self._stores.rows.read(cell)
+        if self._passes[self._forms[position]]:
+            mapped = self._stores.rows.read(self._cells[position])
             if mapped is not None:
                 return mapped
-        return self._recent.get(cell)
+        return self._recent.get(self._slot(position))
 
     def request(self, position: Position) -> Future[memoryview]:
         """An image's bytes, worked out on a thread; RenderError where that is impossible."""
+        image: Future[memoryview] = Future()
+        number = 0 if self._tiles is None else self._order[self._tiles[position]]
+
+        def take(flight: Future[list[memoryview]]) -> None:
+            if flight.cancelled():
+                image.cancel()
+            elif error := flight.exception():
+                image.set_exception(error)
+            else:
+                image.set_result(flight.result()[number])
+
+        self._fly(position).add_done_callback(take)
+        return image
+
+    def close(self) -> None:
+        """Stop the workers; what they have not begun is dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _slot(self, position: Position) -> int:
+        """Number of an image among all that can be rendered of the source."""
+        slot: int = self._cells[position] * self._rendering.slots
+        return slot if self._tiles is None else slot + self._tiles[position]
+
+    def _fly(self, position: Position) -> Future[list[memoryview]]:
+        """The work on a position's cell, begun if need be: all tiles of it at once."""
         cell = self._cells[position]
         with self._lock:
             if cell in self._failed:
-                refused: Future[memoryview] = Future()
+                refused: Future[list[memoryview]] = Future()
                 refused.set_exception(self._failed[cell])
                 return refused
             flight = self._flights.get(cell)
@@ -125,44 +155,51 @@ class Content:
                 flight.add_done_callback(lambda _: self._land(cell))
             return flight
 
-    def close(self) -> None:
-        """Stop the workers; what they have not begun is dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
     def _land(self, cell: int) -> None:
         with self._lock:
             self._flights.pop(cell, None)
 
-    def _work(self, position: Position, cell: int) -> memoryview:
-        if self._passes[self._formats[cell]]:
-            return self._load(cell)
+    def _work(self, position: Position, cell: int) -> list[memoryview]:
+        if self._passes[self._forms[position]]:
+            return [self._load(cell)]
         try:
-            image = self._render(cell)
+            images = self._render(cell)
         except RenderError as error:
             failure = self._describe(position, error)
             log.error("%s", failure)  # noqa: TRY400 - the line says it all
             with self._lock:
                 self._failed[cell] = failure
             raise failure from error
-        self._stores.sizes.learn(cell, len(image))
-        self._recent.put(cell, image)
-        return image
+        for slot, image in zip(self._slots_of(cell), images, strict=True):
+            self._stores.sizes.learn(slot, len(image))
+            self._recent.put(slot, image)
+        return images
 
     def _load(self, cell: int) -> memoryview:
         image = self._stores.rows.load(cell)
         if self._stores.rows.read(cell) is None:  # a file of its own: nothing holds it open
-            self._recent.put(cell, image)
+            self._recent.put(cell * self._rendering.slots, image)
         return image
 
-    def _render(self, cell: int) -> memoryview:
-        key = f"{self._stores.rendering}/{cell}"
-        kept = self._stores.cache.get(key)
-        if kept is not None:
+    def _slots_of(self, cell: int) -> list[int]:
+        """Slots of the tiles of a cell that are shown; of a whole image there is one."""
+        return [cell * self._rendering.slots + tile for tile in self._rendering.tiles]
+
+    def _render(self, cell: int) -> list[memoryview]:
+        """Every tile of a cell that is shown: they share most of the work, and are asked for
+        one after the other.
+        """
+        cache = self._stores.cache
+        keys = [f"{self._stores.prefix}/{slot}" for slot in self._slots_of(cell)]
+        kept = [image for key in keys if (image := cache.get(key)) is not None]
+        if len(kept) == len(keys):
             return kept
-        image = codecs.render(self._stores.rows.load(cell), self._target)
-        return self._stores.cache.put(key, image)
+        rendering = self._rendering
+        images = codecs.render(self._stores.rows.load(cell), rendering.target, rendering.reshape)
+        return [cache.put(key, image) for key, image in zip(keys, images, strict=True)]
 
     def _describe(self, position: Position, error: RenderError) -> RenderError:
-        name = f"{position}.{self.extension(position)}"
-        row = f"(row {self.row(position)} of {self._info.source})"
-        return RenderError("cannot render", f"{name} {row}", why=error.why or error.what)
+        number = self._manifest.layout.number(position)
+        row = f"(row {self.row(position)} of {self._manifest.info.source})"
+        which = f"{number}.{self.extension(position)} {row}"
+        return RenderError("cannot render", which, why=error.why or error.what)

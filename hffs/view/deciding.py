@@ -1,47 +1,70 @@
-"""Deciding a view: which cells of the source it shows, under which captions, once and for all.
+"""Deciding a view: from a configuration to every file of it, once and for all.
 
-Owns the order of the steps (images, filters, captions) and the account of what each removed. The
-decision is kept on disk (`hffs.view.places`); who only opens it needs nothing of this.
+Owns what the chosen images (`hffs.view.choosing`) become: tiles, numbers, folders, the fingerprint
+and what is told of the view. The decision is kept on disk (`hffs.view.places`); who only opens it
+needs nothing of this.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hffs.config import Config
-from hffs.core.formats import ImageFormat
+from hffs.core.foldernames import make_folder_names
+from hffs.core.names import format_name
+from hffs.core.types import Position
 from hffs.data.cache import DiskCache
-from hffs.data.captions import CaptionRules, Captions, read_captions
-from hffs.data.cells import CellIndex, load_or_build
+from hffs.data.cells import load_or_build
 from hffs.data.filters import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
-    Filters,
-    Measure,
-    SizeTerms,
-    select,
+    SMALLER_THAN_GRID,
+    Measured,
+    read_sizes,
 )
 from hffs.data.rows import RowStore
-from hffs.data.source import Source, find_image_column, open_source
+from hffs.data.source import find_image_column, open_source
 from hffs.errors import DataError
-from hffs.view import codecs
-from hffs.view.kept import Decided, keep
-from hffs.view.manifest import CaptionFiles, Counts, Manifest, ViewInfo, make_fingerprint
-from hffs.view.measuring import Sizes, load_or_measure
+from hffs.view import metadata_file
+from hffs.view.choosing import NO_CAPTION, NO_GROUP, Choice, Inputs, choose
+from hffs.view.kept import Decided, keep, name_arrays
+from hffs.view.layout import Layout, make_folders
+from hffs.view.manifest import CaptionFiles, Counts, Files, ViewInfo, make_fingerprint
+from hffs.view.measuring import load_or_measure
 from hffs.view.places import Places
+from hffs.view.rendering import Rendering, make_forms, parse_rendering
 from hffs.view.watcher import Watcher
 
-NO_CAPTION = "no caption"
-
-_UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED)
-"""Steps of a filter that drop what it could not judge."""
+_UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
+"""Steps that leave out what cannot be shown as asked, rather than what was asked to be left out."""
 
 
-def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
-    """Decide a view and keep the decision."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Examined:
+    """A source seen through a configuration: all that a view is decided from."""
+
+    inputs: Inputs
+    rendering: Rendering
+    choice: Choice
+
+    @property
+    def removed(self) -> Counts:
+        """What each filter took away, in order."""
+        return tuple(step for step in self.choice.counts().items() if step[0] not in _UNASKED)
+
+    @property
+    def dropped(self) -> Counts:
+        """What could not be shown, by reason."""
+        unasked = (step for step in self.choice.counts().items() if step[0] in _UNASKED)
+        return (*self.inputs.index.dropped.items(), *unasked)
+
+
+def examine(config: Config, places: Places, watcher: Watcher, workers: int) -> Examined:
+    """Find the images of a source and choose among them."""
+    rendering = parse_rendering(config)
     source = open_source(places.located)
     column = find_image_column(source, config.image_column)
     index = load_or_build(
@@ -49,95 +72,161 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
         lambda done, total: watcher.progress("finding images", done, total),
     )  # fmt: skip
 
-    def measure() -> Sizes:
+    def measure(wanted: NDArray[np.bool_]) -> Measured:
         rows = RowStore(index, places.located, DiskCache(places.blobs, config.cache_size))
         try:
             return load_or_measure(
-                places.measured(index.identity), rows, len(index), workers,
+                places.measured(index.identity), rows, wanted, workers,
                 lambda done, total: watcher.progress("measuring images", done, total),
             )  # fmt: skip
         finally:
             rows.close()
 
-    choice = _choose(config, source, index, measure)
-    if not len(choice.cells):
-        raise _nothing_left(source, (*choice.dropped, *choice.removed))
-    return keep(places, _describe(config, source, index, choice), index)
+    inputs = Inputs(
+        source, index, measure, workers,
+        lambda done, total: watcher.progress("asking the function", done, total),
+    )  # fmt: skip
+    return Examined(inputs, rendering, choose(config, inputs, rendering.reshape))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Choice:
-    """Cells of the view in order, the text of each, and what was left out."""
-
-    cells: NDArray[np.int64]
-    captions: Captions
-    removed: Counts
-    dropped: Counts
-
-
-def _choose(config: Config, source: Source, index: CellIndex, measure: Measure) -> _Choice:
-    cell_rows = np.asarray(index.row)
-    selection = select(source, _map_filters(config), cell_rows, measure)
-    steps = [(step.step, step.count) for step in selection.removed]
-    removed = [step for step in steps if step[0] not in _UNASKED]
-    dropped = [*index.dropped.items(), *(step for step in steps if step[0] in _UNASKED)]
-    cells = np.flatnonzero(selection.keep)
-    captions = read_captions(source, _map_captions(config), cell_rows[cells])
-    if captions.missing.any():
-        dropped.append((NO_CAPTION, int(captions.missing.sum())))
-        cells, captions = cells[~captions.missing], _drop_missing(captions)
-    return _Choice(cells, captions, tuple(removed), tuple(dropped))
+def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
+    """Decide a view and keep the decision."""
+    examined = examine(config, places, watcher, workers)
+    if not len(examined.choice.cells):
+        raise _nothing_left(examined)
+    files = _make_files(config, places, examined)
+    return keep(places, _describe(config, examined, files), files, examined.inputs.index)
 
 
-def _describe(config: Config, source: Source, index: CellIndex, choice: _Choice) -> Manifest:
-    target = codecs.parse_target(config.image_format)
-    passes = np.array([codecs.passes_through(kind, target) for kind in ImageFormat])
-    rendered = int(np.count_nonzero(~passes[index.format[choice.cells]]))
-    rendering = {"identity": index.identity, "target": target, "captions": "txt"}
+def _make_files(config: Config, places: Places, examined: Examined) -> Files:
+    choice, rendering = examined.choice, examined.rendering
+    each = len(rendering.tiles)
+    cells = np.repeat(choice.cells, each)
+    tiles = np.tile(np.array(rendering.tiles, np.uint16), len(choice.cells))
+    reshaped = np.repeat(_find_reshaped(examined), each)
+    captions = None
+    if choice.captions is not None and choice.captions.offsets[-1]:
+        captions = CaptionFiles(choice.captions.offsets, choice.captions.blob, each)
+    files = Files(
+        cells=cells,
+        forms=make_forms(examined.inputs.index.format[cells], reshaped),
+        tiles=tiles if rendering.reshape.composite else None,
+        layout=_lay_out(config, examined, cells, tiles),
+        captions=captions,
+        metadata=None,
+    )
+    metadata = _write_metadata(places, examined, files) if config.metadata_jsonl else None
+    return replace(files, captions=None if config.images_only else captions, metadata=metadata)
+
+
+def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
+    """Which of the chosen images are cut or turned."""
+    inputs, cells = examined.inputs, examined.choice.cells
+    reshape = examined.rendering.reshape
+    if reshape.composite is None and reshape.upright:
+        return inputs.measure(_mark(cells, len(inputs.index))).orientation[cells] > 1
+    return np.full(len(cells), reshape.composite is not None)
+
+
+def _mark(cells: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    marks = np.zeros(count, np.bool_)
+    marks[cells] = True
+    return marks
+
+
+def _lay_out(
+    config: Config, examined: Examined, cells: NDArray[np.int64], tiles: NDArray[np.uint16]
+) -> Layout:
+    numbers = folders = None
+    if config.names == "row":
+        numbers = _number_by_row(examined, cells, tiles)
+    if examined.choice.folders is not None:
+        labels, codes = examined.choice.folders
+        used, of = np.unique(codes, return_inverse=True)
+        names = make_folder_names([labels[code] for code in used], [metadata_file.NAME])
+        each = len(examined.rendering.tiles)
+        folders = make_folders(list(names.values()), np.repeat(of.astype(np.int32), each))
+    return Layout(len(cells), numbers, folders, config.name_width)
+
+
+def _number_by_row(
+    examined: Examined, cells: NDArray[np.int64], tiles: NDArray[np.uint16]
+) -> NDArray[np.int64]:
+    """The row where a row has one file at most, else a number that holds row, item and tile.
+
+    The factors are the most items that a row of the source has and the tiles of a grid: filters
+    change neither.
+    """
+    index, rendering = examined.inputs.index, examined.rendering
+    items = int(index.item.max()) + 1
+    numbers = index.row[cells] * items + index.item[cells]
+    return numbers if len(rendering.tiles) == 1 else numbers * rendering.slots + tiles
+
+
+def _write_metadata(places: Places, examined: Examined, files: Files) -> NDArray[np.uint8]:
+    inputs, choice = examined.inputs, examined.choice
+    rows = np.asarray(inputs.index.row)
+    wanted = _mark(choice.cells, len(inputs.index))
+    sizes = read_sizes(inputs.source, choice.filters, rows, wanted, inputs.measure)
+    extensions = examined.rendering.extensions()
+    names = (_path(files, extensions, Position(position)) for position in range(len(files.cells)))
+    captions = files.captions
+    texts = captions and (
+        str(captions.read(Position(position)), "utf-8") for position in range(len(files.cells))
+    )
+    shapes = [size[files.cells] for size in sizes]
+    return metadata_file.write_lines(places.store, metadata_file.make_lines(names, texts, shapes))
+
+
+def _path(files: Files, extensions: list[str], position: Position) -> str:
+    """Path of a position's image below the root."""
+    layout = files.layout
+    extension = extensions[files.forms[position]]
+    name = format_name(layout.number(position), extension, layout.width).decode("ascii")
+    folder = layout.folder_of(position)
+    if folder is None or layout.folders is None:
+        return name
+    return f"{layout.folders.names[folder]}/{name}"
+
+
+def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
+    inputs, choice, rendering = examined.inputs, examined.choice, examined.rendering
+    source, index = inputs.source, inputs.index
+    rendered = int(np.count_nonzero(~np.array(rendering.passing())[files.forms]))
+    composite = rendering.reshape.composite
+    has_captions = files.captions is not None
+    naming = {
+        "caption_extension": config.caption_extension if has_captions else "",
+        "name_width": config.name_width,
+    }
+    facts = {"identity": index.identity, "target": rendering.target} | naming
     if rendered:
-        rendering["encoder"] = codecs.encoder_identity(target)
-    texts = choice.captions
-    files = CaptionFiles(texts.offsets, texts.blob) if texts.offsets[-1] else None
-    info = ViewInfo(
+        facts["encoder"] = rendering.identity
+    return ViewInfo(
         source=source.name,
         identity=index.identity,
-        fingerprint=make_fingerprint(rendering, choice.cells, files),
+        fingerprint=make_fingerprint(facts, name_arrays(files)),
         source_rows=source.rows,
         columns=tuple(source.schema.names),
-        positions=len(choice.cells),
+        positions=len(files.cells),
         rendered=rendered,
         image_column=index.column.name,
-        caption_column=texts.column if files is not None else None,
-        image_format=target,
-        removed=choice.removed,
-        dropped=choice.dropped,
+        caption_column=choice.captions.column if choice.captions else None,
+        image_format=rendering.target,
+        orientation=config.orientation,
+        composite=str(composite) if composite else "",
+        numbering=config.names,
+        group_column=config.group_by,
+        removed=examined.removed,
+        dropped=examined.dropped,
+        **naming,
     )
-    return Manifest(info, choice.cells, files)
 
 
-def _map_filters(config: Config) -> Filters:
-    terms = config.filter_func
-    sizes = SizeTerms(
-        terms.min_width, terms.min_height, terms.max_width, terms.max_height,
-        terms.min_aspect, terms.max_aspect,
-    )  # fmt: skip
-    return Filters(terms.where, sizes, config.width_column, config.height_column)
-
-
-def _map_captions(config: Config) -> CaptionRules:
-    columns = tuple(config.caption_column)
-    return CaptionRules(columns, config.fallback_caption_column, config.missing_caption)
-
-
-def _drop_missing(captions: Captions) -> Captions:
-    """The captions that are there; missing ones are empty, so the texts stay as they are."""
-    offsets = np.concatenate((captions.offsets[:1], captions.offsets[1:][~captions.missing]))
-    missing = np.zeros(len(offsets) - 1, np.bool_)
-    return Captions(offsets, captions.blob, missing, captions.column)
-
-
-def _nothing_left(source: Source, removed: Counts) -> DataError:
-    counts = ", ".join(f"{step}: {count}" for step, count in removed if count)
+def _nothing_left(examined: Examined) -> DataError:
+    counts = ", ".join(
+        f"{step}: {count}" for step, count in (*examined.dropped, *examined.removed) if count
+    )
     why = f"removed were {counts}" if counts else "it has no rows"
     fix = "loosen the filter" if counts else ""
-    return DataError("nothing is left of", source.name, why=why, fix=fix)
+    return DataError("nothing is left of", examined.inputs.source.name, why=why, fix=fix)

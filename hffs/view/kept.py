@@ -6,16 +6,22 @@ index, or nothing.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.arrays import Stored, load_kept, remove_arrays, save_arrays
 from hffs.data.cells import CellIndex, load_index
 from hffs.data.source import ImageColumn
-from hffs.view.manifest import CaptionFiles, Manifest, ViewInfo
+from hffs.view.layout import Folders, Layout
+from hffs.view.manifest import CaptionFiles, Files, Manifest, ViewInfo
 from hffs.view.places import Places
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +32,12 @@ class Decided:
     index: CellIndex
 
 
-def keep(places: Places, manifest: Manifest, index: CellIndex) -> Decided:
+def keep(places: Places, info: ViewInfo, files: Files, index: CellIndex) -> Decided:
     """Keep a decision; what is returned is mapped from the disk, as it will be next time."""
-    arrays: dict[str, NDArray[Any]] = {"cells": manifest.cells}
-    if manifest.captions is not None:
-        arrays["caption_offsets"] = manifest.captions.offsets
-        arrays["captions"] = manifest.captions.blob
-    meta = {"info": manifest.summary(), "column": asdict(index.column)}
+    arrays = name_arrays(files)
+    meta = {"info": asdict(info), "column": asdict(index.column)}
     stored = save_arrays(places.view, Stored(arrays, meta))
-    return Decided(_restore(stored, manifest.info), index)
+    return Decided(_restore(stored.arrays, info), index)
 
 
 def reopen(places: Places) -> Decided | None:
@@ -45,6 +48,7 @@ def reopen(places: Places) -> Decided | None:
     try:
         info = ViewInfo.parse(stored.meta["info"])
         column = ImageColumn(**stored.meta["column"])
+        manifest = _restore(stored.arrays, info)
     except (KeyError, TypeError, ValueError):  # another release kept it
         remove_arrays(places.view)
         return None
@@ -52,13 +56,52 @@ def reopen(places: Places) -> Decided | None:
     if index is None or index.identity != info.identity:
         remove_arrays(places.view)
         return None
-    return Decided(_restore(stored, info), index)
+    return Decided(manifest, index)
 
 
-def _restore(stored: Stored, info: ViewInfo) -> Manifest:
+def name_arrays(files: Files) -> dict[str, NDArray[Any]]:
+    """All arrays of a view by the names under which they are kept."""
+    layout, folders, captions = files.layout, files.layout.folders, files.captions
+    arrays: dict[str, NDArray[Any] | None] = {
+        "cells": files.cells,
+        "forms": files.forms,
+        "tiles": files.tiles,
+        "numbers": layout.numbers,
+        "captions": captions and captions.blob,
+        "caption_offsets": captions and captions.offsets,
+        "metadata": files.metadata,
+    }
+    if folders is not None:
+        names = json.dumps(folders.names).encode()
+        arrays |= {
+            "folder_of": folders.of,
+            "folder_members": folders.members,
+            "folder_starts": folders.starts,
+            "folder_names": np.frombuffer(names, np.uint8),
+        }
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _restore(arrays: Arrays, info: ViewInfo) -> Manifest:
     """A manifest from the arrays that keep it."""
-    arrays = stored.arrays
-    captions = None
+    folders = captions = None
+    if "folder_of" in arrays:
+        folders = Folders(
+            tuple(json.loads(arrays["folder_names"].tobytes())),
+            arrays["folder_of"],
+            arrays["folder_members"],
+            arrays["folder_starts"],
+        )
+    cells = arrays["cells"]
     if "captions" in arrays:
-        captions = CaptionFiles(arrays["caption_offsets"], arrays["captions"])
-    return Manifest(info, arrays["cells"], captions)
+        offsets = arrays["caption_offsets"]
+        captions = CaptionFiles(offsets, arrays["captions"], len(cells) // (len(offsets) - 1))
+    return Manifest(
+        info=info,
+        cells=cells,
+        forms=arrays["forms"],
+        tiles=arrays.get("tiles"),
+        layout=Layout(len(cells), arrays.get("numbers"), folders, info.name_width),
+        captions=captions,
+        metadata=arrays.get("metadata"),
+    )

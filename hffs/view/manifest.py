@@ -1,4 +1,4 @@
-"""What a view is, once decided: which cell each position shows, the captions, the fingerprint.
+"""What a view is, once decided: what each position shows, its names, captions, fingerprint.
 
 A manifest is immutable and kept on disk as arrays that are mapped, not loaded, so a view of ten
 million rows opens in milliseconds and costs the memory of what is touched. It says nothing about
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.types import Position
+from hffs.view.layout import Layout
 
 _EPOCH_S = 946_684_800  # 2000-01-01
 _SPAN_S = 20 * 365 * 24 * 3600
@@ -31,7 +32,8 @@ class ViewInfo:
     """What people and programs are told about a view; plain values, kept as JSON.
 
     `removed` is what filters took away, `dropped` what could not be shown (no image, no caption,
-    no size), both by step or reason with the number of images, in order.
+    no size), both by step or reason with the number of images, in order. `caption_extension` is
+    empty where there are no caption files.
     """
 
     source: str
@@ -44,6 +46,12 @@ class ViewInfo:
     image_column: str
     caption_column: str | None
     image_format: str
+    orientation: str
+    composite: str
+    numbering: str
+    name_width: int
+    caption_extension: str
+    group_column: str | None
     removed: Counts
     dropped: Counts
 
@@ -59,32 +67,53 @@ class ViewInfo:
 
 
 class CaptionFiles:
-    """The caption files of a view: one blob, and where each position's text begins in it."""
+    """The caption files of a view: one blob, and where each text begins in it.
 
-    def __init__(self, offsets: NDArray[np.int64], blob: NDArray[np.uint8]) -> None:
-        self.offsets, self.blob = offsets, blob
+    Each text is that of `each` positions in a row: the tiles of one image.
+    """
+
+    def __init__(
+        self, offsets: NDArray[np.int64], blob: NDArray[np.uint8], each: int = 1
+    ) -> None:
+        self.offsets, self.blob, self._each = offsets, blob, each
         self._at = offsets.data
         self._bytes = blob.data
-        self.total_bytes = int(offsets[-1])
+        self.total_bytes = int(offsets[-1]) * each
 
     def size_bytes(self, position: Position) -> int:
         """Exact size of one caption file."""
-        size: int = self._at[position + 1] - self._at[position]
+        number = position // self._each
+        size: int = self._at[number + 1] - self._at[number]
         return size
 
     def read(self, position: Position) -> memoryview:
         """One caption file, UTF-8."""
-        return self._bytes[self._at[position] : self._at[position + 1]]
+        number = position // self._each
+        return self._bytes[self._at[number] : self._at[number + 1]]
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A decided view: `cells[position]` is the index of a cell of the source."""
+class Files:
+    """What a view shows, as arrays with one entry a position.
+
+    `cells` (int64) are indices of the source's cells, `forms` (uint8) say how each becomes a file
+    (`hffs.view.content`), `tiles` (uint16) which tile of a composite is shown; None where images
+    are whole. `metadata` is the content of `metadata.jsonl`, None where there is none.
+    """
+
+    cells: NDArray[np.int64]
+    forms: NDArray[np.uint8]
+    tiles: NDArray[np.uint16] | None
+    layout: Layout
+    captions: CaptionFiles | None
+    metadata: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class Manifest(Files):
+    """A decided view: its files, and what is told about it."""
 
     info: ViewInfo
-    cells: NDArray[np.int64]
-    captions: CaptionFiles | None
-    caption_extension: str = "txt"
 
     @property
     def positions(self) -> int:
@@ -106,20 +135,15 @@ class Manifest:
         return asdict(self.info)
 
 
-def make_fingerprint(
-    rendering: dict[str, str], cells: NDArray[np.int64], captions: CaptionFiles | None
-) -> str:
+def make_fingerprint(facts: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> str:
     """Hash of everything that can change a name or a byte of the view.
 
     The outcome of filters and captions is hashed rather than their settings: two ways to say the
     same view are the same view, and a new release of a filter engine that decides otherwise is
-    not. `rendering` pins the image bytes: the source's identity and how cells become files.
+    not. `facts` pin the image bytes: the source's identity and how cells become files.
     """
-    digest = hashlib.blake2b(json.dumps(rendering, sort_keys=True).encode(), digest_size=32)
-    arrays: list[NDArray[Any]] = [cells]
-    if captions is not None:
-        arrays += [captions.offsets, captions.blob]
-    for array in arrays:
-        digest.update(array.dtype.str.encode() + str(len(array)).encode())
+    digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=32)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {len(array)} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

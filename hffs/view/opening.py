@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from hffs.config import Config
 from hffs.data.cache import DiskCache
 from hffs.data.rows import RowStore
-from hffs.view import codecs
 from hffs.view.content import Content, Stores
 from hffs.view.kept import reopen
 from hffs.view.manifest import Manifest
 from hffs.view.places import find_places, make_key
+from hffs.view.rendering import parse_rendering
 from hffs.view.sizes import LearnedSizes
 from hffs.view.tree import Tree
 from hffs.view.watcher import Watcher
@@ -40,16 +40,16 @@ def open_view(config: Config, watcher: Watcher, workers: int) -> Iterator[Tree]:
         from hffs.view.deciding import decide
 
         decided = decide(config, places, watcher, workers)
-    info, index = decided.manifest.info, decided.index
-    for notice in _find_notices(decided.manifest):
+    index = decided.index
+    for notice in _find_notices(decided.manifest, images_only=config.images_only):
         watcher.notice(notice)
     cache = DiskCache(places.blobs, config.cache_size)
     rows = RowStore(index, places.located, cache)
-    encoder = codecs.encoder_identity(codecs.parse_target(info.image_format))
-    rendering = make_key(index.identity, encoder)
-    sizes = LearnedSizes(places.rendered(rendering), len(index))
-    stores = Stores(index, rows, cache, sizes, f"image/{rendering}")
-    content = Content(decided.manifest, stores, workers)
+    rendering = parse_rendering(config)
+    key = make_key(index.identity, rendering.identity)
+    sizes = LearnedSizes(places.rendered(key), len(index) * rendering.slots)
+    stores = Stores(index, rows, cache, sizes, f"image/{key}")
+    content = Content(decided.manifest, stores, rendering, workers)
     try:
         rows.pin()
         yield Tree(decided.manifest, content)
@@ -58,10 +58,10 @@ def open_view(config: Config, watcher: Watcher, workers: int) -> Iterator[Tree]:
         rows.close()
 
 
-def _find_notices(manifest: Manifest) -> Iterator[str]:
+def _find_notices(manifest: Manifest, *, images_only: bool) -> Iterator[str]:
     """What a person who mounts the view should know of it."""
     info = manifest.info
-    if manifest.captions is None:
+    if manifest.captions is None and not images_only:
         yield (
             f"no caption files: {info.source} has no column caption, text or prompt; "
             f"name one with --caption-column, its columns are {', '.join(info.columns)}"

@@ -21,14 +21,16 @@ from hffs.config import Config
 from hffs.data.cache import prepare_private_folder
 from hffs.data.locate import Located, locate
 from hffs.data.source import ImageColumn
-from hffs.view.codecs import encoder_identity, parse_target
+from hffs.view.rendering import parse_rendering
 
 _VERSION = 1
 """Part of every key: raised when what is kept changes its meaning."""
 
 _DECIDING_KEYS = {
-    "image_column", "caption_column", "fallback_caption_column", "missing_caption",
-    "width_column", "height_column", "filter_func", "image_format",
+    "image_column", "width_column", "height_column", "filter_func", "max_num_samples", "seed",
+    "caption_column", "fallback_caption_column", "description_column", "missing_caption",
+    "caption_multi", "caption_separator", "composite_image_config", "image_format", "orientation",
+    "names", "name_width", "caption_extension", "images_only", "metadata_jsonl", "group_by",
 }  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def find_places(config: Config) -> Places:
     located = locate(config.dataset_name, config.split)
     rules = config.model_dump(mode="json", include=_DECIDING_KEYS)
     # Another release of the encoder may make other bytes: then the view is another one.
-    encoder = encoder_identity(parse_target(config.image_format))
+    encoder = parse_rendering(config).identity
     prepare_private_folder(store)
     return Places(store, located, store / "views" / make_key(_pin(located), rules, encoder))
 

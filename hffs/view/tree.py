@@ -1,27 +1,35 @@
-"""A view as a folder: names, sizes, listing and bytes of its files. Knows no FUSE.
+"""A view as folders and files: names, sizes, listings and bytes. Knows no FUSE.
 
 Invariants: everything answers from arrays that never change, so any request can be answered at
 any time by anyone. `size_bytes` is exact or None, never a guess. Nothing here blocks or decodes
 except through `request`, whose result arrives on a thread.
+
+Inodes behind those of positions (`hffs.core.inodes`): one for `metadata.jsonl`, then the folders.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from hffs.core.inodes import KINDS, ROOT, Kind, make_inode, split_inode
+from hffs.core.inodes import KINDS, ROOT, Kind, first_free_inode, make_inode, split_inode
 from hffs.core.names import format_name, parse_name
 from hffs.core.types import Inode, Position
 from hffs.errors import MissingError
+from hffs.view import metadata_file
 from hffs.view.content import Content
 from hffs.view.manifest import CaptionFiles, Manifest
 
+_METADATA_NAME = metadata_file.NAME.encode()
+
 
 class Entry(NamedTuple):
-    """One line of the listing; `next_id` is where the listing goes on after it."""
+    """One line of a listing; `next_id` is where the listing goes on after it.
+
+    `size_bytes` is None where only rendering can tell; of a folder it is 0.
+    """
 
     next_id: int
     name: bytes
@@ -30,68 +38,123 @@ class Entry(NamedTuple):
 
 
 class Tree:
-    """The root folder of one view: `KINDS` slots a position, some of them empty."""
+    """The files of one view: `KINDS` slots a position, some of them empty."""
 
     def __init__(self, manifest: Manifest, content: Content) -> None:
         self.manifest = manifest
         self.mtime_ns = manifest.mtime_ns
         self.positions = manifest.positions
-        self.files = self.positions * (2 if manifest.captions else 1)
         self._content = content
         self._captions = manifest.captions
-        self._caption_suffix = b"." + manifest.caption_extension.encode("ascii")
+        self._metadata = None if manifest.metadata is None else manifest.metadata.data
+        self._layout = manifest.layout
+        self._caption_extension = manifest.info.caption_extension
+        self._caption_suffix = b"." + self._caption_extension.encode("ascii")
+        self._metadata_inode = first_free_inode(self.positions)
+        self._first_folder = Inode(self._metadata_inode + 1)
+        self.folders = len(self._layout.folders or ())
+        self.files = self.positions * (2 if self._captions else 1) + (self._metadata is not None)
 
-    def lookup(self, name: bytes) -> Inode | None:
-        """Inode of a name, None where the listing does not have it."""
-        parsed = parse_name(name)
-        if parsed is None or parsed[0] >= self.positions:
+    def lookup(self, folder: Inode, name: bytes) -> Inode | None:
+        """Inode of a name in a folder, None where its listing does not have it."""
+        if folder == ROOT:
+            if name == _METADATA_NAME:
+                return None if self._metadata is None else self._metadata_inode
+            if self._layout.folders is not None:
+                number = self._layout.find_folder(name)
+                return None if number is None else Inode(self._first_folder + number)
+        parsed = parse_name(name, self._layout.width)
+        position = self._layout.find_number(parsed[0]) if parsed else None
+        if parsed is None or position is None or folder != self._folder_inode(position):
             return None
-        position, extension = parsed
-        if extension == self._content.extension(position):
+        if parsed[1] == self._content.extension(position):
             return make_inode(position, Kind.IMAGE)
-        if self._captions and extension == self.manifest.caption_extension:
+        if self._captions and parsed[1] == self._caption_extension:
             return make_inode(position, Kind.CAPTION)
         return None
 
+    def is_folder(self, inode: Inode) -> bool:
+        """Whether an inode is the root or one of its folders."""
+        return inode == ROOT or 0 <= inode - self._first_folder < self.folders
+
     def name(self, inode: Inode) -> str:
-        """Name of a file, for messages."""
+        """Path of a file or folder below the root, for messages."""
         if inode == ROOT:
             return "/"
+        folders = self._layout.folders
+        if folders is not None and self.is_folder(inode):
+            return folders.names[inode - self._first_folder]
+        if self._is_metadata(inode):
+            return metadata_file.NAME
         position, kind = self._locate(inode)
-        return format_name(position, self._extension(position, kind)).decode("ascii")
+        name = self._file_name(position, kind).decode("ascii")
+        folder = self._folder_inode(position)
+        return name if folder == ROOT else f"{self.name(folder)}/{name}"
 
     def size_bytes(self, inode: Inode) -> int | None:
-        """Exact size of a file, None where only rendering can tell."""
+        """Exact size of a file, None where only rendering can tell; 0 of a folder."""
+        if self.is_folder(inode):
+            return 0
+        if self._is_metadata(inode):
+            return len(self._require_metadata())
         position, kind = self._locate(inode)
         if kind is Kind.IMAGE:
             return self._content.size_bytes(position)
         return self._require_captions().size_bytes(position)
 
-    def entries(self, start: int) -> Iterator[Entry]:
-        """The listing from entry id `start` on (0 is the beginning).
+    def entries(self, folder: Inode, start: int) -> Iterator[Entry]:
+        """The listing of a folder from entry id `start` on (0 is the beginning).
 
-        Written out, as a folder has millions of entries: each call here costs a tenth of it.
+        MissingError where `folder` is none.
         """
+        if not self.is_folder(folder):
+            raise MissingError("no such folder", f"inode {folder}")
+        folders = self._layout.folders
+        if folders is None:
+            yield from self._list_files(self._layout.name_numbers(start // KINDS), start)
+            yield from self._list_metadata(self.positions * KINDS, start)
+        elif folder == ROOT:
+            for number in range(start, self.folders):
+                inode = Inode(self._first_folder + number)
+                yield Entry(number + 1, folders.names[number].encode(), inode, 0)
+            yield from self._list_metadata(self.folders, start)
+        else:
+            inside = folders.positions(folder - self._first_folder, start // KINDS)
+            named = ((position, self._layout.number(Position(position))) for position in inside)
+            yield from self._list_files(named, start)
+
+    def _list_files(self, named: Iterable[tuple[int, int]], start: int) -> Iterator[Entry]:
+        """Written out, as a folder has millions of entries: each call here costs a tenth of it."""
         content, captions, suffix = self._content, self._captions, self._caption_suffix
-        for position in range(start // KINDS, self.positions):
-            slot = position * KINDS
+        form = b"%%0%dd" % self._layout.width if self._layout.width else b"%d"
+        entry_id = start - start % KINDS
+        for position, number in named:
             inode = make_inode(Position(position), Kind.IMAGE)
-            number = b"%d" % position
-            if slot >= start:
+            stem = form % number
+            if entry_id >= start:
                 extension, size = content.listing(Position(position))
-                yield Entry(slot + 1, number + extension, inode, size)
+                yield Entry(entry_id + 1, stem + extension, inode, size)
+            entry_id += KINDS
             if captions is not None:
                 size = captions.size_bytes(Position(position))
-                yield Entry(slot + 2, number + suffix, Inode(inode + 1), size)
+                yield Entry(entry_id, stem + suffix, Inode(inode + 1), size)
+
+    def _list_metadata(self, entry_id: int, start: int) -> Iterator[Entry]:
+        if self._metadata is not None and start <= entry_id:
+            size = len(self._metadata)
+            yield Entry(entry_id + 1, _METADATA_NAME, self._metadata_inode, size)
 
     def prepare(self, inode: Inode) -> None:
         """Before a file is read: refuse a source that changed, ask the disk for the bytes."""
-        position, kind = self._locate(inode)
-        if kind is Kind.IMAGE:
-            self._content.prepare(position)
+        if not self._is_metadata(inode):
+            position, kind = self._locate(inode)
+            if kind is Kind.IMAGE:
+                self._content.prepare(position)
 
     def ready(self, inode: Inode) -> memoryview | None:
         """The whole file where it takes no waiting, else None."""
+        if self._is_metadata(inode):
+            return self._require_metadata()
         position, kind = self._locate(inode)
         if kind is Kind.IMAGE:
             return self._content.ready(position)
@@ -99,30 +162,40 @@ class Tree:
 
     def request(self, inode: Inode) -> Future[memoryview]:
         """The whole file, worked out on a thread; asked for twice, worked out once."""
-        position, kind = self._locate(inode)
-        if kind is Kind.CAPTION:
-            done: Future[memoryview] = Future()
-            done.set_result(self._require_captions().read(position))
-            return done
-        return self._content.request(position)
+        if not self._is_metadata(inode):
+            position, kind = self._locate(inode)
+            if kind is Kind.IMAGE:
+                return self._content.request(position)
+        done: Future[memoryview] = Future()
+        done.set_result(self.ready(inode) or memoryview(b""))
+        return done
 
     def known_bytes(self) -> int:
         """Bytes of all files whose size is known."""
         captions = self._captions.total_bytes if self._captions else 0
-        return captions + self._content.known_bytes()
+        return captions + len(self._metadata or b"") + self._content.known_bytes()
 
     def xattrs(self, inode: Inode) -> dict[str, bytes]:
-        """The `user.hffs.*` attributes of a file or of the root."""
+        """The `user.hffs.*` attributes of a file or of the root; a folder has none."""
         if inode == ROOT:
             return {"user.hffs.view": json.dumps(self.manifest.summary()).encode()}
+        if self.is_folder(inode) or self._is_metadata(inode):
+            return {}
         position, _ = self._locate(inode)
+        info = self.manifest.info
         facts = {
             "user.hffs.row": str(self._content.row(position)),
-            "user.hffs.source": self.manifest.info.source,
+            "user.hffs.source": info.source,
         }
-        if self.manifest.info.caption_column:
-            facts["user.hffs.caption_column"] = self.manifest.info.caption_column
+        tile = self._content.tile(position)
+        if tile is not None:
+            facts["user.hffs.tile"] = str(tile)
+        if info.caption_column:
+            facts["user.hffs.caption_column"] = info.caption_column
         return {name: value.encode() for name, value in facts.items()}
+
+    def _is_metadata(self, inode: Inode) -> bool:
+        return inode == self._metadata_inode and self._metadata is not None
 
     def _locate(self, inode: Inode) -> tuple[Position, Kind]:
         try:
@@ -133,12 +206,21 @@ class Tree:
             raise MissingError("no such file", f"inode {inode}")
         return position, kind
 
-    def _extension(self, position: Position, kind: Kind) -> str:
-        if kind is Kind.IMAGE:
-            return self._content.extension(position)
-        return self.manifest.caption_extension
+    def _folder_inode(self, position: Position) -> Inode:
+        folder = self._layout.folder_of(position)
+        return ROOT if folder is None else Inode(self._first_folder + folder)
+
+    def _file_name(self, position: Position, kind: Kind) -> bytes:
+        image = kind is Kind.IMAGE
+        extension = self._content.extension(position) if image else self._caption_extension
+        return format_name(self._layout.number(position), extension, self._layout.width)
 
     def _require_captions(self) -> CaptionFiles:
         if self._captions is None:
             raise MissingError("no captions", self.manifest.info.source)
         return self._captions
+
+    def _require_metadata(self) -> memoryview:
+        if self._metadata is None:
+            raise MissingError("no metadata", self.manifest.info.source)
+        return self._metadata

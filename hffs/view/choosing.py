@@ -1,0 +1,156 @@
+"""Which images of a source a view shows, under which captions and in which folders.
+
+Owns the order of the steps (filters, captions, folders, the sample) and the account of what each
+left out. What becomes of the images that are left is `hffs.view.deciding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hffs.config import Config
+from hffs.core.composites import file_sizes
+from hffs.core.sampling import sample_rows
+from hffs.data.captions import CaptionRules, Captions, read_captions
+from hffs.data.cells import CellIndex
+from hffs.data.filters import Filters, Measure, SizeTerms, select
+from hffs.data.groups import read_groups
+from hffs.data.rowfilter import apply_row_filter
+from hffs.data.source import Source
+from hffs.view.codecs import Reshape
+
+PYTHON, NO_CAPTION, SAMPLE = "python", "no caption", "max_num_samples"
+NO_GROUP = "no value to group by"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is chosen from, and how more can be learned about it."""
+
+    source: Source
+    index: CellIndex
+    measure: Measure
+    workers: int
+    progress: Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """The outcome: `reasons` has one entry a cell of the index, 0 where it is shown, else the
+    number of the step in `steps`, from 1, that left it out. `cells` are those that are shown;
+    captions and `folders` (the label of each) go along with them, None where there are none.
+    """
+
+    steps: tuple[str, ...]
+    reasons: NDArray[np.uint8]
+    cells: NDArray[np.int64]
+    captions: Captions | None
+    folders: tuple[tuple[str, ...], NDArray[np.int32]] | None
+    filters: Filters
+
+    def counts(self) -> dict[str, int]:
+        """How many images each step left out, in their order."""
+        numbers = np.bincount(self.reasons, minlength=len(self.steps) + 1)[1:]
+        return dict(zip(self.steps, numbers.tolist(), strict=True))
+
+
+@dataclass(slots=True)
+class _Account:
+    """Cells that are left, while step after step takes some away."""
+
+    steps: list[str]
+    reasons: NDArray[np.uint8]
+    cells: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cells = np.flatnonzero(self.reasons == 0)
+
+    def drop(self, step: str, gone: NDArray[np.bool_]) -> None:
+        """Leave out cells by a mask over those that are left."""
+        self.steps.append(step)
+        self.reasons[self.cells[gone]] = len(self.steps)
+        self.cells = self.cells[~gone]
+
+
+def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
+    """Take every step; ConfigError or DataError where one cannot be."""
+    rows = np.asarray(inputs.index.row)
+    filters = map_filters(config, reshape)
+    selection = select(inputs.source, filters, rows, inputs.measure)
+    account = _Account(list(selection.steps), selection.reasons.copy())
+    if config.filter_func.python is not None:
+        _filter_rows(inputs, config.filter_func.python, account)
+    folders = None
+    if config.group_by is not None:
+        groups = read_groups(inputs.source, config.group_by)
+        account.drop(NO_GROUP, groups.codes[rows[account.cells]] < 0)
+    captions = _read_captions(config, inputs, account) if _wants_captions(config) else None
+    if config.max_num_samples is not None:
+        captions = _sample(config, inputs, account, captions)
+    if config.group_by is not None:
+        folders = (groups.labels, groups.codes[rows[account.cells]])
+    return Choice(
+        tuple(account.steps), account.reasons, account.cells, captions, folders, filters
+    )
+
+
+def map_filters(config: Config, reshape: Reshape) -> Filters:
+    """The filters of a configuration, which mean the files of the view."""
+    terms = config.filter_func
+
+    def shape(
+        width: NDArray[np.int32], height: NDArray[np.int32], orientation: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        return file_sizes(reshape.composite, reshape.upright, width, height, orientation)
+
+    return Filters(
+        where=terms.where,
+        sizes=SizeTerms(
+            terms.min_width, terms.min_height, terms.max_width, terms.max_height,
+            terms.min_aspect, terms.max_aspect,
+        ),
+        width_column=config.width_column,
+        height_column=config.height_column,
+        shape=shape,
+        composite=reshape.composite is not None,
+    )  # fmt: skip
+
+
+def _filter_rows(inputs: Inputs, function: str, account: _Account) -> None:
+    rows, places = np.unique(inputs.index.row[account.cells], return_inverse=True)
+    kept = apply_row_filter(inputs.source, function, rows, inputs.workers, inputs.progress)
+    account.drop(PYTHON, ~kept[places])
+
+
+def _wants_captions(config: Config) -> bool:
+    return config.metadata_jsonl or not config.images_only
+
+
+def _read_captions(config: Config, inputs: Inputs, account: _Account) -> Captions:
+    rules = CaptionRules(
+        tuple(config.caption_column), config.fallback_caption_column, config.missing_caption
+    )
+    captions = read_captions(inputs.source, rules, inputs.index.row[account.cells])
+    if captions.missing.any():
+        missing = captions.missing
+        account.drop(NO_CAPTION, missing)
+        # Missing texts are empty, so that the others stay where they are.
+        offsets = np.concatenate((captions.offsets[:1], captions.offsets[1:][~missing]))
+        there = np.zeros(len(offsets) - 1, np.bool_)
+        captions = Captions(offsets, captions.blob, there, captions.column)
+    return captions
+
+
+def _sample(
+    config: Config, inputs: Inputs, account: _Account, captions: Captions | None
+) -> Captions | None:
+    """Keep a sample of rows, all images of a row or none."""
+    rows, places = np.unique(inputs.index.row[account.cells], return_inverse=True)
+    kept = sample_rows(rows, config.max_num_samples or 0, config.seed or 0)
+    account.drop(SAMPLE, ~kept[places])
+    # Read again rather than cut out: what is kept on disk is then the sample's alone.
+    return _read_captions(config, inputs, account) if captions and not kept.all() else captions

@@ -1,0 +1,76 @@
+"""How a view's images become files, as its configuration says, and the codes of that.
+
+Owns the *form* of an image: one small number for its format and whether its pixels are reshaped
+(cut or turned), from which follow its extension and whether its bytes pass through. What is done
+to pixels is `hffs.view.codecs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hffs.config import Config
+from hffs.core.composites import plan_composite
+from hffs.core.formats import ImageFormat
+from hffs.view import codecs
+from hffs.view.codecs import Reshape, Target
+
+_KINDS = len(ImageFormat)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """The file format asked for, and what is done to the pixels of every image."""
+
+    target: Target
+    reshape: Reshape
+
+    @property
+    def identity(self) -> str:
+        """Everything besides the source that rendered bytes depend on."""
+        return codecs.encoder_identity(self.target, self.reshape)
+
+    @property
+    def tiles(self) -> tuple[int, ...]:
+        """The tiles that are shown of each image; the image itself is its only tile."""
+        composite = self.reshape.composite
+        return composite.tiles if composite else (0,)
+
+    @property
+    def slots(self) -> int:
+        """How many tiles an image has, shown or not: rendered images are numbered by them."""
+        composite = self.reshape.composite
+        return composite.count if composite else 1
+
+    def passing(self) -> list[bool]:
+        """Whether the source's bytes pass through untouched, for each form."""
+        return [codecs.passes_through(*form) for form in self._forms()]
+
+    def extensions(self) -> list[str]:
+        """The extension of a file of each form, which its bytes agree with."""
+        return [codecs.extension(*form) for form in self._forms()]
+
+    def _forms(self) -> list[tuple[ImageFormat, Target, bool]]:
+        return [(kind, self.target, reshaped) for reshaped in (False, True) for kind in ImageFormat]
+
+
+def make_forms(
+    formats: NDArray[np.uint8], reshaped: NDArray[np.bool_] | np.bool_
+) -> NDArray[np.uint8]:
+    """The form of images from their formats (`ImageFormat`) and which of them are reshaped."""
+    return formats + np.uint8(_KINDS) * np.asarray(reshaped, np.uint8)
+
+
+def parse_rendering(config: Config) -> Rendering:
+    """What a configuration asks for; ConfigError for composites that cannot be."""
+    target = codecs.parse_target(config.image_format)
+    grid = config.composite_image_config
+    composite = None
+    if grid.enabled:
+        composite = plan_composite(grid.image_count, grid.layout, grid.select_index)
+    if grid.image_count == 1:
+        composite = None  # a grid of one tile is the image itself
+    return Rendering(target, Reshape(composite, config.orientation == "upright"))
