@@ -31,6 +31,7 @@ from hffs.config.values import (
     Positive,
     Ratio,
     SelectIndex,
+    Separator,
     Split,
     Text,
     Values,
@@ -79,7 +80,7 @@ class FilterFunc(Block):
         FILTERS,
         "Column (struct or JSON text) that metrics are looked up in, before columns of their name.",
     )
-    python: Annotated[Function | None, UNBUILT] = key(
+    python: Function | None = key(
         None, FILTERS, "Keep rows for which this `module:function` is true of their metadata."
     )
 
@@ -178,31 +179,37 @@ class Config(Block):
         (),
         CAPTIONS,
         "Column of the captions, or a path into structs or JSON text (`meta.caption`); several "
-        "give a line each.",
+        "give a caption each.",
         shown="the first of caption, text, prompt",
     )
     fallback_caption_column: Text | None = key(
         None, CAPTIONS, "Read where the caption is null or blank."
     )
-    description_column: Annotated[Text | None, UNBUILT] = key(
-        None, CAPTIONS, "Read where the fallback is null or blank too."
+    description_column: Text | None = key(
+        None,
+        CAPTIONS,
+        "Read where the fallback is null or blank too; of a struct or JSON object its "
+        "`main_subject`, `description` and `text`.",
     )
     missing_caption: MissingCaption = key(
         "drop",
         CAPTIONS,
         "Rows without a caption: `drop` them, make it an `error`, or `text:WORDS` for all of them.",
     )
-    caption_multi: Annotated[Literal["lines", "join", "first"], UNBUILT] = key(
+    caption_multi: Literal["lines", "join", "first"] = key(
         "lines", CAPTIONS, "Several captions: one a line, joined, or the first of them."
     )
-    caption_separator: Annotated[AnyText, UNBUILT] = key(
+    caption_separator: Separator = key(
         ", ", CAPTIONS, "What stands between captions that are joined."
     )
     filter_func: FilterFunc = FilterFunc()
-    max_num_samples: Annotated[Positive | None, UNBUILT] = key(
-        None, FILTERS, "Keep a random sample of this many rows, in their order."
+    max_num_samples: Positive | None = key(
+        None,
+        FILTERS,
+        "Keep a random sample of this many of the rows that all filters kept and that have a "
+        "caption, in their order.",
     )
-    seed: Annotated[Whole | None, UNBUILT] = key(None, FILTERS, "Seed of that sample.")
+    seed: Whole = key(0, FILTERS, "Seed of that sample; each gives another one.")
     composite_image_config: CompositeImageConfig = CompositeImageConfig()
     video: VideoConfig = VideoConfig()
     video_column: Annotated[Text | None, UNBUILT] = key(
@@ -255,7 +262,7 @@ class Config(Block):
         None, CACHE, "Folder of a writable layer over the mount."
     )
     num_proc: Positive | None = key(
-        None, RUNNING, "Workers for measuring and rendering.", shown="cores"
+        None, RUNNING, "Workers for measuring, rendering and the Python filter.", shown="cores"
     )
     instance_data_dir: Annotated[Folder | None, FOR_TOOL] = key(
         None, TOOL, "The folder of an entry of type `local`."

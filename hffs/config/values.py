@@ -9,6 +9,7 @@ every refusal is a ValueError whose message completes the sentence "VALUE ...".
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -112,6 +113,17 @@ def _missing_caption(value: str) -> str:
     return value
 
 
+def _separator(value: str) -> str:
+    # What cleaning takes out of captions must not come back between them: Unicode's controls,
+    # line and paragraph separators.
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in value):
+        raise ValueError(
+            "has a line break or another control character, which no caption holds (caption_multi "
+            '"lines" puts each on a line of its own)'
+        )
+    return value
+
+
 def _layout(value: str) -> str:
     if not _LAYOUT.fullmatch(value):
         raise ValueError("is not horizontal, vertical, auto, or rows x columns such as 2x2")
@@ -166,6 +178,7 @@ Values = Annotated[
 ]
 Split = Annotated[str, AfterValidator(_split)]
 MissingCaption = Annotated[AnyText, AfterValidator(_missing_caption)]
+Separator = Annotated[AnyText, AfterValidator(_separator)]
 Layout = Annotated[str, AfterValidator(_layout)]
 Function = Annotated[str, AfterValidator(_function)]
 # Both are checked whole by their validators: pydantic would report every branch of a union.

@@ -2,7 +2,8 @@
 
 Pure: values in, text out. It knows nothing of columns, files, or of what a blank caption leads to.
 Invariants: a text encodes to UTF-8; no line of it is blank, begins or ends with a blank, or holds
-a control character; a caption is one line; cleaning a clean caption changes nothing.
+a control character; a caption is one line; cleaning a clean caption changes nothing. They hold for
+captions that are joined if the joint is a line break, or has neither line breaks nor controls.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections.abc import Sequence
 UNCLEAN = r"[\x00-\x1f\x7f" + "-\u009f\u2028\u2029]"
 """Regular expression (Python's and RE2's) for all that cleaning changes in valid UTF-8, but for
 blanks at the ends: a whole column is searched at once for the few captions that need more."""
+
+DESCRIPTION_FIELDS = ("main_subject", "description", "text")
+"""What a description that is an object is made of, in this order."""
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _KEPT_CONTROLS = "\n\v\f\r\x85"
@@ -38,14 +42,30 @@ def clean_caption(value: str | bytes | None) -> str:
     return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
-def render_caption(value: object) -> str:
-    """Text of a cell: strings cleaned, other scalars as `str()`, a list's captions one a line.
+def render_caption(value: object, joint: str | None = "\n") -> str:
+    """Text of a cell: strings cleaned, other scalars as `str()`, a list's captions joined.
 
-    Anything else (an object, a list inside a list) is no caption.
+    `joint` None takes the first caption of a list that is not blank. Anything else (an object, a
+    list inside a list) is no caption.
     """
-    if isinstance(value, (list, tuple)):
-        return "\n".join(filter(None, map(_render_scalar, value)))
-    return _render_scalar(value)
+    if not isinstance(value, (list, tuple)):
+        return _render_scalar(value)
+    captions = filter(None, map(_render_scalar, value))
+    return next(captions, "") if joint is None else joint.join(captions)
+
+
+def find_description(value: object) -> object:
+    """What a description says: an object, or JSON text of one, its `DESCRIPTION_FIELDS` in a row.
+
+    They stand a blank apart, as SimpleTuner joins them. Whatever else it is, is left as it is: a
+    plain text, or an object without any of these fields.
+    """
+    found = value
+    if isinstance(value, (str, bytes)) and value.lstrip()[:1] in ("{", b"{"):
+        found = _parse_json(value)
+    if not isinstance(found, dict) or found.keys().isdisjoint(DESCRIPTION_FIELDS):
+        return value
+    return render_caption([render_caption(found.get(f), " ") for f in DESCRIPTION_FIELDS], " ")
 
 
 def _render_scalar(value: object) -> str:

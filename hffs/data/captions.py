@@ -9,17 +9,24 @@ Invariant: no text is both empty and kept, unless the source has no captions at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hffs.core.captions import UNCLEAN, clean_caption, lookup, render_caption
-from hffs.data.metadata import ColumnPath, find_column, metadata_columns, read_batches
+from hffs.core.captions import (
+    DESCRIPTION_FIELDS,
+    UNCLEAN,
+    clean_caption,
+    find_description,
+    lookup,
+    render_caption,
+)
+from hffs.data.metadata import ColumnPath, find_column, metadata_columns, read_rows
 from hffs.data.source import Source
 from hffs.errors import ConfigError, DataError
 
@@ -27,20 +34,26 @@ DEFAULT_COLUMNS = ("caption", "text", "prompt")
 """Where captions are looked for if no column is named: the first of these that exists."""
 
 DROP, ERROR, TEXT_PREFIX = "drop", "error", "text:"
+Multi = Literal["lines", "join", "first"]
 _TEXT = pa.large_string()
-_LINE_BREAK = pa.scalar("\n", _TEXT)
+_BINARY = pa.large_binary()
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionRules:
     """Which captions a view has.
 
-    `columns` (names or dotted paths; none: `DEFAULT_COLUMNS`) give a line each; `fallback` is read
-    where all of these are blank; `missing` is `drop`, `error` or `text:WORDS`.
+    `columns` (names or dotted paths; none: `DEFAULT_COLUMNS`) give a caption each, or several if
+    they hold lists; `fallback` is read where all of these are blank, `description` where that is
+    blank too. Of several captions, `multi` makes lines, or one line with `separator` (no line
+    break is in it) between them, or takes the first. `missing` is `drop`, `error` or `text:WORDS`.
     """
 
     columns: tuple[str, ...] = ()
     fallback: str | None = None
+    description: str | None = None
+    multi: Multi = "lines"
+    separator: str = ", "
     missing: str = DROP
 
     def __post_init__(self) -> None:
@@ -53,6 +66,11 @@ class CaptionRules:
         """Text for a row without a caption; empty where it gets none."""
         words = self.missing.removeprefix(TEXT_PREFIX)
         return clean_caption(words) if words != self.missing else ""
+
+    @property
+    def joint(self) -> str | None:
+        """What stands between several captions; None: only the first of them is taken."""
+        return {"lines": "\n", "join": self.separator, "first": None}[self.multi]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,24 +93,19 @@ class _Reader:
     """A column of captions; `labels` are a ClassLabel's names."""
 
     path: ColumnPath
-    labels: tuple[str, ...] | None
+    labels: tuple[str, ...] | None = None
+    is_description: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is read for each row: a line from each of `lines`, else the fallback."""
+class _Group:
+    """Columns whose captions make one text, with `joint` between them; None: the first of them."""
 
-    lines: tuple[_Reader, ...]
-    fallback: _Reader | None
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns to read."""
-        readers = (*self.lines, self.fallback) if self.fallback else self.lines
-        return sorted({reader.path.column for reader in readers})
+    readers: tuple[_Reader, ...]
+    joint: str | None
 
     def __str__(self) -> str:
-        return ", ".join(str(reader.path) for reader in self.lines)
+        return ", ".join(str(reader.path) for reader in self.readers)
 
 
 def read_captions(source: Source, rules: CaptionRules, rows: NDArray[np.int64]) -> Captions:
@@ -102,46 +115,81 @@ def read_captions(source: Source, rules: CaptionRules, rows: NDArray[np.int64]) 
     without a caption where `rules` do not allow it. Holds one batch of rows beside the result.
     """
     plan = _plan_columns(source, rules)
-    if plan is None:
+    if not plan:
         return _without_columns(source, rules, len(rows))
+    columns = sorted({reader.path.column for group in plan for reader in group.readers})
     lengths = np.zeros(len(rows), np.int64)
     missing = np.zeros(len(rows), np.bool_)
     blob = bytearray()
-    for start, batch in _wanted_batches(source, plan.columns, rows):
+    for start, batch in read_rows(source, columns, rows):
         texts = _render_batch(plan, batch)
         part = slice(start, start + len(texts))
         blank: NDArray[np.bool_] = texts.is_null().to_numpy(zero_copy_only=False)
         if rules.missing == ERROR and blank.any():
             which = f"row {rows[start + int(blank.argmax())]} of {source.name}"
             fix = "set missing_caption to drop or text:WORDS"
-            raise DataError("cannot caption", which, why=f"{plan} is null or blank", fix=fix)
+            raise DataError("cannot caption", which, why=f"{plan[0]} is null or blank", fix=fix)
         missing[part] = blank & (rules.missing == DROP)
         texts = pc.fill_null(texts, rules.filler)
         lengths[part] = pc.binary_length(texts)
         blob += _bytes_of(texts)
-    return Captions(_offsets(lengths), np.frombuffer(blob, np.uint8), missing, str(plan))
+    return Captions(_offsets(lengths), np.frombuffer(blob, np.uint8), missing, str(plan[0]))
 
 
-def _plan_columns(source: Source, rules: CaptionRules) -> _Plan | None:
-    key = "fallback_caption_column"
-    fallback = None if rules.fallback is None else _find_reader(source, rules.fallback, key)
+def keep_captions(captions: Captions, keep: NDArray[np.bool_]) -> Captions:
+    """The captions of some rows alone; `keep` has an entry a row."""
+    buffers = [None, pa.py_buffer(captions.offsets), pa.py_buffer(captions.blob)]
+    texts = pa.Array.from_buffers(_BINARY, len(keep), buffers).filter(pa.array(keep))
+    blob = np.frombuffer(_bytes_of(texts), np.uint8)
+    lengths = np.diff(captions.offsets)[keep]
+    return replace(captions, offsets=_offsets(lengths), blob=blob, missing=captions.missing[keep])
+
+
+def _plan_columns(source: Source, rules: CaptionRules) -> list[_Group]:
+    """What is read for a row, in order: the first group that is not blank is its text."""
     known = metadata_columns(source)
     columns = rules.columns or tuple(name for name in DEFAULT_COLUMNS if name in known)[:1]
+    plan = []
     if columns:
-        lines = tuple(_find_reader(source, path, "caption_column") for path in columns)
-        return _Plan(lines, fallback)
-    return None if fallback is None else _Plan((fallback,), None)
+        readers = tuple(_find_reader(source, path, "caption_column") for path in columns)
+        plan.append(_Group(readers, rules.joint))
+    if rules.fallback is not None:
+        reader = _find_reader(source, rules.fallback, "fallback_caption_column")
+        plan.append(_Group((reader,), rules.joint))
+    if rules.description is not None:
+        plan.append(_plan_description(source, rules.description, rules.joint))
+    return plan
+
+
+def _plan_description(source: Source, path: str, joint: str | None) -> _Group:
+    key = "description_column"
+    column = find_column(source, path, key)
+    kind = column.type
+    if not pa.types.is_struct(kind):
+        return _Group((replace(_make_reader(source, column, key), is_description=True),), joint)
+    fields = [
+        replace(column, type=kind.field(name).type, fields=(*column.fields, name))
+        for name in DESCRIPTION_FIELDS
+        if kind.get_field_index(name) >= 0
+    ]
+    if not fields:
+        why = f"it is a struct without {', '.join(DESCRIPTION_FIELDS)}"
+        raise ConfigError(f"cannot use {key}", path, why=why, fix="name a field of text")
+    return _Group(tuple(_make_reader(source, field, key) for field in fields), " ")
 
 
 def _find_reader(source: Source, path: str, key: str) -> _Reader:
-    column = find_column(source, path, key)
+    return _make_reader(source, find_column(source, path, key), key)
+
+
+def _make_reader(source: Source, column: ColumnPath, key: str) -> _Reader:
     kind = column.type
     if pa.types.is_large_list(kind) and not column.inner:
         kind = kind.value_type
     is_caption = kind == _TEXT or (_is_scalar(kind) and not column.inner)
     if not is_caption:
         fix = "name a column, field or JSON key of text"
-        raise ConfigError(f"cannot use {key}", path, why=f"it leads to {kind}", fix=fix)
+        raise ConfigError(f"cannot use {key}", str(column), why=f"it leads to {kind}", fix=fix)
     return _Reader(column, None if column.inner else _labels(source.schema, column))
 
 
@@ -160,47 +208,65 @@ def _labels(schema: pa.Schema, column: ColumnPath) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 
-def _wanted_batches(
-    source: Source, columns: list[str], rows: NDArray[np.int64]
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Batches of the wanted rows alone, each with the index in `rows` that it begins at."""
-    first = 0
-    for batch in read_batches(source, columns):
-        low, high = np.searchsorted(rows, (first, first + batch.num_rows)).tolist()
-        wanted = rows[low:high] - first
-        if np.array_equal(wanted, np.arange(batch.num_rows)):
-            yield low, batch
-        elif low < high:
-            yield low, batch.take(pa.array(wanted))
-        first += batch.num_rows
-
-
-def _render_batch(plan: _Plan, batch: pa.RecordBatch) -> pa.Array:
+def _render_batch(plan: Iterable[_Group], batch: pa.RecordBatch) -> pa.Array:
     """Text of each row, null where there is none."""
-    texts = reduce(_join_lines, (_render_column(reader, batch) for reader in plan.lines))
-    if plan.fallback is not None and texts.null_count:
-        texts = pc.coalesce(texts, _render_column(plan.fallback, batch))
+    texts = pa.nulls(batch.num_rows, _TEXT)
+    for group in plan:
+        if texts.null_count:
+            texts = pc.coalesce(texts, _render_group(group, batch))
     return texts
 
 
-def _join_lines(above: pa.Array, below: pa.Array) -> pa.Array:
-    # Not null_handling="skip": with it, pyarrow 26 leaves out rows that are null in every column.
-    both = pc.binary_join_element_wise(above, below, _LINE_BREAK)
-    return pc.coalesce(both, above, below)
+def _render_group(group: _Group, batch: pa.RecordBatch) -> pa.Array:
+    texts, *others = (_render_column(reader, group.joint, batch) for reader in group.readers)
+    for more in others:
+        if group.joint is None:
+            texts = pc.coalesce(texts, more)
+        else:
+            # Not null_handling="skip": pyarrow 26 leaves out rows that are null in every column.
+            both = pc.binary_join_element_wise(texts, more, pa.scalar(group.joint, _TEXT))
+            texts = pc.coalesce(both, texts, more)
+    return texts
 
 
-def _render_column(reader: _Reader, batch: pa.RecordBatch) -> pa.Array:
-    values = reader.path.take_from(batch)
-    if values.type == _TEXT and not reader.path.inner:
-        return _clean_texts(values)
+def _render_column(reader: _Reader, joint: str | None, batch: pa.RecordBatch) -> pa.Array:
+    values, inner = reader.path.take_from(batch), reader.path.inner
+    if values.type == _TEXT and not inner:
+        return _clean_texts(_open_descriptions(values) if reader.is_description else values)
+    if values.type == pa.large_list(_TEXT):
+        return _render_lists(values, joint)
     if values.type == _TEXT:
-        values = values.cast(pa.large_binary())  # as bytes: a shard's text need not be UTF-8
-    elif values.type == pa.large_list(_TEXT):
-        values = values.cast(pa.large_list(pa.large_binary()))
-    cells = (lookup(cell, reader.path.inner) for cell in values.to_pylist())
+        values = values.cast(_BINARY)  # as bytes: a shard's text need not be UTF-8
+    cells = (lookup(cell, inner) for cell in values.to_pylist())
+    if reader.is_description:
+        cells = map(find_description, cells)
     if (labels := reader.labels) is not None:
         cells = (_name_label(cell, labels) for cell in cells)
-    return pa.array([render_caption(cell) or None for cell in cells], _TEXT)
+    return pa.array([render_caption(cell, joint) or None for cell in cells], _TEXT)
+
+
+def _render_lists(lists: pa.Array, joint: str | None) -> pa.Array:
+    """`render_caption` of a whole column of lists of text."""
+    captions = _clean_texts(lists.flatten())
+    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    valid = captions.is_valid().to_numpy(zero_copy_only=False)
+    # Where each row's captions begin among those that are not blank.
+    offsets = _offsets(valid.astype(np.int64))[_offsets(counts)]
+    captions = captions.drop_null()
+    if joint is None:
+        return captions.take(pa.array(offsets[:-1], mask=offsets[:-1] == offsets[1:]))
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), captions)
+    return _blank_to_null(pc.binary_join(lists, pa.scalar(joint, _TEXT)))
+
+
+def _open_descriptions(texts: pa.Array) -> pa.Array:
+    """`find_description` of a whole column; Python sees only what may be a JSON object."""
+    texts = texts.cast(_BINARY)  # as bytes: a shard's text need not be UTF-8
+    objects = pc.fill_null(pc.match_substring_regex(texts, r"^\s*\{"), False)
+    if pc.any(objects).as_py():
+        found = [find_description(text) for text in texts.filter(objects).to_pylist()]
+        texts = pc.replace_with_mask(texts, objects, pa.array(found, _BINARY))
+    return texts.view(_TEXT)
 
 
 def _name_label(value: object, labels: tuple[str, ...]) -> object:

@@ -12,9 +12,11 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from hffs.data.arrow import format_errors, open_table
 from hffs.data.locate import Shard
@@ -127,6 +129,24 @@ def read_batches(
         if rows != expected:
             why = f"it has {rows} rows, and had {expected}"
             raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
+
+
+def read_rows(
+    source: Source, names: Sequence[str], rows: NDArray[np.int64]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of some rows alone (ascending, repeats allowed): see `read_batches`.
+
+    Each comes with the index in `rows` that it begins at.
+    """
+    first = 0
+    for batch in read_batches(source, names):
+        low, high = np.searchsorted(rows, (first, first + batch.num_rows)).tolist()
+        wanted = rows[low:high] - first
+        if np.array_equal(wanted, np.arange(batch.num_rows)):
+            yield low, batch
+        elif low < high:
+            yield low, batch.take(pa.array(wanted))
+        first += batch.num_rows
 
 
 def _read_shard(shard: Shard, names: Sequence[str], part_rows: int) -> Iterator[pa.Table]:

@@ -132,7 +132,12 @@ def _wants_captions(config: Config) -> bool:
 
 def _read_captions(config: Config, inputs: Inputs, account: _Account) -> Captions:
     rules = CaptionRules(
-        tuple(config.caption_column), config.fallback_caption_column, config.missing_caption
+        columns=tuple(config.caption_column),
+        fallback=config.fallback_caption_column,
+        description=config.description_column,
+        multi=config.caption_multi,
+        separator=config.caption_separator,
+        missing=config.missing_caption,
     )
     captions = read_captions(inputs.source, rules, inputs.index.row[account.cells])
     if captions.missing.any():

@@ -128,16 +128,11 @@ UNBUILT = {
     "token_file": "/t",
     "video_column": "clip",
     "audio_column": "sound",
-    "description_column": "about",
-    "caption_multi": "first",
-    "caption_separator": " | ",
     "filter_func.collection": "art",
     "filter_func.collection_column": "set",
     "filter_func.quality_thresholds": {"clip": 0.3},
     "filter_func.quality_column": "scores",
     "filter_func.python": "my:keep",
-    "max_num_samples": 10,
-    "seed": 1,
     "video.num_frames": 9,
     "video.min_frames": 9,
     "video.max_frames": 9,
@@ -171,8 +166,10 @@ def test_a_key_that_is_not_built_may_have_its_default() -> None:
 
 
 def test_everything_that_is_not_built_is_named_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"not built yet: split \(.*\), seed \(1\); leave it out"):
-        refuse_unbuilt(build(split="a+b", seed=1))
+    with pytest.raises(
+        ConfigError, match=r"not built yet: split \(.*\), streaming \(true\); leave"
+    ):
+        refuse_unbuilt(build(split="a+b", streaming=True))
 
 
 def test_what_is_built_is_not_refused() -> None:
@@ -181,7 +178,13 @@ def test_what_is_built_is_not_refused() -> None:
         image_column="photo",
         caption_column=["a", "b.c"],
         fallback_caption_column="d",
+        description_column="e",
+        caption_multi="join",
+        caption_separator=" | ",
         missing_caption="text:a photo",
+        filter_func__python="my:keep",
+        max_num_samples=10,
+        seed=-1,
         width_column="w",
         height_column="h",
         filter_func__where="a > 1",

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.core.captions import UNCLEAN, clean_caption, lookup, render_caption
+from hffs.core.captions import (
+    UNCLEAN,
+    clean_caption,
+    find_description,
+    lookup,
+    render_caption,
+)
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 any_text = st.text(st.characters(exclude_categories=())) | st.text(" \t\n\r\x0b\x00\x1c\x85\u2028a")
@@ -94,6 +100,52 @@ def test_a_megabyte_is_cleaned_in_linear_time(text: str) -> None:
 )
 def test_render_caption(value: object, text: str) -> None:
     assert render_caption(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "joint", "text"),
+    [
+        (["a\nb", " ", None, "c"], ", ", "a b, c"),
+        (["a", "b"], "", "ab"),
+        ([" ", "a\n", "b"], None, "a"),
+        ([None, []], None, ""),
+        ([], ", ", ""),
+        ("a", ", ", "a"),
+        ("a", None, "a"),
+    ],
+)
+def test_captions_are_joined_or_the_first_is_taken(
+    value: object, joint: str | None, text: str
+) -> None:
+    assert render_caption(value, joint) == text
+
+
+PARTS = {"text": "c\nd", "description": ["b", " "], "main_subject": " a", "x": "y"}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (PARTS, "a b c d"),
+        (json.dumps(PARTS), "a b c d"),
+        (f"\n {json.dumps(PARTS)}".encode(), "a b c d"),
+        ({"text": None}, ""),
+        ({"text": {"en": "a"}}, ""),
+        ({"x": "y"}, {"x": "y"}),
+        ({}, {}),
+        ('{"x": "y"}', '{"x": "y"}'),
+        ('{"text": ', '{"text": '),
+        ('["text"]', '["text"]'),
+        ("plain", "plain"),
+        (b"plain", b"plain"),
+        ("", ""),
+        (None, None),
+        (3, 3),
+        (["a", "b"], ["a", "b"]),
+    ],
+)
+def test_find_description(value: object, found: object) -> None:
+    assert find_description(value) == found
 
 
 INNER = {"b": {"c": "deep"}, "n": None}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -15,9 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hffs.core.captions import clean_caption
+from hffs.core.captions import clean_caption, find_description, render_caption
 from hffs.data import metadata
-from hffs.data.captions import CaptionRules, Captions, _bytes_of, _clean_texts, read_captions
+from hffs.data.captions import (
+    CaptionRules,
+    Captions,
+    _bytes_of,
+    _clean_texts,
+    _open_descriptions,
+    _render_lists,
+    keep_captions,
+    read_captions,
+)
 from hffs.data.locate import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError, DataError
@@ -43,11 +53,11 @@ def texts_of(captions: Captions) -> list[str | None]:
     return [None if gone else text for text, gone in zip(texts, captions.missing, strict=True)]
 
 
-def read(source: Source, *columns: str, **rules: str) -> list[str | None]:
+def read(source: Source, *columns: str, **rules: Any) -> list[str | None]:
     return texts_of(read_captions(source, CaptionRules(columns, **rules), all_rows(source)))
 
 
-def refusal(source: Source, *columns: str, **rules: str) -> str:
+def refusal(source: Source, *columns: str, **rules: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         read(source, *columns, **rules)
     return str(caught.value)
@@ -294,3 +304,142 @@ def test_a_column_that_cannot_be_a_caption(tmp_path: Path, path: str, message: s
     assert message in refusal(source, path)
     fallback = refusal(source, fallback=path)
     assert fallback.startswith("cannot use fallback_caption_column")
+
+
+lists = st.none() | st.lists(cells, max_size=4)
+joints = st.none() | st.sampled_from(["\n", ", ", "", " "])
+
+
+@given(st.lists(lists), st.integers(0, 3), joints)
+def test_a_column_of_lists_is_rendered_as_each_cell_would_be(
+    rows: list[list[str | None] | None], skip: int, joint: str | None
+) -> None:
+    array = pa.array(rows, pa.large_list(pa.large_string()))[skip:]
+    expected = [render_caption(row, joint) or None for row in rows[skip:]]
+    assert _render_lists(array, joint).to_pylist() == expected
+
+
+objects = st.dictionaries(st.sampled_from(["main_subject", "text", "x"]), cells | st.lists(cells))
+
+
+@given(st.lists(cells | objects.map(json.dumps) | st.just(" {}") | st.just('{"text": ')))
+def test_a_column_of_descriptions_is_opened_as_each_would_be(texts: list[str | None]) -> None:
+    array = pa.array(texts, pa.large_string())
+    assert _open_descriptions(array).to_pylist() == [find_description(text) for text in texts]
+
+
+@given(st.lists(st.tuples(lists, cells, lists), min_size=1), st.sampled_from([", ", "", "|", " "]))
+def test_what_is_joined_is_one_line_and_has_every_caption(
+    rows: list[tuple[list[str | None] | None, str | None, list[str | None] | None]], joint: str
+) -> None:
+    kinds = (pa.list_(pa.string()), pa.string(), pa.list_(pa.string()))
+    columns = zip(kinds, zip(*rows, strict=True), strict=True)
+    table = pa.table([pa.array(column, kind) for kind, column in columns], list("abc"))
+    with TemporaryDirectory() as folder:
+        source = make_source(Path(folder), **dict(zip("abc", table.columns, strict=True)))
+        joined = read(source, "a", "b", "c", multi="join", separator=joint)
+        first = read(source, "a", "b", "c", multi="first")
+        lines = read(source, "a", "b", "c")
+    for (a, b, c), text, one, many in zip(rows, joined, first, lines, strict=True):
+        captions = [clean for cell in (*(a or ()), b, *(c or ())) if (clean := clean_caption(cell))]
+        assert text == (joint.join(captions) or None)
+        assert text is None or len(text.splitlines()) == 1
+        assert one == (captions[0] if captions else None)
+        assert many == ("\n".join(captions) or None)
+
+
+def test_every_kind_of_cell_is_joined_and_has_a_first(tmp_path: Path) -> None:
+    source = make_source(tmp_path, n=[[1, 2]], json=['{"k": ["", "p", "q\\n"]}'], t=["\n x"])
+    assert read(source, "n", "json.k", "t", multi="join") == ["1, 2, p, q, x"]
+    assert read(source, "json.k", "n", multi="first") == ["p"]
+
+
+def test_a_fallback_is_joined_too_and_descriptions_come_last(tmp_path: Path) -> None:
+    about = [{"main_subject": "cat", "text": f"t{n}"} for n in range(4)]
+    source = make_source(
+        tmp_path, caption=["a", " ", None, None], alt=[["x"], ["y", "z"], [""], None], about=about
+    )
+    rules = {"fallback": "alt", "description": "about"}
+    assert read(source, **rules) == ["a", "y\nz", "cat t2", "cat t3"]
+    assert read(source, **rules, multi="join") == ["a", "y, z", "cat t2", "cat t3"]
+    assert read(source, **rules, multi="first") == ["a", "y", "cat t2", "cat t3"]
+    assert read(source, description="about") == ["a", "cat t1", "cat t2", "cat t3"]
+
+
+@pytest.mark.parametrize(
+    ("about", "text"),
+    [
+        ({"text": "c", "description": "b", "main_subject": "a"}, "a b c"),
+        ({"main_subject": "a\n", "description": " ", "text": None}, "a"),
+        ({"main_subject": None, "other": "x"}, None),
+        ({"description": ["b", "", "c"], "text": "d"}, "b c d"),
+        ({"main_subject": 3}, "3"),
+        ("plain\ntext", "plain text"),
+        ('{"text": "c", "main_subject": "a"}', "a c"),
+        (' \n{"text": ["c", "d"]}', "c d"),
+        ('{"text": null}', None),
+        ('{"other": "x"}', '{"other": "x"}'),
+        ('{"text": ', '{"text":'),
+        ('["a"]', '["a"]'),
+        (["a", "b"], "a\nb"),
+    ],
+)
+def test_descriptions(tmp_path: Path, about: Any, text: str | None) -> None:
+    assert read(make_source(tmp_path, about=[about]), description="about") == [text]
+    nested = make_source(tmp_path, meta=[{"about": about}])
+    assert read(nested, description="meta.about") == [text]
+    if not isinstance(about, str):
+        inside = make_source(tmp_path, meta=[json.dumps({"about": about})])
+        assert read(inside, description="meta.about") == [text]
+
+
+def test_a_description_that_is_not_utf8_is_repaired(tmp_path: Path) -> None:
+    raw = pa.array([b'{"text": "a\xff"}', b"b\xff"], pa.binary())
+    bad = pa.StringArray.from_buffers(2, *raw.buffers()[1:])
+    assert read(make_source(tmp_path, about=bad), description="about") == ["a\ufffd", "b\ufffd"]
+
+
+def test_a_struct_is_described_by_its_fields_not_by_columns_of_their_name(tmp_path: Path) -> None:
+    source = make_source(tmp_path, **{"about": [{"text": "field"}], "about.text": ["column"]})
+    assert read(source, description="about") == ["field"]
+    assert read(source, description="about.text") == ["column"]
+
+
+def test_a_description_alone_is_where_captions_come_from(tmp_path: Path) -> None:
+    source = make_source(tmp_path, about=[{"text": "a", "main_subject": "b"}])
+    captions = read_captions(source, CaptionRules(description="about"), all_rows(source))
+    assert captions.column == "about.main_subject, about.text"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("abuot", "there is no such column; did you mean about?"),
+        ("about", "it is a struct without main_subject, description, text"),
+        ("nested", "cannot use description_column nested.text: it leads to struct"),
+        ("when", "cannot use description_column when: it leads to timestamp"),
+        ("image", "cannot use description_column image: it holds binary data"),
+    ],
+)
+def test_a_column_that_cannot_be_a_description(tmp_path: Path, path: str, message: str) -> None:
+    source = make_source(
+        tmp_path,
+        image=[b"x"],
+        caption=["a"],
+        about=[{"title": "a"}],
+        nested=[{"text": {"en": "a"}}],
+        when=pa.array([0], pa.timestamp("us")),
+    )
+    assert message in refusal(source, description=path)
+
+
+@given(st.lists(st.tuples(st.text(max_size=4), st.booleans())))
+def test_kept_captions_are_those_that_were_chosen(rows: list[tuple[str, bool]]) -> None:
+    data = [text.encode() for text, _ in rows]
+    offsets = np.cumsum([0, *map(len, data)], dtype=np.int64)
+    blob = np.frombuffer(b"".join(data), np.uint8)
+    missing = np.array([not text for text, _ in rows], np.bool_)
+    keep = np.array([kept for _, kept in rows], np.bool_)
+    kept = keep_captions(Captions(offsets, blob, missing, "caption"), keep)
+    assert texts_of(kept) == [text or None for text, is_kept in rows if is_kept]
+    assert kept.column == "caption"
