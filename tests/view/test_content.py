@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.errors import RenderError, StaleError
 from hffs.view import codecs
@@ -12,7 +13,7 @@ from tests.view.conftest import OpenTree, encode, write_set
 
 
 def _inode(tree: Tree, name: str) -> Inode:
-    inode = tree.lookup(name.encode())
+    inode = tree.lookup(ROOT, name.encode())
     assert inode is not None
     return inode
 
@@ -30,10 +31,12 @@ def test_many_who_wait_for_one_image_cost_one_rendering(
     go = threading.Event()
     render = codecs.render
 
-    def slow(data: memoryview, target: codecs.Target) -> bytes:
+    def slow(
+        data: memoryview, target: codecs.Target, reshape: codecs.Reshape
+    ) -> list[bytes]:
         calls.append(len(data))
         assert go.wait(10)
-        return render(data, target)
+        return render(data, target, reshape)
 
     monkeypatch.setattr(codecs, "render", slow)
     tree = open_tree(source)
