@@ -47,6 +47,7 @@ def load_or_measure(
 
 def _measure(rows: RowStore, cell: int) -> tuple[int, int]:
     try:
-        return codecs.measure(rows.load(cell))
+        measured = codecs.measure(rows.load(cell))
     except (RenderError, FormatError):
         return 0, 0
+    return measured.width, measured.height

@@ -1,0 +1,102 @@
+"""Opening an image: what is refused by its header, what counts as bad data, how it is oriented.
+
+Owns the limits. Must not know what an image becomes. Invariants: formats outside `ImageFormat` are
+never decoded; an image is refused before memory is taken for its pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from hffs.core.formats import ImageFormat
+from hffs.core.types import Size
+
+MAX_PIXELS = 178_956_970
+"""Refused above: twice Pillow's own mark, 0.7 GB as RGBA; the largest cameras make 150 million."""
+
+MAX_SIDE_PX = 65_500
+"""Not rendered above: JPEG's limit, and Pillow takes minutes over rows of many megabytes."""
+
+MAX_ENCODED_BYTES = 256 * 2**20
+"""Refused above: no encoder makes an image of `MAX_PIXELS` so large but an uncompressed one."""
+
+_ALLOWED = [kind.name for kind in ImageFormat if kind is not ImageFormat.UNKNOWN]
+
+# What Pillow and its C libraries raise on bad data. Not a broad except: an error in the rules
+# themselves (AttributeError, NameError, ...) is not among them.
+BAD_DATA = (
+    OSError, SyntaxError, ValueError, TypeError, struct.error, zlib.error, EOFError, IndexError,
+    KeyError, OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, RuntimeError,
+    AssertionError, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
+def open_image(file: io.IOBase) -> ImageFile:
+    """Open by header, refusing what is not in the allowlist, too large, or lacks its palette."""
+    image = Image.open(file, formats=_ALLOWED)  # type: ignore[arg-type] # any object with read and seek will do
+    check_pixels(Size(*image.size))
+    if image.mode in ("P", "PA") and image.palette is None:
+        raise ValueError("a palette image without its palette")
+    return image
+
+
+def open_to_render(data: bytes | memoryview) -> ImageFile:
+    """Open an image whose pixels are wanted."""
+    image = open_image(io.BytesIO(data))
+    if max(image.size) > MAX_SIDE_PX:
+        raise ValueError(f"{_describe(Size(*image.size))}, a side over {MAX_SIDE_PX}")
+    _narrow_key(image)
+    return image
+
+
+def check_pixels(size: Size) -> Size:
+    """The size, if it is not refused."""
+    if math.prod(size) > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"{_describe(size)}, over {MAX_PIXELS}")
+    return size
+
+
+def _describe(size: Size) -> str:
+    return f"{size.width} x {size.height} pixels"
+
+
+def _narrow_key(image: ImageFile) -> None:
+    """Bring the transparent colour of a 16-bit RGB PNG to the 8 bits that Pillow decodes to.
+
+    Pillow compares its low bytes with the high bytes of pixels, so other pixels would vanish.
+    Must come before `load`, which forgets what the pixels were.
+    """
+    key = image.info.get("transparency")
+    if isinstance(key, tuple) and any("16" in str(tile.args) for tile in image.tile):
+        image.info["transparency"] = tuple(part >> 8 for part in key)
+
+
+def read_orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 where there is none to speak of; to be asked before `load`.
+
+    Of a TIFF it is 1, since Pillow applies it while loading.
+    """
+    if isinstance(image, TiffImageFile):
+        return 1
+    try:
+        # Not PngImageFile's own, which decodes all pixels to look behind them.
+        turn = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except BAD_DATA:
+        return 1  # no reader could have told a turn from it
+    return int(turn) if turn in range(2, 9) else 1
+
+
+def explain(error: BaseException) -> str:
+    """Why an image was refused, in a few words."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"not one of {', '.join(_ALLOWED)}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return str(error) or type(error).__name__
