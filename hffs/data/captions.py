@@ -9,7 +9,6 @@ Invariant: no text is both empty and kept, unless the source has no captions at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -208,12 +207,13 @@ def _labels(schema: pa.Schema, column: ColumnPath) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 
-def _render_batch(plan: Iterable[_Group], batch: pa.RecordBatch) -> pa.Array:
+def _render_batch(plan: list[_Group], batch: pa.RecordBatch) -> pa.Array:
     """Text of each row, null where there is none."""
-    texts = pa.nulls(batch.num_rows, _TEXT)
-    for group in plan:
+    texts = _render_group(plan[0], batch)
+    for group in plan[1:]:
         if texts.null_count:
-            texts = pc.coalesce(texts, _render_group(group, batch))
+            blank = texts.is_null()
+            texts = pc.replace_with_mask(texts, blank, _render_group(group, batch.filter(blank)))
     return texts
 
 
