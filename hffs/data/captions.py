@@ -9,6 +9,7 @@ Invariant: no text is both empty and kept, unless the source has no captions at 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -237,7 +238,7 @@ def _render_column(reader: _Reader, joint: str | None, batch: pa.RecordBatch) ->
         return _render_lists(values, joint)
     if values.type == _TEXT:
         values = values.cast(_BINARY)  # as bytes: a shard's text need not be UTF-8
-    cells = (lookup(cell, inner) for cell in values.to_pylist())
+    cells: Iterable[object] = (lookup(cell, inner) for cell in values.to_pylist())
     if reader.is_description:
         cells = map(find_description, cells)
     if (labels := reader.labels) is not None:

@@ -43,7 +43,7 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
     _allow_descriptors()
     if not is_decided(request.config):
         daemon.run_apart(lambda apart: _decide(request, apart), listener)
-    with open_view(request.config, listener, request.workers) as tree:
+    with open_view(request.config, listener, request.workers, just_decided=True) as tree:
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
         info = tree.manifest.info
 

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from hffs.config import Config
 from hffs.core.composites import file_sizes
 from hffs.core.sampling import sample_rows
-from hffs.data.captions import CaptionRules, Captions, read_captions
+from hffs.data.captions import CaptionRules, Captions, keep_captions, read_captions
 from hffs.data.cells import CellIndex
 from hffs.data.filters import Filters, Measure, SizeTerms, select
 from hffs.data.groups import read_groups
-from hffs.data.rowfilter import apply_row_filter
 from hffs.data.source import Source
 from hffs.view.codecs import Reshape
 
@@ -121,6 +120,9 @@ def map_filters(config: Config, reshape: Reshape) -> Filters:
 
 
 def _filter_rows(inputs: Inputs, function: str, account: _Account) -> None:
+    # Late: it brings subprocesses and sockets along.
+    from hffs.data.rowfilter import apply_row_filter
+
     rows, places = np.unique(inputs.index.row[account.cells], return_inverse=True)
     kept = apply_row_filter(inputs.source, function, rows, inputs.workers, inputs.progress)
     account.drop(PYTHON, ~kept[places])
@@ -141,12 +143,8 @@ def _read_captions(config: Config, inputs: Inputs, account: _Account) -> Caption
     )
     captions = read_captions(inputs.source, rules, inputs.index.row[account.cells])
     if captions.missing.any():
-        missing = captions.missing
-        account.drop(NO_CAPTION, missing)
-        # Missing texts are empty, so that the others stay where they are.
-        offsets = np.concatenate((captions.offsets[:1], captions.offsets[1:][~missing]))
-        there = np.zeros(len(offsets) - 1, np.bool_)
-        captions = Captions(offsets, captions.blob, there, captions.column)
+        account.drop(NO_CAPTION, captions.missing)
+        captions = keep_captions(captions, ~captions.missing)
     return captions
 
 
@@ -154,8 +152,7 @@ def _sample(
     config: Config, inputs: Inputs, account: _Account, captions: Captions | None
 ) -> Captions | None:
     """Keep a sample of rows, all images of a row or none."""
-    rows, places = np.unique(inputs.index.row[account.cells], return_inverse=True)
-    kept = sample_rows(rows, config.max_num_samples or 0, config.seed or 0)
-    account.drop(SAMPLE, ~kept[places])
-    # Read again rather than cut out: what is kept on disk is then the sample's alone.
-    return _read_captions(config, inputs, account) if captions and not kept.all() else captions
+    rows = inputs.index.row[account.cells]
+    drawn = sample_rows(rows, config.max_num_samples or len(rows), config.seed)
+    account.drop(SAMPLE, ~drawn)
+    return captions and keep_captions(captions, drawn)

@@ -16,6 +16,7 @@ from hffs.config import Config
 from hffs.core.foldernames import make_folder_names
 from hffs.core.names import format_name
 from hffs.core.types import Position
+from hffs.data.arrays import remove_arrays
 from hffs.data.cache import DiskCache
 from hffs.data.cells import load_or_build
 from hffs.data.filters import (
@@ -82,9 +83,10 @@ def examine(config: Config, places: Places, watcher: Watcher, workers: int) -> E
         finally:
             rows.close()
 
+    function = config.filter_func.python
     inputs = Inputs(
         source, index, measure, workers,
-        lambda done, total: watcher.progress("asking the function", done, total),
+        lambda done, total: watcher.progress(f"calling {function}", done, total),
     )  # fmt: skip
     return Examined(inputs, rendering, choose(config, inputs, rendering.reshape))
 
@@ -95,6 +97,8 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
     if not len(examined.choice.cells):
         raise _nothing_left(examined)
     files = _make_files(config, places, examined)
+    if config.filter_func.python is not None:
+        remove_arrays(places.view)  # decided by what the function was then
     return keep(places, _describe(config, examined, files), files, examined.inputs.index)
 
 

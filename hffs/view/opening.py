@@ -25,17 +25,25 @@ from hffs.view.watcher import Watcher
 
 def is_decided(config: Config) -> bool:
     """Whether `open_view` will find the view decided."""
-    return reopen(find_places(config)) is not None
+    return _may_reuse(config) and reopen(find_places(config)) is not None
+
+
+def _may_reuse(config: Config) -> bool:
+    # Nothing tells whether the function of a Python filter has changed.
+    return config.filter_func.python is None
 
 
 @contextmanager
-def open_view(config: Config, watcher: Watcher, workers: int) -> Iterator[Tree]:
+def open_view(
+    config: Config, watcher: Watcher, workers: int, *, just_decided: bool = False
+) -> Iterator[Tree]:
     """The tree of the view that a configuration describes, decided first if need be.
 
+    `just_decided` says that the caller had it decided, so that what is kept holds in any case.
     Raises SourceError, AccessError, ConfigError or DataError, each naming the thing.
     """
     places = find_places(config)
-    decided = reopen(places)
+    decided = reopen(places) if just_decided or _may_reuse(config) else None
     if decided is None:
         from hffs.view.deciding import decide
 
