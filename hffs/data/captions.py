@@ -26,7 +26,13 @@ from hffs.core.captions import (
     lookup,
     render_caption,
 )
-from hffs.data.metadata import ColumnPath, find_column, metadata_columns, read_rows
+from hffs.data.metadata import (
+    ColumnPath,
+    find_column,
+    label_names,
+    metadata_columns,
+    read_rows,
+)
 from hffs.data.source import Source
 from hffs.errors import ConfigError, DataError
 
@@ -190,22 +196,12 @@ def _make_reader(source: Source, column: ColumnPath, key: str) -> _Reader:
     if not is_caption:
         fix = "name a column, field or JSON key of text"
         raise ConfigError(f"cannot use {key}", str(column), why=f"it leads to {kind}", fix=fix)
-    return _Reader(column, None if column.inner else _labels(source.schema, column))
+    return _Reader(column, None if column.inner else label_names(source.schema, column))
 
 
 def _is_scalar(kind: pa.DataType) -> bool:
     checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
     return any(check(kind) for check in checks)
-
-
-def _labels(schema: pa.Schema, column: ColumnPath) -> tuple[str, ...] | None:
-    """Names of a ClassLabel, or of a list of them, by the features that `datasets` wrote."""
-    text = (schema.metadata or {}).get(b"huggingface", b"{}")
-    feature = lookup(text, ("info", "features", column.column, *column.fields))
-    while isinstance(feature, dict) and "feature" in feature:
-        feature = feature["feature"]
-    names = lookup(feature, ("names",)) if lookup(feature, ("_type",)) == "ClassLabel" else None
-    return tuple(map(str, names)) if isinstance(names, list) else None
 
 
 def _render_batch(plan: list[_Group], batch: pa.RecordBatch) -> pa.Array:

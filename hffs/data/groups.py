@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hffs.data.captions import _labels as class_labels
-from hffs.data.metadata import ColumnPath, find_column, read_columns
+from hffs.data.metadata import find_column, label_names, read_columns
 from hffs.data.source import Source
 from hffs.errors import ConfigError
 
@@ -39,7 +38,7 @@ def read_groups(source: Source, path: str) -> Groups:
         fix = "name a ClassLabel or a column of text"
         raise ConfigError(f"cannot use {_KEY}", path, why=f"it holds {column.type}", fix=fix)
     values = column.take_from(read_columns(source, [column.column])).combine_chunks()
-    names = class_labels(source.schema, column)
+    names = label_names(source.schema, column)
     if names is not None:
         values = _name_labels(values, names)
     encoded = pc.dictionary_encode(values.cast(pa.large_string()))

@@ -3,7 +3,7 @@
 Owns the rules of a column's path, and projection: no read here touches a media column. It must not
 know what a column is read for (`hffs.data.filters`, `hffs.data.captions`).
 Invariant: a column has one type in every batch, that of the first shard without its encodings
-(`plain_type`), whatever each shard says.
+(`plain_type`), whatever each shard says; but `read_tables` leaves a text's dictionary as it is.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from hffs.core.captions import lookup
 from hffs.data.arrow import format_errors, open_table
 from hffs.data.locate import Shard
-from hffs.data.source import Source, media_columns
+from hffs.data.source import Source, is_text, media_columns
 from hffs.errors import ConfigError, StaleError
 
 BATCH_ROWS = 1 << 16
 """Rows held at once: large enough for vectorised steps, small enough for long texts."""
 
+TABLE_BYTES = 128 << 20
+"""Bytes that a table of `read_tables` may exceed by one batch."""
+
 _STREAM_BYTES = 1 << 20
 """Read buffer of a Parquet column; without one, pyarrow holds a row group's whole column."""
+
+_LENGTH_BYTES = 4
+"""What Parquet's PLAIN encoding takes for a text, beside the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +81,21 @@ def find_column(source: Source, path: str, key: str) -> ColumnPath:
 
 def _walk_structs(source: Source, name: str, parts: tuple[str, ...], key: str) -> ColumnPath:
     kind = plain_type(source.schema.field(name).type)
-    for depth, part in enumerate(parts):
-        if not pa.types.is_struct(kind):
-            return ColumnPath(name, kind, parts[:depth], parts[depth:])
-        if kind.get_field_index(part) < 0:
-            known = [".".join((name, *parts[:depth], field.name)) for field in kind]
-            raise unknown_name(key, ".".join((name, *parts)), known, "field")
-        kind = kind.field(part).type
-    return ColumnPath(name, kind, parts)
+    fields: tuple[str, ...] = ()
+    while parts and pa.types.is_struct(kind):
+        cut = find_field(kind, parts)
+        if not cut:
+            known = [".".join((name, *fields, field.name)) for field in kind]
+            raise unknown_name(key, ".".join((name, *fields, *parts)), known, "field")
+        fields, parts = (*fields, ".".join(parts[:cut])), parts[cut:]
+        kind = kind.field(fields[-1]).type
+    return ColumnPath(name, kind, fields, parts)
+
+
+def find_field(kind: pa.StructType, parts: Sequence[str]) -> int:
+    """How many of these parts name one field of a struct, the most that do; 0 if none does."""
+    cuts = range(len(parts), 0, -1)
+    return next((cut for cut in cuts if kind.get_field_index(".".join(parts[:cut])) >= 0), 0)
 
 
 def require_metadata(source: Source, name: str, key: str) -> None:
@@ -102,6 +116,16 @@ def unknown_name(key: str, wanted: str, known: Sequence[str], kind: str = "colum
     return ConfigError(f"cannot use {key}", wanted, why=why, fix=hint + _listed(f"{kind}s", known))
 
 
+def label_names(schema: pa.Schema, column: ColumnPath) -> tuple[str, ...] | None:
+    """Names of a ClassLabel, or of a list of them, by the features that `datasets` wrote."""
+    text = (schema.metadata or {}).get(b"huggingface", b"{}")
+    feature = lookup(text, ("info", "features", column.column, *column.fields))
+    while isinstance(feature, dict) and "feature" in feature:
+        feature = feature["feature"]
+    names = lookup(feature, ("names",)) if lookup(feature, ("_type",)) == "ClassLabel" else None
+    return tuple(map(str, names)) if isinstance(names, list) else None
+
+
 def read_columns(source: Source, names: Sequence[str]) -> pa.Table:
     """Whole columns, in row order, with the columns in the order of `names`."""
     return pa.Table.from_batches(read_batches(source, names), _projected_schema(source, names))
@@ -116,9 +140,10 @@ def read_batches(
     not as many rows as when it was found.
     """
     schema = _projected_schema(source, names)
+    paths = [ColumnPath(field.name, field.type) for field in schema]
     for shard, expected in zip(source.shards, source.shard_rows, strict=True):
         rows = 0
-        for part in _read_shard(shard, names, batch_rows):
+        for part in _read_shard(shard, paths, batch_rows):
             rows += part.num_rows
             with format_errors("cannot read", str(shard.path)):
                 columns = [part.column(field.name).cast(field.type) for field in schema]
@@ -126,9 +151,7 @@ def read_batches(
                 # long. After the cast, which widens offsets, any texts fit into one array.
                 joined = pa.Table.from_arrays(columns, schema=schema).combine_chunks()
             yield from joined.to_batches()
-        if rows != expected:
-            why = f"it has {rows} rows, and had {expected}"
-            raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
+        _check_rows(shard, rows, expected)
 
 
 def read_rows(
@@ -149,19 +172,90 @@ def read_rows(
         first += batch.num_rows
 
 
-def _read_shard(shard: Shard, names: Sequence[str], part_rows: int) -> Iterator[pa.Table]:
-    """Parts of at most `part_rows` rows; only these columns are sure to be in them."""
+def read_tables(source: Source, paths: Sequence[ColumnPath]) -> Iterator[pa.Table]:
+    """What paths lead to, a column each in their order, in tables of about `TABLE_BYTES` at most.
+
+    Of a Parquet file only the fields that they lead to are read. A column of texts may be one of
+    dictionaries: as fast again to read, and to compare. Raises as `read_batches` does.
+    """
+    held: list[pa.RecordBatch] = []
+    for batch in _read_paths(source, paths):
+        if held and (sum(b.nbytes for b in held) >= TABLE_BYTES or held[0].schema != batch.schema):
+            yield pa.Table.from_batches(held)
+            held = []
+        held.append(batch)
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _read_paths(source: Source, paths: Sequence[ColumnPath]) -> Iterator[pa.RecordBatch]:
+    for path in paths:
+        require_metadata(source, path.column, "columns")
+    for shard, expected in zip(source.shards, source.shard_rows, strict=True):
+        rows = 0
+        for part in _read_shard(shard, paths, BATCH_ROWS):
+            rows += part.num_rows
+            with format_errors("cannot read", str(shard.path)):
+                columns = [_take_plain(path, part) for path in paths]
+                names = [path.column for path in paths]
+                yield from pa.Table.from_arrays(columns, names).combine_chunks().to_batches()
+        _check_rows(shard, rows, expected)
+
+
+def _take_plain(path: ColumnPath, part: pa.Table) -> pa.ChunkedArray:
+    """Values of a path in its plain type, but for the dictionary of a text."""
+    values = path.take_from(part)
+    is_coded = pa.types.is_dictionary(values.type) and is_text(values.type)
+    return values if is_coded else values.cast(path.type)
+
+
+def _read_shard(shard: Shard, paths: Sequence[ColumnPath], part_rows: int) -> Iterator[pa.Table]:
+    """Parts of at most `part_rows` rows, which may have more columns than these.
+
+    A struct in a part may lack fields that none of `paths` leads to.
+    """
+    names = list(dict.fromkeys(path.column for path in paths))
     if shard.layout == "arrow":
         table = open_table(shard.path, names)
         yield from (table.slice(at, part_rows) for at in range(0, table.num_rows, part_rows))
         return
-    with (
-        format_errors("cannot read", str(shard.path)),
-        # pre_buffer would also fetch what lies between two wanted columns
-        pq.ParquetFile(shard.path, buffer_size=_STREAM_BYTES, pre_buffer=False) as file,
-    ):
-        for batch in file.iter_batches(part_rows, columns=list(names)):
-            yield pa.Table.from_batches([batch])
+    leaves = [".".join((path.column, *path.fields)) for path in paths]
+    with format_errors("cannot read", str(shard.path)):
+        footer = pq.read_metadata(shard.path)
+        with pq.ParquetFile(
+            shard.path,
+            metadata=footer,
+            buffer_size=_STREAM_BYTES,
+            pre_buffer=False,  # it would also fetch what lies between two wanted columns
+            read_dictionary=_coded_texts(footer, leaves),
+        ) as file:
+            for batch in file.iter_batches(part_rows, columns=leaves):
+                yield pa.Table.from_batches([batch])
+
+
+def _coded_texts(footer: pq.FileMetaData, names: Sequence[str]) -> list[str]:
+    """Columns of a Parquet file whose values are, most of them, indexes of a dictionary.
+
+    They take less room than the lengths of plain texts alone would.
+    """
+    if not footer.num_row_groups:
+        return []
+    group = footer.row_group(0)
+    places = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    chunks = {name: group.column(places[name]) for name in names if name in places}
+    return [
+        name
+        for name, chunk in chunks.items()
+        if chunk.physical_type == "BYTE_ARRAY"
+        and chunk.has_dictionary_page
+        and chunk.total_uncompressed_size < _LENGTH_BYTES * chunk.num_values
+    ]
+
+
+def _check_rows(shard: Shard, rows: int, expected: int) -> None:
+    if rows != expected:
+        why = f"it has {rows} rows, and had {expected}"
+        raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
 
 
 def _projected_schema(source: Source, names: Sequence[str]) -> pa.Schema:
