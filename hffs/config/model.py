@@ -66,16 +66,16 @@ class FilterFunc(Block):
     max_aspect: Ratio | None = key(
         None, FILTERS, "Keep images whose width / height is at most this."
     )
-    collection: Annotated[Values, UNBUILT] = key(
+    collection: Values = key(
         (), FILTERS, "Keep rows whose collection column has this value, or one of these."
     )
-    collection_column: Annotated[Text, UNBUILT] = key(
+    collection_column: Text = key(
         "collection", FILTERS, "Column that `collection` is compared with."
     )
-    quality_thresholds: Annotated[Mapping[Text, Number], UNBUILT] = key(
+    quality_thresholds: Mapping[Text, Number] = key(
         {}, FILTERS, "Keep rows whose metrics are all at least these: a number for each name."
     )
-    quality_column: Annotated[Text, UNBUILT] = key(
+    quality_column: Text = key(
         "quality_assessment",
         FILTERS,
         "Column (struct or JSON text) that metrics are looked up in, before columns of their name.",

@@ -1,24 +1,21 @@
 """`filter_func.where`: one DuckDB expression over a row's metadata, and nothing more than that.
 
-Owns the whole passage to DuckDB: what a condition may say, the locked connection it runs in, and
-its errors in one line. It must not know what is done with the answer. Imported only where a
-condition is set: DuckDB takes 0.1 s to load.
+Owns what a condition may say, and what becomes of DuckDB's answer or error. It must not know what
+is done with the answer. Imported only where a condition is set: DuckDB takes 0.1 s to load.
 
 A condition may come with somebody else's configuration, so it is refused unless it is a single
 expression over known columns (DuckDB's own parser says so), calls only functions that look at one
 row's values and always answer the same, and needs no file, network, setting or extension; none of
-these is open to the connection either. What it may take is bounded in memory, not in time.
+these is open to the connection either (`hffs.data.duck`). What it may take is bounded in memory,
+not in time.
 Invariant: the same rows and condition give the same answer on every host, at any time.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import resource
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import duckdb
@@ -26,38 +23,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hffs.data.metadata import metadata_columns, read_batches, require_metadata, unknown_name
+from hffs.data.duck import TABLE, give_table, one_line, open_connection
+from hffs.data.metadata import (
+    ColumnPath,
+    metadata_columns,
+    plain_type,
+    read_tables,
+    require_metadata,
+    unknown_name,
+)
 from hffs.data.source import Source
 from hffs.errors import ConfigError
 
 _KEY = "where"
-_TABLE = "hffs_rows"
-_MEMORY_LIMIT = "1GB"
-_SPARE_BYTES = 2 << 30
-"""What a query may take in all. DuckDB's own limit does not count the lists and texts that
-functions make: `range(4000000000)` took 32 GB under a limit of 1 GB."""
-
-_THREADS = "4"
-_MAX_DEPTH = 200
-"""Deepest expression: its tree is read as JSON, three levels for each, with Python's recursion."""
-
 _SHOWN_CHARS = 300
 """A condition, and a value of the data set in DuckDB's message, may be of any length."""
-
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "enable_external_access": "false",
-    "memory_limit": _MEMORY_LIMIT,
-    "python_enable_replacements": "false",
-    "temp_directory": "",
-    "threads": _THREADS,
-}
-_SETTINGS = (
-    f"SET max_expression_depth = {_MAX_DEPTH}",
-    "SET TimeZone = 'UTC'",
-    "SET lock_configuration = true",
-)
 
 _ALLOWED_NODES = frozenset(
     {
@@ -74,6 +54,18 @@ _FUNCTIONS = """
     WHERE function_name IN (SELECT unnest($1)) AND schema_name <> 'pg_catalog'
         AND function_type NOT IN ('table', 'table_macro', 'pragma')
 """
+_PLAIN_FUNCTIONS = frozenset(
+    {
+        "abs", "array_length", "ceil", "char_length", "concat", "contains", "ends_with",
+        "floor", "greatest", "json_array_length", "json_exists", "json_extract",
+        "json_extract_string", "json_type", "json_valid", "least", "len", "length",
+        "list_contains", "list_has_all", "list_has_any", "lower", "ltrim", "md5", "mod", "nullif",
+        "prefix", "regexp_matches", "replace", "round", "rtrim", "starts_with", "strlen",
+        "struct_extract", "suffix", "trim", "upper",
+    }
+)  # fmt: skip
+"""Functions that the catalog would allow: it takes 10 to 25 ms to search."""
+
 _CLOCK_FUNCTIONS = frozenset({"age", "ago", "current_localtime", "current_localtimestamp"})
 """They read the clock, though DuckDB's catalog calls them consistent (`age` with one argument)."""
 
@@ -84,32 +76,23 @@ def evaluate_where(source: Source, condition: str) -> NDArray[np.bool_]:
     Raises ConfigError for whatever is wrong with the condition, with DuckDB's message if that is
     what found it.
     """
-    with closing(_connect()) as connection:
+    with closing(open_connection()) as connection:
         try:
             names = _referenced_columns(connection, source, condition)
             if not names:
                 return np.full(source.rows, _ask(connection, condition, pa.table({"": [None]}))[0])
-            answers = [
-                _ask(connection, condition, pa.Table.from_batches([batch]))
-                for batch in read_batches(source, names)
-            ]
+            types = {name: plain_type(source.schema.field(name).type) for name in names}
+            paths = [ColumnPath(name, kind) for name, kind in types.items()]
+            answers = [_ask(connection, condition, table) for table in read_tables(source, paths)]
         except duckdb.Error as error:
-            raise _refusal(condition, _one_line(error)) from error
+            raise _refusal(condition, one_line(error)) from error
     return np.concatenate(answers) if answers else np.zeros(0, np.bool_)
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(":memory:", config=_CONFIG)
-    for setting in _SETTINGS:
-        connection.execute(setting)
-    return connection
 
 
 def _ask(
     connection: duckdb.DuckDBPyConnection, condition: str, table: pa.Table
 ) -> NDArray[np.bool_]:
-    connection.register(_TABLE, table)
-    with _bounded_memory():
+    with give_table(connection, table):
         answer = connection.sql(_wrapped(condition))
         kinds = [str(kind) for kind in answer.types]
         if kinds != ["BOOLEAN"]:
@@ -118,27 +101,13 @@ def _ask(
     return np.ma.filled(values, False).astype(np.bool_, copy=False)
 
 
-@contextmanager
-def _bounded_memory() -> Iterator[None]:
-    """Let allocations beyond `_SPARE_BYTES` fail, in this whole process, which DuckDB reports."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    used = int(status.partition("VmData:")[2].split()[0]) << 10
-    known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_DATA, (min([used + _SPARE_BYTES, *known]), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
 def _bare(condition: str) -> str:
-    return f"FROM {_TABLE} SELECT {condition}"
+    return f"FROM {TABLE} SELECT {condition}"
 
 
 def _wrapped(condition: str) -> str:
     # The line break ends a comment that the condition may end with.
-    return f"FROM {_TABLE} SELECT ({condition}\n)"
+    return f"FROM {TABLE} SELECT ({condition}\n)"
 
 
 def _referenced_columns(
@@ -239,8 +208,8 @@ def _check_functions(
     connection: duckdb.DuckDBPyConnection, condition: str, names: set[str]
 ) -> None:
     """Refuse functions that do not exist, span rows, or need not answer the same twice."""
-    names = {name for name in names if any(map(str.isalpha, name))}
-    if not names:  # operators alone: the catalog takes 25 ms to search
+    names = {name for name in names - _PLAIN_FUNCTIONS if any(map(str.isalpha, name))}
+    if not names:
         return
     found = connection.execute(_FUNCTIONS, [sorted(names)]).fetchall()
     refused = {name for name, allowed in found if not allowed} | (names & _CLOCK_FUNCTIONS)
@@ -256,8 +225,3 @@ def _refusal(condition: str, why: str) -> ConfigError:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
-
-
-def _one_line(error: duckdb.Error) -> str:
-    """DuckDB's message without its drawing of the statement and its general advice."""
-    return re.split(r"\n\s*(?:LINE \d+:|Possible solutions:)", str(error))[0]

@@ -114,8 +114,15 @@ def map_filters(config: Config, reshape: Reshape) -> Filters:
         ),
         width_column=config.width_column,
         height_column=config.height_column,
-        shape=shape,
+        shape=shape if reshape else None,
         composite=reshape.composite is not None,
+        collection=terms.collection,
+        collection_column=terms.collection_column,
+        quality_thresholds=terms.quality_thresholds,
+        # Only one that was named has to exist.
+        quality_column=(
+            terms.quality_column if "quality_column" in terms.model_fields_set else None
+        ),
     )  # fmt: skip
 
 

@@ -17,12 +17,18 @@ from numpy.typing import NDArray
 from hffs.data.filters import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
+    SMALLER_THAN_GRID,
     Filters,
+    Measured,
     Removed,
+    Selection,
+    Sizes,
     SizeTerms,
-    _limit_steps,
+    read_sizes,
     select,
 )
+from hffs.data.imagesizes import limit_steps
+from hffs.data.terms import select_all
 from hffs.data.locate import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError
@@ -38,23 +44,27 @@ def each_row(source: Source) -> NDArray[np.int64]:
     return np.arange(source.rows, dtype=np.int64)
 
 
-def never() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def never(wanted: NDArray[np.bool_]) -> Measured:
     raise AssertionError("no image should be measured")
 
 
-class Measured:
-    """Sizes that are measured, and how often they were."""
+class Headers:
+    """Sizes that are measured, and what was asked for."""
 
-    def __init__(self, widths: list[int], heights: list[int]) -> None:
-        self.sizes = np.array(widths, np.int32), np.array(heights, np.int32)
-        self.calls = 0
+    def __init__(
+        self, widths: list[int], heights: list[int], orientations: list[int] | None = None
+    ) -> None:
+        turns = orientations or [1] * len(widths)
+        self.sizes = np.array([widths, heights, turns], np.int32)
+        self.asked: list[list[int]] = []
 
-    def __call__(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        self.calls += 1
-        return self.sizes
+    def __call__(self, wanted: NDArray[np.bool_]) -> Measured:
+        self.asked.append(np.flatnonzero(wanted).tolist())
+        width, height, turn = np.where(wanted, self.sizes, 0)
+        return Measured(width, height, turn.astype(np.uint8))
 
 
-def kept(source: Source, filters: Filters, measure: Measured | None = None) -> list[int]:
+def kept(source: Source, filters: Filters, measure: Headers | None = None) -> list[int]:
     selection = select(source, filters, each_row(source), measure or never)
     return np.flatnonzero(selection.keep).tolist()
 
@@ -110,10 +120,10 @@ def test_steps_have_an_order_and_count_only_what_earlier_steps_kept(tmp_path: Pa
 def test_limits_are_inclusive(tmp_path: Path, terms: SizeTerms, rows: list[int]) -> None:
     sizes = {"width": [100, 200, 300], "height": [300, 200, 100]}
     assert kept(make_source(tmp_path, **sizes), Filters(sizes=terms)) == rows
-    measured = Measured(sizes["width"], sizes["height"])
+    measured = Headers(sizes["width"], sizes["height"])
     bare = make_source(tmp_path, name=["a", "b", "c"])
     assert kept(bare, Filters(sizes=terms), measured) == rows
-    assert measured.calls == 1
+    assert len(measured.asked) == 1
 
 
 limits = st.none() | st.integers(1, 60)
@@ -135,9 +145,9 @@ def test_limits_agree_with_a_loop(
 
     names = ("min_width", "min_height", "max_width", "max_height")
     terms = {n: float(v) for n, v in zip(names, (*least, *most), strict=True) if v is not None}
-    array = np.array(sizes, np.float64).reshape(-1, 2)
+    array = np.array(sizes, np.int32).reshape(-1, 2)
     keep = np.ones(len(sizes), np.bool_)
-    for _, passes in _limit_steps(terms, {"width": array[:, 0], "height": array[:, 1]}):
+    for _, passes in limit_steps(terms, array[:, 0], array[:, 1]):
         keep &= passes
     assert keep.tolist() == [is_within(size) for size in sizes]
 
@@ -167,7 +177,7 @@ def test_sizes_that_no_image_has_are_removed_and_counted_apart(tmp_path: Path) -
 
 def test_images_that_could_not_be_measured_are_counted_apart(tmp_path: Path) -> None:
     source = make_source(tmp_path, name=["a", "b", "c"])
-    measured = Measured([0, 10, 20], [0, 10, 40])
+    measured = Headers([0, 10, 20], [0, 10, 40])
     filters = Filters(sizes=SizeTerms(min_width=10, min_aspect=1))
     selection = select(source, filters, each_row(source), measured)
     assert selection.keep.tolist() == [False, True, False]
@@ -176,7 +186,7 @@ def test_images_that_could_not_be_measured_are_counted_apart(tmp_path: Path) -> 
         Removed("min_width", 0),
         Removed("min_aspect", 1),
     )
-    assert measured.calls == 1
+    assert len(measured.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -192,9 +202,9 @@ def test_a_dimension_is_measured_where_no_column_of_numbers_has_its_name(
     tmp_path: Path, columns: dict[str, list[Any]]
 ) -> None:
     source = make_source(tmp_path, **columns)
-    measured = Measured([10, 20], [10, 20])
+    measured = Headers([10, 20], [10, 20])
     assert kept(source, Filters(sizes=SizeTerms(min_width=20)), measured) == [1]
-    assert measured.calls == 1
+    assert len(measured.asked) == 1
 
 
 def test_a_column_that_has_the_dimensions_name_is_taken_also_alone(tmp_path: Path) -> None:
@@ -209,7 +219,7 @@ def test_named_columns_and_struct_fields(tmp_path: Path) -> None:
     assert kept(source, named) == []
     both = Filters(None, named.sizes, "size.w", "size.h")
     assert kept(source, both) == [0]
-    measured = Measured([100] * 4, [9, 9, 9, 4])
+    measured = Headers([100] * 4, [9, 9, 9, 4])
     other = Filters(sizes=SizeTerms(max_height=4), width_column="size.w", height_column=None)
     assert kept(make_source(tmp_path, size=size), other, measured) == [3]
 
@@ -217,7 +227,7 @@ def test_named_columns_and_struct_fields(tmp_path: Path) -> None:
 def test_a_named_column_and_measured_sizes_are_counted_apart(tmp_path: Path) -> None:
     source = make_source(tmp_path, w=[5, None, 5])
     filters = Filters(sizes=SizeTerms(min_aspect=0.5), width_column="w")
-    measured = Measured([9, 9, 0], [10, 10, 0])
+    measured = Headers([9, 9, 0], [10, 10, 0])
     selection = select(source, filters, each_row(source), measured)
     assert selection.keep.tolist() == [True, False, False]
     assert selection.removed[:2] == (Removed(SIZE_MISSING, 1), Removed(SIZE_NOT_MEASURED, 1))
@@ -227,7 +237,6 @@ def test_a_named_column_and_measured_sizes_are_counted_apart(tmp_path: Path) -> 
     ("path", "message"),
     [
         ("text", "cannot use width_column text: it holds large_string; name a column of numbers"),
-        ("text.w", "cannot use width_column text.w: it holds large_string"),
         ("meta", "cannot use width_column meta: it holds struct"),
         ("meta.s", "cannot use width_column meta.s: it holds large_string"),
         ("meta.x", "cannot use width_column meta.x: there is no such field"),

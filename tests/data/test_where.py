@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hffs.data import metadata, where
+from hffs.data import duck, metadata
 from hffs.data.locate import locate
 from hffs.data.source import Source, open_source
 from hffs.data.where import evaluate_where
@@ -211,7 +211,7 @@ def test_nothing_but_an_expression_over_one_row_is_allowed(source: Source, condi
     ],
 )
 def test_the_connection_itself_is_locked(statement: str) -> None:
-    with where._connect() as connection, pytest.raises(duckdb.Error):
+    with duck.open_connection() as connection, pytest.raises(duckdb.Error):
         connection.execute(statement).fetchall()
 
 
@@ -222,7 +222,7 @@ def test_expressions_may_be_as_deep_as_the_limit_lets_them(source: Source) -> No
 
 def test_what_a_query_may_take_is_given_back(source: Source) -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    with where._bounded_memory():
+    with duck.bounded_memory():
         assert resource.getrlimit(resource.RLIMIT_DATA) != before
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     with suppress(ConfigError):
@@ -240,7 +240,7 @@ def test_what_a_query_may_take_is_given_back(source: Source) -> None:
     ],
 )
 def test_what_the_connection_may_not_do_is_switched_off(setting: str) -> None:
-    with where._connect() as connection:
+    with duck.open_connection() as connection:
         ((value,),) = connection.execute("SELECT current_setting($1)", [setting]).fetchall()
     assert value is False
 

@@ -1,0 +1,96 @@
+"""Columns of a source as numpy arrays, one value a row, read together and once.
+
+Owns numbers, whether a column has them or a JSON text does. It must not know what numbers mean.
+Invariant: no text is held longer than the table that it came in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from hffs.data.metadata import ColumnPath, read_tables
+from hffs.data.source import Source, is_text
+
+ABSENT, NULL, NUMBER, OTHER = range(4)
+"""What a JSON text has at a path, as the kinds of `number_reader` say it."""
+
+Arrays = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What to read of a column: from its values to arrays of as many items."""
+
+    path: ColumnPath
+    read: Callable[[pa.ChunkedArray], Arrays]
+
+
+def read_arrays(source: Source, readers: Sequence[Reader]) -> list[Arrays]:
+    """What each reader makes of the whole source, in one pass over it."""
+    # That of no rows gives the types, also where there are none.
+    parts = [[reader.read(pa.chunked_array([], reader.path.type))] for reader in readers]
+    if readers:
+        for table in read_tables(source, [reader.path for reader in readers]):
+            for reader, values, made in zip(readers, table.columns, parts, strict=True):
+                made.append(reader.read(values))
+    return [tuple(map(np.concatenate, zip(*made, strict=True))) for made in parts]
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values of this plain type are numbers, not truth values."""
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return any(check(kind) for check in checks)
+
+
+def is_json(path: ColumnPath) -> bool:
+    """Whether a path goes on inside a text, which then has to be JSON."""
+    return bool(path.inner) and is_text(path.type)
+
+
+def number_reader(path: ColumnPath, keys: Sequence[tuple[str, ...]] = ()) -> Reader:
+    """Reader of a column of numbers, or of those at the first of `keys` that a JSON text has.
+
+    It makes one array of float64, NaN for whatever is no number; of JSON texts also one of uint8
+    that says what was there. Without `keys` every way to read `path.inner` is tried.
+    """
+    if not path.inner:
+        return Reader(path, _to_numbers)
+    ways = tuple(keys) or spell_keys(path.inner)
+
+    def read(texts: pa.ChunkedArray) -> Arrays:
+        # Late: without JSON nobody waits for DuckDB to load.
+        from hffs.data.jsontext import read_json_numbers
+
+        return read_json_numbers(texts, ways)
+
+    return Reader(path, read)
+
+
+def spell_keys(parts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Every way that dotted parts may be keys, the longest first key first; at most 32.
+
+    `a.b.c` may be one key, or `a.b` and `c`, `a` and `b.c`, or three: with more than six parts only
+    one key or all parts are tried.
+    """
+    if len(parts) > 6:
+        return ((".".join(parts),), tuple(parts))
+    return tuple(_spell(tuple(parts)))
+
+
+def _spell(parts: tuple[str, ...]) -> list[tuple[str, ...]]:
+    if not parts:
+        return [()]
+    cuts = range(len(parts), 0, -1)
+    return [(".".join(parts[:cut]), *rest) for cut in cuts for rest in _spell(parts[cut:])]
+
+
+def _to_numbers(values: pa.ChunkedArray) -> Arrays:
+    numbers = pc.fill_null(values.cast(pa.float64(), safe=False), np.nan)
+    return (numbers.to_numpy(),)

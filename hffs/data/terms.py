@@ -1,0 +1,128 @@
+"""What may be asked of a view's images, and what is left of them: plain values.
+
+Owns the checks of terms against each other, and the account of which step removed which image. It
+must not know sources or how a term is evaluated (`hffs.data.filters`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hffs.errors import ConfigError
+
+_LIMITS = ("min_width", "min_height", "max_width", "max_height", "min_aspect", "max_aspect")
+_MAX_STEPS = np.iinfo(np.uint8).max
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What headers tell of all cells: int32 sizes in pixels, uint8 EXIF orientations.
+
+    All three are 0 where nothing is known, or nothing can be: the cell is unreadable.
+    """
+
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    orientation: NDArray[np.uint8]
+
+
+Measure = Callable[[NDArray[np.bool_]], Measured]
+"""Measure at least the cells of this mask; of others it tells what it happens to know."""
+
+Sizes = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""Width and height of each cell, in pixels."""
+
+Shape = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]], Sizes]
+"""From widths, heights and orientations of source images to sizes of a view's files, 0 for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeTerms:
+    """Inclusive limits in pixels, and of width / height; None where there is no limit."""
+
+    min_width: float | None = None
+    min_height: float | None = None
+    max_width: float | None = None
+    max_height: float | None = None
+    min_aspect: float | None = None
+    max_aspect: float | None = None
+
+    def __post_init__(self) -> None:
+        for of in ("width", "height", "aspect"):
+            least, most = getattr(self, f"min_{of}"), getattr(self, f"max_{of}")
+            if least is not None and most is not None and least > most:
+                why = f"it is above max_{of} {most}, so that no image would be kept"
+                raise ConfigError("cannot use", f"min_{of} {least}", why=why)
+
+    def set_limits(self) -> dict[str, float]:
+        """The limits that are set, in the order of their steps."""
+        limits = {name: getattr(self, name) for name in _LIMITS}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a view keeps. Columns are names or dotted paths into structs and JSON texts.
+
+    `quality_column` None: the usual one, if there is one. `shape` None: a file has its source
+    image's size. `composite`: `shape` takes tiles of grids, and 0 means a grid without that tile.
+    """
+
+    where: str | None = None
+    sizes: SizeTerms = field(default_factory=SizeTerms)
+    width_column: str | None = None
+    height_column: str | None = None
+    collection: tuple[str | int, ...] = ()
+    collection_column: str = "collection"
+    quality_thresholds: Mapping[str, float] = field(default_factory=dict)
+    quality_column: str | None = None
+    shape: Shape | None = None
+    composite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many images one step removed that the steps before it had kept."""
+
+    step: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """Which step removed each cell: `reasons[i]` is 0 for a kept one, else `steps[reasons[i] - 1]`.
+
+    `steps` has every step that was taken, in order, also those that removed nothing.
+    """
+
+    reasons: NDArray[np.uint8]
+    steps: tuple[str, ...] = ()
+
+    @property
+    def keep(self) -> NDArray[np.bool_]:
+        """Mask of the cells that are kept."""
+        kept: NDArray[np.bool_] = self.reasons == 0
+        return kept
+
+    @property
+    def removed(self) -> tuple[Removed, ...]:
+        """The count of each step, in order."""
+        counts = np.bincount(self.reasons, minlength=len(self.steps) + 1)[1:].tolist()
+        return tuple(map(Removed, self.steps, counts))
+
+    def after(self, step: str, passes: NDArray[np.bool_]) -> Selection:
+        """What is left after one more step, which removes kept cells that do not pass."""
+        steps = (*self.steps, step)
+        if len(steps) > _MAX_STEPS:
+            raise ConfigError("cannot use", "these filters", why="they are more than 255 steps")
+        reasons = np.where(passes | (self.reasons != 0), self.reasons, np.uint8(len(steps)))
+        return Selection(reasons, steps)
+
+
+def select_all(cells: int) -> Selection:
+    """All cells, before any step."""
+    return Selection(np.zeros(cells, np.uint8))
