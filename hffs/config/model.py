@@ -88,9 +88,7 @@ class FilterFunc(Block):
 class CompositeImageConfig(Block):
     """How an image that is a grid of images is taken apart."""
 
-    enabled: bool = key(
-        False, COMPOSITES, "Whether images are grids to be taken apart."
-    )
+    enabled: bool = key(False, COMPOSITES, "Whether images are grids to be taken apart.")
     image_count: Positive = key(
         1, COMPOSITES, "How many tiles a grid has; the flag turns composites on."
     )
@@ -238,9 +236,7 @@ class Config(Block):
         NAMES,
         "Number files by their position, or by their row in the source, which no filter changes.",
     )
-    name_width: Digits = key(
-        0, NAMES, "Pad numbers with zeros to this many digits."
-    )
+    name_width: Digits = key(0, NAMES, "Pad numbers with zeros to this many digits.")
     caption_extension: Literal["txt", "caption"] = key(
         "txt", NAMES, "Extension of the caption files."
     )
@@ -248,9 +244,7 @@ class Config(Block):
     metadata_jsonl: bool = key(
         False, NAMES, "Add a `metadata.jsonl` with names, captions and sizes."
     )
-    group_by: Text | None = key(
-        None, NAMES, "One folder for each value of this column."
-    )
+    group_by: Text | None = key(None, NAMES, "One folder for each value of this column.")
     cache_dir: Folder = key(..., CACHE, "Folder of everything that is kept.", shown="XDG cache")
     cache_size: Bytes = key(
         20 * 10**9,

@@ -92,9 +92,7 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
         captions = _sample(config, inputs, account, captions)
     if config.group_by is not None:
         folders = (groups.labels, groups.codes[rows[account.cells]])
-    return Choice(
-        tuple(account.steps), account.reasons, account.cells, captions, folders, filters
-    )
+    return Choice(tuple(account.steps), account.reasons, account.cells, captions, folders, filters)
 
 
 def map_filters(config: Config, reshape: Reshape) -> Filters:

@@ -173,11 +173,11 @@ def _write_metadata(places: Places, examined: Examined, files: Files) -> NDArray
     wanted = _mark(choice.cells, len(inputs.index))
     sizes = read_sizes(inputs.source, choice.filters, rows, wanted, inputs.measure)
     extensions = examined.rendering.extensions()
-    names = (_path(files, extensions, Position(position)) for position in range(len(files.cells)))
-    captions = files.captions
-    texts = captions and (
-        str(captions.read(Position(position)), "utf-8") for position in range(len(files.cells))
-    )
+    count = len(files.cells)
+    names = (_path(files, extensions, Position(position)) for position in range(count))
+    texts = None
+    if (captions := files.captions) is not None:
+        texts = (str(captions.read(Position(position)), "utf-8") for position in range(count))
     shapes = [size[files.cells] for size in sizes]
     return metadata_file.write_lines(places.store, metadata_file.make_lines(names, texts, shapes))
 
@@ -198,12 +198,13 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
     source, index = inputs.source, inputs.index
     rendered = int(np.count_nonzero(~np.array(rendering.passing())[files.forms]))
     composite = rendering.reshape.composite
-    has_captions = files.captions is not None
-    naming = {
-        "caption_extension": config.caption_extension if has_captions else "",
-        "name_width": config.name_width,
+    extension = "" if files.captions is None else config.caption_extension
+    facts = {
+        "identity": index.identity,
+        "target": rendering.target,
+        "captions": extension,
+        "width": str(config.name_width),
     }
-    facts = {"identity": index.identity, "target": rendering.target} | naming
     if rendered:
         facts["encoder"] = rendering.identity
     return ViewInfo(
@@ -220,10 +221,11 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
         orientation=config.orientation,
         composite=str(composite) if composite else "",
         numbering=config.names,
+        name_width=config.name_width,
+        caption_extension=extension,
         group_column=config.group_by,
         removed=examined.removed,
         dropped=examined.dropped,
-        **naming,
     )
 
 

@@ -67,8 +67,8 @@ def name_arrays(files: Files) -> dict[str, NDArray[Any]]:
         "forms": files.forms,
         "tiles": files.tiles,
         "numbers": layout.numbers,
-        "captions": captions and captions.blob,
-        "caption_offsets": captions and captions.offsets,
+        "captions": None if captions is None else captions.blob,
+        "caption_offsets": None if captions is None else captions.offsets,
         "metadata": files.metadata,
     }
     if folders is not None:

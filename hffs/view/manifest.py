@@ -72,9 +72,7 @@ class CaptionFiles:
     Each text is that of `each` positions in a row: the tiles of one image.
     """
 
-    def __init__(
-        self, offsets: NDArray[np.int64], blob: NDArray[np.uint8], each: int = 1
-    ) -> None:
+    def __init__(self, offsets: NDArray[np.int64], blob: NDArray[np.uint8], each: int = 1) -> None:
         self.offsets, self.blob, self._each = offsets, blob, each
         self._at = offsets.data
         self._bytes = blob.data

@@ -21,9 +21,7 @@ NAME = "metadata.jsonl"
 _escape = json.encoder.encode_basestring  # UTF-8 as it is: a tenth of what \u escapes take
 
 
-def write_lines(
-    folder: Path, lines: Iterable[str]
-) -> NDArray[np.uint8]:
+def write_lines(folder: Path, lines: Iterable[str]) -> NDArray[np.uint8]:
     """The file that these lines make, mapped; its space is given back with the array."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.writelines(line.encode() for line in lines)
@@ -46,9 +44,7 @@ def make_lines(
         return
     for name, caption, (width, height) in zip(names, captions, sides, strict=True):
         text = _escape(caption)
-        yield (
-            f'{{{_place(name)}, "text": {text}, "caption": {text}, {_shape(width, height)}}}\n'
-        )
+        yield (f'{{{_place(name)}, "text": {text}, "caption": {text}, {_shape(width, height)}}}\n')
 
 
 def _place(name: str) -> str:

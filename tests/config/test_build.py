@@ -128,7 +128,6 @@ UNBUILT = {
     "token_file": "/t",
     "video_column": "clip",
     "audio_column": "sound",
-    "filter_func.python": "my:keep",
     "video.num_frames": 9,
     "video.min_frames": 9,
     "video.max_frames": 9,

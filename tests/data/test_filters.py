@@ -17,18 +17,13 @@ from numpy.typing import NDArray
 from hffs.data.filters import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
-    SMALLER_THAN_GRID,
     Filters,
     Measured,
     Removed,
-    Selection,
-    Sizes,
     SizeTerms,
-    read_sizes,
     select,
 )
 from hffs.data.imagesizes import limit_steps
-from hffs.data.terms import select_all
 from hffs.data.locate import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hffs.core.inodes import ROOT
 from hffs.errors import DataError
 from tests.view.conftest import OpenTree, encode, write_set
 
@@ -32,6 +33,6 @@ def test_a_caption_file_is_as_documented(
             open_tree(source, **json.loads(keys))
         return
     tree = open_tree(source, **json.loads(keys))
-    inode = tree.lookup(b"0.txt")
+    inode = tree.lookup(ROOT, b"0.txt")
     assert inode is not None
     assert bytes(tree.ready(inode) or b"").decode() == json.loads(file)

@@ -31,9 +31,7 @@ def test_many_who_wait_for_one_image_cost_one_rendering(
     go = threading.Event()
     render = codecs.render
 
-    def slow(
-        data: memoryview, target: codecs.Target, reshape: codecs.Reshape
-    ) -> list[bytes]:
+    def slow(data: memoryview, target: codecs.Target, reshape: codecs.Reshape) -> list[bytes]:
         calls.append(len(data))
         assert go.wait(10)
         return render(data, target, reshape)

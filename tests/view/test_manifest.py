@@ -21,9 +21,7 @@ def _captions(texts: list[str]) -> CaptionFiles:
 
 def _manifest(info: ViewInfo, *cells: int) -> Manifest:
     forms = np.zeros(len(cells), np.uint8)
-    return Manifest(
-        np.array(cells, np.int64), forms, None, Layout(len(cells)), None, None, info
-    )
+    return Manifest(np.array(cells, np.int64), forms, None, Layout(len(cells)), None, None, info)
 
 
 @given(st.lists(st.text(min_size=1), min_size=1))

@@ -50,7 +50,7 @@ def paths(tree: Tree) -> list[str]:
     return list(walk(tree))
 
 
-CHOICES = {
+CHOICES: dict[str, list[object]] = {
     "names": ["position", "row"],
     "name_width": [0, 4],
     "caption_extension": ["txt", "caption"],
@@ -111,9 +111,7 @@ def test_padded_names_are_exact(open_tree: OpenTree, source: Path) -> None:
         assert tree.lookup(ROOT, name) is None
 
 
-def test_images_alone_need_no_captions(
-    open_tree: OpenTree, source: Path, watcher: Quiet
-) -> None:
+def test_images_alone_need_no_captions(open_tree: OpenTree, source: Path, watcher: Quiet) -> None:
     assert paths(open_tree(source, images_only=True)) == [f"{row}.jpg" for row in range(6)]
     assert watcher.notices == []
 
@@ -150,7 +148,9 @@ def test_metadata_takes_sizes_from_columns_and_says_null_for_none(
 
 
 def test_class_labels_name_folders(open_tree: OpenTree, tmp_path: Path, watcher: Quiet) -> None:
-    features = Features(image=Image(), label=ClassLabel(names=["zebra", "ant"]), text=Value("string"))
+    features = Features(
+        image=Image(), label=ClassLabel(names=["zebra", "ant"]), text=Value("string")
+    )
     cells = [{"bytes": image, "path": None} for image in JPEGS[:4]]
     rows = {"image": cells, "label": [0, 1, 0, None], "text": list("abcd")}
     path = tmp_path / "c.parquet"
