@@ -93,10 +93,10 @@ class Tree:
 
     def size_bytes(self, inode: Inode) -> int | None:
         """Exact size of a file, None where only rendering can tell; 0 of a folder."""
-        if self.is_folder(inode):
-            return 0
         if self._is_metadata(inode):
             return len(self._require_metadata())
+        if self.is_folder(inode):
+            return 0
         position, kind = self._locate(inode)
         if kind is Kind.IMAGE:
             return self._content.size_bytes(position)

@@ -98,7 +98,6 @@ CASES: list[tuple[Callable[[Path], Path], list[str], int, str]] = [
     (_good, ["--no-such-flag"], 2, "--no-such-flag"),
     (_good, ["--umask", "9"], 2, "octal"),
     (_good, ["--streaming"], 2, "not built yet: streaming"),
-    (_good, ["--image-count", "4"], 2, "not built yet"),
     (_good, ["--missing-caption", "perhaps"], 2, "--missing-caption"),
     (_good, ["--image-format", "webp"], 2, "webp"),
 ]
