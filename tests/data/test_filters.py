@@ -26,6 +26,7 @@ from hffs.data.filters import (
 from hffs.data.imagesizes import limit_steps
 from hffs.data.locate import locate
 from hffs.data.source import Source, open_source
+from hffs.data.terms import select_all
 from hffs.errors import ConfigError
 
 
@@ -263,3 +264,143 @@ def test_a_minimum_above_its_maximum_is_refused(of: str) -> None:
 def test_duckdb_is_loaded_only_for_a_condition() -> None:
     code = "import sys, hffs.data.filters; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_step_in_order_and_each_cell_says_which_removed_it(tmp_path: Path) -> None:
+    nan = float("nan")
+    source = make_source(
+        tmp_path,
+        collection=["art", "art", "art", "map", "art", "art", "art", "art"],
+        q=[{"clip": clip} for clip in (None, 0.1, 0.9, 0.9, nan, 0.9, 0.9, 0.9)],
+        good=[True, True, False, True, True, True, True, True],
+        width=[9, 9, 9, 9, 9, 0, 1, 9],
+        height=[9] * 8,
+    )
+    filters = Filters(
+        where="good",
+        sizes=SizeTerms(min_width=5),
+        collection=("art",),
+        quality_thresholds={"clip": 0.5},
+        quality_column="q",
+    )
+    selection = select(source, filters, each_row(source), never)
+    assert selection.steps == (
+        "collection", "clip is missing", "quality_thresholds clip", "where", SIZE_MISSING,
+        "min_width",
+    )  # fmt: skip
+    assert selection.reasons.tolist() == [2, 3, 4, 1, 2, 5, 6, 0]
+    assert [step.count for step in selection.removed] == [1, 2, 1, 1, 1, 1]
+    assert selection.keep.tolist() == [False] * 7 + [True]
+
+
+steps = st.lists(st.lists(st.booleans(), min_size=5, max_size=5), max_size=6)
+
+
+@given(steps=steps)
+def test_a_selection_agrees_with_a_loop(steps: list[list[bool]]) -> None:
+    chosen = select_all(5)
+    for number, passes in enumerate(steps):
+        chosen = chosen.after(str(number), np.array(passes))
+    first = [
+        next((n for n, passes in enumerate(steps, 1) if not passes[cell]), 0) for cell in range(5)
+    ]
+    assert chosen.reasons.tolist() == first
+    assert chosen.keep.tolist() == [reason == 0 for reason in first]
+    assert [step.count for step in chosen.removed] == [
+        first.count(n) for n in range(1, len(steps) + 1)
+    ]
+
+
+def test_more_steps_than_reasons_can_say_are_refused() -> None:
+    full = Selection(np.zeros(1, np.uint8), tuple("s" * 255))
+    with pytest.raises(ConfigError, match="more than 255 steps"):
+        full.after("one more", np.ones(1, np.bool_))
+
+
+def test_only_images_that_are_still_kept_are_measured(tmp_path: Path) -> None:
+    source = make_source(tmp_path, good=[True, False, True], w=[5, 5, None])
+    headers = Headers([10, 10, 10], [10, 20, 30])
+    filters = Filters("good", SizeTerms(min_height=5), width_column="w")
+    assert kept(source, filters, headers) == [0, 2]
+    assert headers.asked == [[0, 2]]
+    both = Filters("good", SizeTerms(min_aspect=0.1), width_column="w")
+    assert kept(source, both, headers) == [0]
+    assert headers.asked[1:] == [[0]]
+
+
+@pytest.mark.parametrize("column", ["size.w", "json.w", "json.in.w", "json.w.x"])
+def test_sizes_in_structs_and_json(tmp_path: Path, column: str) -> None:
+    texts = ['{"w": 5, "in": {"w": 5}, "w.x": 5}', None, "{", '{"w": "7"}', '{"w": 9, "in": []}']
+    texts[4] = '{"w": 9.0, "in": {"w": 9}, "w.x": 9}'
+    widths = [{"w": w} for w in (5, None, 0, -1, 9)]
+    source = make_source(tmp_path, size=widths, json=texts, height=[3] * 5)
+    filters = Filters(sizes=SizeTerms(min_aspect=2), width_column=column)
+    selection = select(source, filters, each_row(source), never)
+    assert selection.keep.tolist() == [False] * 4 + [True]
+    assert selection.removed == (Removed(SIZE_MISSING, 3), Removed("min_aspect", 1))
+
+
+def turn_upright(
+    width: NDArray[np.int32], height: NDArray[np.int32], orientation: NDArray[np.uint8]
+) -> Sizes:
+    turned = orientation >= 5
+    return np.where(turned, height, width), np.where(turned, width, height)
+
+
+def quarter(width: NDArray[np.int32], height: NDArray[np.int32], _: NDArray[np.uint8]) -> Sizes:
+    fits = (width >= 2) & (height >= 2)
+    return np.where(fits, width // 2, 0), np.where(fits, height // 2, 0)
+
+
+def test_limits_are_on_what_a_shape_makes_of_sizes(tmp_path: Path) -> None:
+    source = make_source(tmp_path, n=[1, 2, 3])
+    headers = Headers([10, 10, 0], [20, 20, 0], [1, 6, 0])
+    upright = Filters(sizes=SizeTerms(min_width=15), shape=turn_upright)
+    assert kept(source, upright, headers) == [1]
+    columns = make_source(tmp_path, width=[10, 20], height=[20, 10])
+    assert kept(columns, upright) == [1]
+    half = make_source(tmp_path, width=[10, 20])
+    assert kept(half, upright, Headers([9, 9], [30, 30], [6, 6])) == [1]
+
+
+def test_a_composite_smaller_than_its_grid_is_a_step_of_its_own(tmp_path: Path) -> None:
+    source = make_source(tmp_path, width=[10, 1, None, 6], height=[10, 10, 10, 1])
+    composite = Filters(shape=quarter, composite=True)
+    selection = select(source, composite, each_row(source), never)
+    assert selection.reasons.tolist() == [0, 2, 1, 2]
+    assert selection.steps == (SIZE_MISSING, SMALLER_THAN_GRID)
+    bare = make_source(tmp_path, n=[1, 2, 3])
+    limited = Filters("n < 3", SizeTerms(max_width=5), shape=quarter, composite=True)
+    headers = Headers([10, 12, 10], [10, 10, 10])
+    selection = select(bare, limited, each_row(bare), headers)
+    assert selection.removed == (
+        Removed("where", 1),
+        Removed(SIZE_NOT_MEASURED, 0),
+        Removed(SMALLER_THAN_GRID, 0),
+        Removed("max_width", 1),
+    )
+    assert headers.asked == [[0, 1]]
+
+
+def test_sizes_are_read_without_limits(tmp_path: Path) -> None:
+    cells, all_cells = np.array([0, 0, 2], np.int64), np.ones(3, np.bool_)
+    source = make_source(tmp_path, width=[10, 20, None], height=[7, 8, 9])
+    assert [size.tolist() for size in read_sizes(source, Filters(), cells, all_cells, never)] == [
+        [10, 10, 0], [7, 7, 9],
+    ]  # fmt: skip
+    halved = read_sizes(source, Filters(shape=quarter), cells, all_cells, never)
+    assert [size.tolist() for size in halved] == [[5, 5, 0], [3, 3, 0]]
+    bare = make_source(tmp_path, n=[1, 2, 3])
+    headers = Headers([10, 12, 14], [20, 22, 24], [6, 6, 1])
+    wanted = np.array([True, False, True])
+    sizes = read_sizes(bare, Filters(shape=turn_upright), each_row(bare), wanted, headers)
+    assert [size.tolist() for size in sizes] == [[20, 0, 14], [10, 0, 24]]
+    assert headers.asked == [[0, 2]]
+    assert sizes[0].dtype == sizes[1].dtype == np.int32
+
+
+def test_huge_and_broken_numbers_are_no_crash(tmp_path: Path) -> None:
+    inf = float("inf")
+    source = make_source(tmp_path, width=[1e300, inf, -inf, 0.5, 7.9], height=[1.0] * 5)
+    assert kept(source, Filters(sizes=SizeTerms(min_width=8))) == [0, 1]
+    assert kept(source, Filters(sizes=SizeTerms(min_width=7))) == [0, 1, 4]
