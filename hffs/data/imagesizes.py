@@ -75,7 +75,7 @@ def needed_dimensions(filters: Filters) -> list[str]:
 
 def to_pixels(arrays: Arrays) -> NDArray[np.int32]:
     """Pixels of numbers in a column; 0 for NaN and whatever no image has."""
-    pixels: NDArray[np.float64] = np.clip(np.nan_to_num(arrays[0], nan=0), 0, _LARGEST_PX)
+    pixels: NDArray[np.float64] = np.fmin(np.fmax(arrays[0], 0), _LARGEST_PX)  # fmax: NaN to 0
     return pixels.astype(np.int32)
 
 

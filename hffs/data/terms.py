@@ -119,8 +119,8 @@ class Selection:
         steps = (*self.steps, step)
         if len(steps) > _MAX_STEPS:
             raise ConfigError("cannot use", "these filters", why="they are more than 255 steps")
-        reasons = np.where(passes | (self.reasons != 0), self.reasons, np.uint8(len(steps)))
-        return Selection(reasons, steps)
+        gone = self.keep & ~passes
+        return Selection(self.reasons + gone * np.uint8(len(steps)), steps)
 
 
 def select_all(cells: int) -> Selection:

@@ -1,0 +1,244 @@
+"""How long filters take, beside `datasets.Dataset.filter` over the same rows.
+
+Run `python tests/bench/filters.py --json FILE`. Contenders take turns, round by round, so that
+whatever else the machine does meets all of them; the median counts. `Dataset.filter` reads the
+Arrow file that `datasets` would cache, with its own caching switched off; hffs reads the Parquet
+file that a Hub repository would have, and that Arrow file too. All must keep the same rows.
+Times are of warm files and loaded libraries; `fresh` is a whole process, from exec to exit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import duckdb
+import numpy as np
+import pyarrow as pa
+from datasets.arrow_writer import ArrowWriter
+from numpy.typing import NDArray
+
+from hffs.data.filters import Filters, Measured, SizeTerms, select
+from hffs.data.locate import locate
+from hffs.data.source import open_source
+
+SETS = ("art", "photos")
+COLUMNS = ["width", "height", "collection", "quality_assessment"]
+ARROW_BATCH_ROWS = 1000
+ARROW, PARQUET = "rows.arrow", "rows.parquet"
+
+FEATURES = datasets.Features(
+    image=datasets.Image(),
+    caption=datasets.Value("string"),
+    width=datasets.Value("int32"),
+    height=datasets.Value("int32"),
+    collection=datasets.Value("string"),
+    quality_assessment={"clip": datasets.Value("float64"), "aesthetic": datasets.Value("float64")},
+)
+
+Row = Callable[[int, int, str, Mapping[str, float | None]], bool]
+Batch = Callable[..., NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One filter, as each contender says it."""
+
+    filters: Filters
+    by_row: Row
+    by_batch: Batch
+
+
+def _clips(quality: list[Mapping[str, float | None]]) -> NDArray[np.float64]:
+    return np.array([metrics["clip"] for metrics in quality], np.float64)
+
+
+CASES = {
+    "where": Case(
+        Filters(
+            where="width >= 512 AND height >= 512 AND collection IN ('art', 'photos') "
+            "AND quality_assessment.clip >= 0.5"
+        ),
+        lambda w, h, c, q: (
+            w >= 512 and h >= 512 and c in SETS and q["clip"] is not None and q["clip"] >= 0.5
+        ),
+        lambda w, h, c, q: (
+            (np.array(w) >= 512) & (np.array(h) >= 512) & np.isin(c, SETS) & (_clips(q) >= 0.5)
+        ),
+    ),
+    "block": Case(
+        Filters(
+            sizes=SizeTerms(min_width=512, max_aspect=2),
+            collection=SETS,
+            quality_thresholds={"clip": 0.5},
+        ),
+        lambda w, h, c, q: (
+            w >= 512 and w / h <= 2 and c in SETS and q["clip"] is not None and q["clip"] >= 0.5
+        ),
+        lambda w, h, c, q: (
+            (np.array(w) >= 512)
+            & (np.array(w) / np.array(h) <= 2)
+            & np.isin(c, SETS)
+            & (_clips(q) >= 0.5)
+        ),
+    ),
+}
+
+
+def write_rows(folder: Path, rows: int) -> None:
+    """The same rows as Arrow and as Parquet, both as `datasets` writes them."""
+    random = np.random.default_rng(0)
+    clip = pa.array(random.random(rows), mask=random.random(rows) < 0.05)
+    aesthetic = pa.array(random.random(rows) * 10)
+    table = pa.table(
+        {
+            "image": pa.array([{"bytes": b"\xff\xd8\xff", "path": None}] * rows),
+            "caption": [f"picture number {number}" for number in range(rows)],
+            "width": random.integers(256, 2048, rows),
+            "height": random.integers(256, 2048, rows),
+            "collection": np.array(["art", "maps", "photos", "scans"])[random.integers(0, 4, rows)],
+            "quality_assessment": pa.StructArray.from_arrays(
+                [clip, aesthetic], ["clip", "aesthetic"]
+            ),
+        }
+    ).cast(FEATURES.arrow_schema)
+    with ArrowWriter(features=FEATURES, path=str(folder / ARROW)) as writer:
+        for batch in table.to_batches(ARROW_BATCH_ROWS):
+            writer.write_table(pa.Table.from_batches([batch]))
+        writer.finalize()
+    datasets.Dataset.from_file(str(folder / ARROW)).to_parquet(str(folder / PARQUET))
+
+
+def _filter_by_row(folder: Path, case: Case) -> int:
+    rows = datasets.Dataset.from_file(str(folder / ARROW))
+    return len(rows.filter(case.by_row, input_columns=COLUMNS))
+
+
+def _filter_by_batch(folder: Path, case: Case) -> int:
+    rows = datasets.Dataset.from_file(str(folder / ARROW))
+    return len(rows.filter(case.by_batch, input_columns=COLUMNS, batched=True))
+
+
+def _never(wanted: NDArray[np.bool_]) -> Measured:
+    raise NotImplementedError("no image is measured here")
+
+
+def _select(path: Path, case: Case) -> int:
+    source = open_source(locate(str(path)))
+    chosen = select(source, case.filters, np.arange(source.rows, dtype=np.int64), _never)
+    return int(np.count_nonzero(chosen.keep))
+
+
+CONTENDERS: Mapping[str, Callable[[Path, Case], int]] = {
+    "Dataset.filter, row by row": _filter_by_row,
+    "Dataset.filter, batched numpy": _filter_by_batch,
+    "hffs, Parquet": lambda folder, case: _select(folder / PARQUET, case),
+    "hffs, Arrow": lambda folder, case: _select(folder / ARROW, case),
+}
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    model = next((line.split(":")[1] for line in cpu.splitlines() if "model name" in line), "")
+    modules = (datasets, duckdb, np, pa)
+    versions = {module.__name__: module.__version__ for module in modules}
+    return {
+        "cpu": model.strip() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def time_cases(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Seconds of each round, by case and contender, after one round that does not count."""
+    times: dict[str, dict[str, list[float]]] = {
+        name: {contender: [] for contender in CONTENDERS} for name in CASES
+    }
+    for number in range(rounds + 1):
+        for name, case in CASES.items():
+            kept = set()
+            for contender, run in CONTENDERS.items():
+                start = time.perf_counter()
+                kept.add(run(folder, case))
+                if number:
+                    times[name][contender].append(time.perf_counter() - start)
+            if len(kept) != 1:
+                raise SystemExit(f"{name}: contenders keep {sorted(kept)} rows")
+    return times
+
+
+def time_fresh(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Seconds of whole processes, each of which filters once."""
+    fresh: dict[str, dict[str, list[float]]] = {name: {} for name in CASES}
+    for _ in range(rounds):
+        for name in CASES:
+            for contender in ("Dataset.filter, row by row", "hffs, Parquet"):
+                command = [sys.executable, __file__, "--once", name, contender, str(folder)]
+                start = time.perf_counter()
+                subprocess.run(command, check=True)
+                fresh[name].setdefault(contender, []).append(time.perf_counter() - start)
+    return fresh
+
+
+def summarize(times: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
+    """Median of each contender in ms, and how many times as long as hffs each takes."""
+    summary: dict[str, Any] = {}
+    for name, contenders in times.items():
+        medians = {who: statistics.median(taken) for who, taken in contenders.items()}
+        ours = medians["hffs, Parquet"]
+        summary[name] = {
+            who: {"ms": round(median * 1e3, 1), "times hffs": round(median / ours, 1)}
+            for who, median in medians.items()
+        }
+    return summary
+
+
+def main() -> None:
+    """Measure, print, and write what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--once", nargs=3, metavar=("CASE", "CONTENDER", "FOLDER"))
+    options = parser.parse_args()
+    datasets.disable_caching()
+    datasets.disable_progress_bars()
+    if options.once:
+        case, contender, folder = options.once
+        CONTENDERS[contender](Path(folder), CASES[case])
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_rows(Path(folder), options.rows)
+        times = time_cases(Path(folder), options.rounds)
+        fresh = time_fresh(Path(folder), 3)
+    result = {
+        "machine": describe_machine(),
+        "rows": options.rows,
+        "warm": summarize(times),
+        "fresh": summarize(fresh),
+        "seconds": times,
+    }
+    shown = {key: value for key, value in result.items() if key != "seconds"}
+    sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
