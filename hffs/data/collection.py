@@ -101,7 +101,7 @@ def _json_reader(column: ColumnPath, wanted: Sequence[Value]) -> Reader:
         tagged = read_json_scalars(values, ways)
         return match(tagged.cast(pa.large_list(pa.large_string())))
 
-    return Reader(column, read)
+    return Reader(column, read, slow_to_ask=True)
 
 
 def _matcher(wanted: pa.Array) -> Callable[[pa.ChunkedArray], Arrays]:

@@ -7,7 +7,7 @@ Invariant: no text is held longer than the table that it came in.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,21 +26,38 @@ Arrays = tuple[NDArray[Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What to read of a column: from its values to arrays of as many items."""
+    """What to read of a column: from its values to arrays of as many items.
+
+    It is given as many rows as a processor's cache holds, or if `slow_to_ask` many more.
+    """
 
     path: ColumnPath
     read: Callable[[pa.ChunkedArray], Arrays]
+    slow_to_ask: bool = False
+
+    def then(self, work: Callable[[Arrays], Arrays]) -> Reader:
+        """A reader that goes on with what this one makes, part by part."""
+        return replace(self, read=lambda values: work(self.read(values)))
 
 
 def read_arrays(source: Source, readers: Sequence[Reader]) -> list[Arrays]:
     """What each reader makes of the whole source, in one pass over it."""
-    # That of no rows gives the types, also where there are none.
-    parts = [[reader.read(pa.chunked_array([], reader.path.type))] for reader in readers]
-    if readers:
-        for table in read_tables(source, [reader.path for reader in readers]):
-            for reader, values, made in zip(readers, table.columns, parts, strict=True):
-                made.append(reader.read(values))
-    return [tuple(map(np.concatenate, zip(*made, strict=True))) for made in parts]
+    parts: list[list[Arrays]] = [[] for _ in readers]
+    for table in read_tables(source, [reader.path for reader in readers]) if readers else ():
+        for reader, values, made in zip(readers, table.columns, parts, strict=True):
+            chunks = (
+                [values]
+                if reader.slow_to_ask
+                else [pa.chunked_array([chunk]) for chunk in values.chunks]
+            )
+            made += map(reader.read, chunks)
+    return [_join(reader, made) for reader, made in zip(readers, parts, strict=True)]
+
+
+def _join(reader: Reader, parts: Sequence[Arrays]) -> Arrays:
+    # no rows have a type, too
+    some = parts or [reader.read(pa.chunked_array([], reader.path.type))]
+    return tuple(map(np.concatenate, zip(*some, strict=True)))
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -70,7 +87,7 @@ def number_reader(path: ColumnPath, keys: Sequence[tuple[str, ...]] = ()) -> Rea
 
         return read_json_numbers(texts, ways)
 
-    return Reader(path, read)
+    return Reader(path, read, slow_to_ask=True)
 
 
 def spell_keys(parts: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -28,7 +28,6 @@ from hffs.data.imagesizes import (
     read_sizes,
     size_readers,
     size_steps,
-    to_pixels,
 )
 from hffs.data.quality import metric_steps, plan_metrics
 from hffs.data.source import Source
@@ -84,7 +83,7 @@ def select(
     chosen = select_all(len(cell_rows))
     for step, passes in (*steps, *_where_steps(source, filters)):
         chosen = chosen.after(step, of_cells(passes))
-    columns = {of: of_cells(to_pixels(made)) for of, made in zip(readers, sizes, strict=True)}
+    columns = {of: of_cells(pixels) for of, (pixels,) in zip(readers, sizes, strict=True)}
     return size_steps(filters, columns, chosen, measure)
     # a step that needs more than columns and sizes comes behind these
 

@@ -28,6 +28,7 @@ SMALLER_THAN_GRID = "composite is smaller than its grid"
 """Step that removes composites with a tile that has no pixel."""
 
 _DIMENSIONS = ("width", "height")
+_BLOCK = 1 << 16  # sizes that the processor's cache holds
 _LARGEST_PX = np.iinfo(np.int32).max
 
 
@@ -73,10 +74,10 @@ def needed_dimensions(filters: Filters) -> list[str]:
     ]
 
 
-def to_pixels(arrays: Arrays) -> NDArray[np.int32]:
-    """Pixels of numbers in a column; 0 for NaN and whatever no image has."""
-    pixels: NDArray[np.float64] = np.fmin(np.fmax(arrays[0], 0), _LARGEST_PX)  # fmax: NaN to 0
-    return pixels.astype(np.int32)
+def _to_pixels(arrays: Arrays) -> Arrays:
+    """Pixels (int32) of numbers in a column; 0 for NaN and whatever no image has."""
+    pixels = np.fmin(np.fmax(arrays[0], 0), _LARGEST_PX)  # fmax: NaN to 0
+    return (pixels.astype(np.int32),)
 
 
 def size_steps(
@@ -117,7 +118,7 @@ def read_sizes(
     """
     readers = size_readers(source, filters, list(_DIMENSIONS))
     arrays = read_arrays(source, list(readers.values()))
-    columns = {of: to_pixels(made)[cell_rows] for of, made in zip(readers, arrays, strict=True)}
+    columns = {of: pixels[cell_rows] for of, (pixels,) in zip(readers, arrays, strict=True)}
     measured = None if len(columns) == len(_DIMENSIONS) else measure(wanted)
     return SourceSizes(columns, measured).shape(filters, len(cell_rows))
 
@@ -126,13 +127,22 @@ def limit_steps(
     limits: Mapping[str, float], width: NDArray[np.int32], height: NDArray[np.int32]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Which cells are within each limit, inclusively; without both sizes known it means nothing."""
-    sizes: dict[str, NDArray[np.int32] | NDArray[np.float64]] = {"width": width, "height": height}
-    if any("aspect" in name for name in limits):
-        with np.errstate(divide="ignore", invalid="ignore"):  # such cells are gone by now
-            sizes["aspect"] = width / height
     for name, limit in limits.items():
         bound, of = name.split("_")
-        yield name, sizes[of] >= limit if bound == "min" else sizes[of] <= limit
+        compare = np.greater_equal if bound == "min" else np.less_equal
+        passes = np.empty(len(width), np.bool_)
+        for start in range(0, len(width), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            sizes = {"width": width, "height": height}
+            values = _aspects(width[part], height[part]) if of == "aspect" else sizes[of][part]
+            compare(values, limit, out=passes[part])
+        yield name, passes
+
+
+def _aspects(width: NDArray[np.int32], height: NDArray[np.int32]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):  # cells without a size are gone by now
+        aspects: NDArray[np.float64] = width / height
+    return aspects
 
 
 def _nothing_measured(cells: int) -> Measured:
@@ -152,4 +162,4 @@ def _size_reader(source: Source, filters: Filters, of: str) -> Reader | None:
     if not (is_json(column) or (is_number(column.type) and not column.inner)):
         why = f"it holds {column.type}"
         raise ConfigError(f"cannot use {key}", str(column), why=why, fix="name a column of numbers")
-    return number_reader(column)
+    return number_reader(column).then(_to_pixels)

@@ -219,7 +219,7 @@ def _read_shard(shard: Shard, paths: Sequence[ColumnPath], part_rows: int) -> It
         table = open_table(shard.path, names)
         yield from (table.slice(at, part_rows) for at in range(0, table.num_rows, part_rows))
         return
-    leaves = [".".join((path.column, *path.fields)) for path in paths]
+    leaves = [leaf for path in paths for leaf in _parquet_leaves(path)]
     with format_errors("cannot read", str(shard.path)):
         footer = pq.read_metadata(shard.path)
         with pq.ParquetFile(
@@ -231,6 +231,15 @@ def _read_shard(shard: Shard, paths: Sequence[ColumnPath], part_rows: int) -> It
         ) as file:
             for batch in file.iter_batches(part_rows, columns=leaves):
                 yield pa.Table.from_batches([batch])
+
+
+def _parquet_leaves(path: ColumnPath) -> Iterator[str]:
+    """Names of what a path needs of a Parquet file, by which pyarrow reads no more than that."""
+    name = ".".join((path.column, *path.fields))
+    if pa.types.is_struct(path.type):
+        yield from (f"{name}.{field.name}" for field in path.type)
+    else:
+        yield name
 
 
 def _coded_texts(footer: pq.FileMetaData, names: Sequence[str]) -> list[str]:

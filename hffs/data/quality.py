@@ -40,7 +40,6 @@ class Metric:
     """A metric and what has to be read for it: the first reader that finds it anywhere counts."""
 
     name: str
-    minimum: float
     readers: tuple[Reader, ...]
 
 
@@ -50,8 +49,8 @@ def plan_metrics(
     """Find each metric; raises ConfigError for one that cannot be there, or is no number."""
     quality = _find_quality(source, quality_column) if thresholds else None
     return [
-        Metric(name, minimum, tuple(_find_metric(source, quality, name)))
-        for name, minimum in thresholds.items()
+        Metric(name, tuple(_judged(reader, at) for reader in _find_metric(source, quality, name)))
+        for name, at in thresholds.items()
     ]
 
 
@@ -59,9 +58,9 @@ def metric_steps(
     source: Source, metric: Metric, arrays: Sequence[Arrays]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Which rows have the metric, then which reach its minimum, by what its readers made."""
-    numbers = _choose(source, metric, arrays)
-    yield f"{metric.name} is missing", ~np.isnan(numbers)
-    yield f"{_KEY} {metric.name}", numbers >= metric.minimum
+    present, reaches = _choose(source, metric, arrays)
+    yield f"{metric.name} is missing", present
+    yield f"{_KEY} {metric.name}", reaches
 
 
 def _find_quality(source: Source, named: str | None) -> ColumnPath | None:
@@ -125,16 +124,27 @@ def _require_numbers(path: ColumnPath) -> None:
         raise ConfigError(f"cannot use {_KEY}", str(path), why=why, fix="name a metric of numbers")
 
 
-def _choose(source: Source, metric: Metric, arrays: Sequence[Arrays]) -> NDArray[np.float64]:
-    for made in arrays:
-        numbers: NDArray[np.float64] = made[0]
-        kinds = made[1] if len(made) > 1 else None
-        if kinds is None or kinds.any() or not len(numbers):
-            if kinds is not None and OTHER in kinds and NUMBER not in kinds:
-                why = f"{metric.readers[0].path} is a number in no row"
-                fix = "name a metric of numbers"
-                raise ConfigError(f"cannot use {_KEY}", metric.name, why=why, fix=fix)
-            return numbers
+def _judged(reader: Reader, minimum: float) -> Reader:
+    """Whether there is a number, whether it reaches the minimum; of JSON texts also the kinds."""
+
+    def judge(arrays: Arrays) -> Arrays:
+        numbers, *kinds = arrays
+        return (~np.isnan(numbers), numbers >= minimum, *kinds)
+
+    return reader.then(judge)
+
+
+def _choose(source: Source, metric: Metric, arrays: Sequence[Arrays]) -> Arrays:
+    """What the first reader made that found the metric in any row."""
+    for present, reaches, *kinds in arrays:
+        if not kinds or not len(present):
+            return present, reaches
+        if OTHER in kinds[0] and NUMBER not in kinds[0]:
+            why = f"{metric.readers[0].path} is a number in no row"
+            fix = "name a metric of numbers"
+            raise ConfigError(f"cannot use {_KEY}", metric.name, why=why, fix=fix)
+        if kinds[0].any():
+            return present, reaches
     raise _not_found(source, metric.readers[0].path, metric.name)
 
 

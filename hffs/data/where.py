@@ -78,11 +78,9 @@ def evaluate_where(source: Source, condition: str) -> NDArray[np.bool_]:
     """
     with closing(open_connection()) as connection:
         try:
-            names = _referenced_columns(connection, source, condition)
-            if not names:
+            paths = _referenced_columns(connection, source, condition)
+            if not paths:
                 return np.full(source.rows, _ask(connection, condition, pa.table({"": [None]}))[0])
-            types = {name: plain_type(source.schema.field(name).type) for name in names}
-            paths = [ColumnPath(name, kind) for name, kind in types.items()]
             answers = [_ask(connection, condition, table) for table in read_tables(source, paths)]
         except duckdb.Error as error:
             raise _refusal(condition, one_line(error)) from error
@@ -112,9 +110,12 @@ def _wrapped(condition: str) -> str:
 
 def _referenced_columns(
     connection: duckdb.DuckDBPyConnection, source: Source, condition: str
-) -> list[str]:
-    """Columns that a condition names, after every check that needs no rows."""
-    names: set[str] = set()
+) -> list[ColumnPath]:
+    """Columns that a condition names, after every check that needs no rows.
+
+    A struct of which it only names fields has no more than these.
+    """
+    fields: dict[str, set[str | None]] = {}  # None: the column itself
     functions: set[str] = set()
     for node, bound in _walk(_parse(connection, condition)):
         kind = node["class"]
@@ -124,15 +125,25 @@ def _referenced_columns(
             functions.add(node["function_name"].lower())
             # `tags.len()` is parsed as a function in a schema, which may be a column instead
             qualifier = node["catalog"] or node["schema"]
-            names |= _match_column(source, qualifier, frozenset({qualifier.lower()}))
+            for column in _match_column(source, qualifier, frozenset({qualifier.lower()})):
+                fields.setdefault(column, set()).add(None)
         if kind == "COLUMN_REF":
-            names |= _match_column(source, node["column_names"][0], bound)
+            name, *inner = node["column_names"]
+            for column in _match_column(source, name, bound):
+                fields.setdefault(column, set()).add(inner[0] if inner else None)
     _check_functions(connection, condition, functions)
-    alike = {name.lower(): name for name in sorted(names)}
-    if twins := names - set(alike.values()):
+    alike = {name.lower(): name for name in sorted(fields)}
+    if twins := set(fields) - set(alike.values()):
         twin = min(twins)
         raise _refusal(condition, f"{twin} and {alike[twin.lower()]} are one name to DuckDB")
-    return sorted(names)
+    return [_narrow(source, name, fields[name]) for name in sorted(fields)]
+
+
+def _narrow(source: Source, name: str, fields: set[str | None]) -> ColumnPath:
+    kind = plain_type(source.schema.field(name).type)
+    if pa.types.is_struct(kind) and fields <= {field.name for field in kind}:
+        kind = pa.struct([field for field in kind if field.name in fields])
+    return ColumnPath(name, kind)
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, condition: str) -> object:
