@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from hffs.view import turbojpeg
+
 
 def fuse_missing() -> str:
     """Why nothing can be mounted here, or an empty string."""
@@ -22,9 +24,21 @@ def fuse_missing() -> str:
     return "" if shutil.which("fusermount3") else "fusermount3 is not installed"
 
 
+def lossless_missing() -> str:
+    """Why no JPEG can be cut losslessly here, or an empty string."""
+    return "" if turbojpeg.is_available() else "libturbojpeg is not installed"
+
+
+def _why_not(item: pytest.Item) -> str:
+    """What a marked test needs and does not find here."""
+    needs = {"fuse": fuse_missing, "lossless": lossless_missing}
+    found = (missing() for name, missing in needs.items() if item.get_closest_marker(name))
+    return next(filter(None, found), "")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked `fuse` where nothing mounts; HFFS_REQUIRE_FUSE=1 makes that a failure."""
-    why = fuse_missing() if item.get_closest_marker("fuse") else ""
+    """Skip a marked test where what it needs is missing; HFFS_REQUIRE_FUSE=1 makes that fail."""
+    why = _why_not(item)
     if why and os.environ.get("HFFS_REQUIRE_FUSE") == "1":
         pytest.fail(f"HFFS_REQUIRE_FUSE=1, but {why}", pytrace=False)
     if why:
