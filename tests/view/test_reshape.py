@@ -366,13 +366,14 @@ def test_of_metadata_only_profile_density_and_orientation_stay(reshape: Reshape)
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "LA", "RGBA", "I;16"])
 def test_png_grids_are_cut_to_the_pixel(mode: str) -> None:
     image = Image.new("I;16", (90, 61), 40_000) if mode == "I;16" else picture(90, 61, mode)
-    data, composite, colours = encode(image, "PNG"), grid(4), "RGBA" if mode == "P" else mode
+    data, composite = encode(image, "PNG"), grid(4)
     for tile, file in enumerate(render(data, "source", Reshape(composite))):
         box = tile_box(composite, Size(90, 61), tile)
         part = image.crop((box.left, box.top, box.left + box.width, box.top + box.height))
         assert decode(file).mode == mode
-        assert np.array_equal(np.asarray(decode(file).convert("RGBA" if mode == "P" else mode)),
-                              np.asarray(part.convert("RGBA" if mode == "P" else mode)))  # fmt: skip
+        colours = "RGBA" if mode == "P" else mode
+        found, expected = (np.asarray(each.convert(colours)) for each in (decode(file), part))
+        assert np.array_equal(found, expected)
     for target in ("jpg", "png"):
         whole = render(data, target)[0]
         for tile, file in enumerate(render(data, target, Reshape(composite))):
