@@ -54,13 +54,17 @@ def save(image: Image.Image, kind: str, orientation: int = 1, **options: int) ->
     return file.getvalue()
 
 
-def encode_again(data: bytes, tiles: range) -> None:
+def encode_again(data: bytes, tiles: range) -> list[bytes]:
     """What has to be done without libturbojpeg, as shortly as Pillow lets one write it."""
+    files = []
     with Image.open(io.BytesIO(data)) as image:
         for tile in tiles:
             row, column = divmod(tile, 2)
             box = (column * SIDE, row * SIDE, (column + 1) * SIDE, (row + 1) * SIDE)
-            image.crop(box).save(io.BytesIO(), "JPEG", quality=95, subsampling=0)
+            file = io.BytesIO()
+            image.crop(box).save(file, "JPEG", quality=95, subsampling=0)
+            files.append(file.getvalue())
+    return files
 
 
 def turn_again(data: bytes) -> None:

@@ -539,11 +539,16 @@ def test_metadata_of_a_webp_is_found_behind_its_pixels_and_only_if_announced() -
     assert measure(bytes(announced)) == (31, 24, 1)
 
 
-def test_the_orientation_of_a_png_stands_before_its_pixels() -> None:
+@pytest.mark.parametrize(("behind", "found"), [(0, 6), (3000, 6), (5000, 1)])
+def test_the_orientation_of_a_png_may_stand_near_its_end(behind: int, found: int) -> None:
     data = encode(picture(31, 24), "PNG", 6)
     start = data.index(b"eXIf") - 4
     end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-    late = data[:start] + data[end:-12] + data[start:end] + data[-12:]
-    assert decode(late).getexif().get(ORIENTATION) == 6
-    assert measure(late) == (31, 24, 1)
-    assert decode(render(late, "png", Reshape(upright=True))[0]).size == (31, 24)
+    late = data[:start] + data[end:-12] + data[start:end] + bytes(behind) + data[-12:]
+    assert measure(late) == (31, 24, found)
+    upright = render(late, "png", Reshape(upright=True))[0]
+    assert decode(upright).size == ((24, 31) if found == 6 else (31, 24))
+    assert decode(render(late, "jpg")[0]).getexif().get(ORIENTATION, 1) == found
+    broken = bytearray(late)
+    broken[late.index(b"eXIf") + 8] ^= 1  # its checksum tells that this is none
+    assert measure(bytes(broken)) == (31, 24, 1)

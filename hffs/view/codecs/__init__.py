@@ -127,7 +127,8 @@ def render(
         )
     try:
         with reading.open_to_render(data) as image:
-            parts = _plan_parts(image, reshape, tiles)
+            orientation = reading.read_orientation(image, data)
+            parts = _plan_parts(Size(*image.size), orientation, reshape, tiles)
             whole: list[bytes | None] = [None] * len(parts.boxes)
             if reshape and kind is ImageFormat.JPEG and encoding == "jpg":
                 whole = cut_jpeg(data, Size(*image.size), parts.boxes, parts.turn, parts.exif)
@@ -147,9 +148,10 @@ class _Parts:
     exif: bytes
 
 
-def _plan_parts(image: ImageFile, reshape: Reshape, tiles: Sequence[int] | None) -> _Parts:
-    """Geometry is that of the displayed image. Must come before `load`, which may forget it."""
-    orientation, size = reading.read_orientation(image), Size(*image.size)
+def _plan_parts(
+    size: Size, orientation: int, reshape: Reshape, tiles: Sequence[int] | None
+) -> _Parts:
+    """What a reshape asks for of an image with this stored size; grids divide the displayed one."""
     boxes = [Box(0, 0, *size)]
     composite = reshape.composite
     if composite is not None:

@@ -38,7 +38,7 @@ def measure(data: bytes | memoryview) -> Measured:
         if size is not None:
             return Measured(*check_pixels(size), _read_webp_orientation(data))
         with memoryview(data) as view, open_image(_Window(view)) as image:
-            return Measured(*image.size, read_orientation(image))
+            return Measured(*image.size, read_orientation(image, view))
     except BAD_DATA as error:
         raise RenderError("cannot measure", why=explain(error)) from error
 
@@ -101,7 +101,7 @@ def _read_webp_orientation(data: bytes | memoryview) -> int:
         return 1
     carrier = Image.Image()  # reads its info as Pillow reads that of a WebP
     carrier.info = _find_webp_metadata(data)
-    return read_orientation(carrier)
+    return read_orientation(carrier, b"")
 
 
 def _find_webp_metadata(data: bytes | memoryview) -> dict[str | tuple[int, int], bytes]:

@@ -13,6 +13,7 @@ import zlib
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from hffs.core.formats import ImageFormat
@@ -26,6 +27,8 @@ MAX_SIDE_PX = 65_500
 
 MAX_ENCODED_BYTES = 256 * 2**20
 """Refused above: no encoder makes an image of `MAX_PIXELS` so large but an uncompressed one."""
+
+_PNG_TAIL_BYTES = 4096
 
 _ALLOWED = [kind.name for kind in ImageFormat if kind is not ImageFormat.UNKNOWN]
 
@@ -78,19 +81,34 @@ def _narrow_key(image: ImageFile) -> None:
         image.info["transparency"] = tuple(part >> 8 for part in key)
 
 
-def read_orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image, data: bytes | memoryview) -> int:
     """EXIF orientation, 1 where there is none to speak of; to be asked before `load`.
 
     Of a TIFF it is 1, since Pillow applies it while loading.
     """
     if isinstance(image, TiffImageFile):
         return 1
+    if isinstance(image, PngImageFile) and "exif" not in image.info:
+        image.info |= _find_late_exif(data)
     try:
         # Not PngImageFile's own, which decodes all pixels to look behind them.
         turn = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except BAD_DATA:
         return 1  # no reader could have told a turn from it
     return int(turn) if turn in range(2, 9) else 1
+
+
+def _find_late_exif(data: bytes | memoryview) -> dict[str | tuple[int, int], bytes]:
+    """The EXIF chunk that ExifTool puts behind the pixels of a PNG, if it is near the end.
+
+    Looking there costs one page; to walk there, as Pillow does, all pages of the file.
+    """
+    tail = bytes(data[-_PNG_TAIL_BYTES:])
+    start = tail.rfind(b"eXIf")
+    end = start + 4 + int.from_bytes(tail[start - 4 : start], "big")
+    if start < 4 or zlib.crc32(tail[start:end]) != int.from_bytes(tail[end : end + 4], "big"):
+        return {}
+    return {"exif": tail[start + 4 : end]}
 
 
 def explain(error: BaseException) -> str:
