@@ -97,7 +97,7 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
     if not len(examined.choice.cells):
         raise _nothing_left(examined)
     files = _make_files(config, places, examined)
-    if config.filter_func.python is not None:
+    if config.filter_func.python is not None and places.view.exists():
         remove_arrays(places.view)  # decided by what the function was then
     return keep(places, _describe(config, examined, files), files, examined.inputs.index)
 
