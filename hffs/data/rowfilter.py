@@ -41,6 +41,10 @@ _KEY = "cannot use filter_func.python"
 _CHUNK_ROWS = 2048
 """Rows a worker is given at once: some milliseconds of work, so that all end together."""
 
+_TICK_S = 0.5
+"""Longest wait without a look for signals: one that comes just before a system call begins does
+not end it, and Python learns of it only afterwards."""
+
 _GRACE_S = 2.0
 """How long a worker that has nothing left to do may take to end (it runs its exit handlers)."""
 
@@ -155,7 +159,7 @@ def _share(
     """Give a chunk to each worker that has none until all are answered."""
     busy: dict[_Worker, _Chunk | None] = dict.fromkeys(workers)  # each first says it is there
     while busy:
-        ready = wait([worker.channel for worker in busy])
+        ready = wait([worker.channel for worker in busy], _TICK_S)
         for worker in [worker for worker in busy if worker.channel in ready]:
             chunk = busy.pop(worker)
             answers = _receive(asked, worker, chunk)

@@ -136,7 +136,7 @@ def _fork(body: Callable[[Listener], None], listener: Listener, prepare: Callabl
         _run_child(body, writing, prepare)
     os.close(writing)
     try:
-        with os.fdopen(reading, encoding="utf-8") as pipe:
+        with os.fdopen(reading, encoding="utf-8") as pipe, _interrupted_by_sigterm():
             error = _listen(pipe, listener)
     except BaseException:
         with suppress(ProcessLookupError):
@@ -147,6 +147,16 @@ def _fork(body: Callable[[Listener], None], listener: Listener, prepare: Callabl
     if error is not None:
         raise error
     return pid
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Who waits for a child ends it before ending itself: it would work on for nobody."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _listen(pipe: Iterator[str], listener: Listener) -> Exception | None:
@@ -173,6 +183,8 @@ def _run_child(
     code = 1
     try:
         signal.signal(signal.SIGTERM, _interrupt)
+        # A Ctrl-C reaches all of a terminal's group; who waits for this child then ends it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         prepare()
         pipe = PipeListener(os.fdopen(writing, "w", encoding="utf-8"))
         with _reported(pipe):
