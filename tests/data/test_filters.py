@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from hffs.data.filters import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
+    SMALLER_THAN_GRID,
     Filters,
     Measured,
     Removed,
+    Selection,
+    Sizes,
     SizeTerms,
+    read_sizes,
     select,
 )
 from hffs.data.imagesizes import limit_steps

@@ -21,7 +21,7 @@ def texts(tree: Tree) -> list[str]:
     data, ends = captions.blob.tobytes(), captions.offsets.tolist()
     found = [data[a:b].decode() for a, b in pairwise(ends)]
     for position, text in enumerate(found):
-        inode = tree.lookup(f"{position}.jpg".encode())
+        inode = tree.lookup(ROOT, f"{position}.jpg".encode())
         assert inode is not None
         assert text.split()[0] == tree.xattrs(inode)["user.hffs.row"].decode()
     return found
