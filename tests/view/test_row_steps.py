@@ -1,6 +1,7 @@
 """The Python filter and the sample, as steps of deciding a view."""
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -122,3 +123,39 @@ def test_a_function_that_changed_changes_the_view(
     assert again.manifest.info.fingerprint == first.manifest.info.fingerprint
     with pytest.raises(ConfigError, match="division"):
         open_with("1 / 0")
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+SECTION = DOCS.read_text(encoding="utf-8").partition("#### A filter in Python\n")[2]
+_REFUSAL = re.compile(r"^\| ([a-z ]+) \| (?:`(.*?)`)? ?\| `(.*)` \|$", re.MULTILINE)
+REFUSALS = _REFUSAL.findall(SECTION.partition("\n#### ")[0])
+
+
+@pytest.fixture
+def tagged(tmp_path: Path) -> Path:
+    sizes = {"width": [2000, 2000, 20], "height": [1000] * 3}
+    tags = [["cat"], ["watermark"], None]
+    captions = ["0 a", "1 b", "2 c"]
+    return write_set(tmp_path / "a.parquet", IMAGES[:3], caption=captions, tags=tags, **sizes)
+
+
+def test_the_documented_function_works(open_tree: OpenTree, tagged: Path, started: Path) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
+    started.with_name("filters.py").write_text(code)
+    assert texts(open_tree(tagged, filter_func__python="filters:keep")) == ["0 a"]
+
+
+@pytest.mark.parametrize(("code", "message"), [row[1:] for row in REFUSALS])
+def test_documented_refusals(
+    open_tree: OpenTree, tagged: Path, started: Path, code: str, message: str
+) -> None:
+    if code:
+        started.with_name("filters.py").write_text(code.replace("\\n", "\n"))
+    with pytest.raises(ConfigError) as caught:
+        open_tree(tagged, filter_func__python="filters:keep")
+    line = str(caught.value).replace(str(tagged), "SET").replace(str(started.parent), "FOLDER")
+    assert line == f"cannot use filter_func.python filters:keep: {message}"
+
+
+def test_every_documented_refusal_is_tried() -> None:
+    assert len(REFUSALS) == 6
