@@ -177,6 +177,8 @@ def _receive(asked: _Asked, worker: _Worker, chunk: _Chunk | None) -> NDArray[np
     except (EOFError, ConnectionError) as error:
         raise asked.dead(worker, chunk) from error
     if not message.startswith(ANSWER):
+        with suppress(subprocess.TimeoutExpired):  # it is about to end, and may do so in its way
+            worker.process.wait(_GRACE_S)
         raise asked.failure(message[1:], chunk)
     answers = np.frombuffer(message, np.bool_, offset=1)
     if len(answers) != (0 if chunk is None else chunk.batch.num_rows):
@@ -200,9 +202,9 @@ def _started(function: str, count: int) -> Iterator[list[_Worker]]:
         workers = []
         for _ in range(count):
             worker = _start(function)
+            stack.callback(worker.channel.close)
             stack.callback(worker.kill)
             workers.append(worker)
-            stack.callback(worker.channel.close)
         yield workers
         for worker in workers:  # each sees that its socket is closed, and ends by itself
             worker.channel.close()
