@@ -420,13 +420,24 @@ def test_a_damaged_jpeg_is_refused() -> None:
 
 
 @pytest.mark.lossless
-def test_what_the_library_warns_of_is_encoded_again_as_pillow_sees_it() -> None:
+def test_what_the_library_warns_of_is_encoded_again_as_pillow_sees_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    transform = turbojpeg.transform
+
+    def count(data: bytes, boxes: list[Any], *rest: Any) -> turbojpeg.Transformed:
+        calls.append(len(boxes))
+        return transform(data, boxes, *rest)
+
+    monkeypatch.setattr(turbojpeg, "transform", count)
     data = encode(picture(128, 128), quality=85)
     at = data.index(b"\xff\xd9")
     stray = data[:at] + bytes(100) + data[at:]
     for file in render(stray, "jpg", Reshape(grid(4))):
         assert tables(file) != tables(data)
         assert decode(file).size == (64, 64)
+    assert calls == [4]  # nothing is to be had by asking for one tile after the other
 
 
 def test_limits_hold_for_reshaped_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,6 +544,8 @@ def test_metadata_of_a_webp_is_found_behind_its_pixels_and_only_if_announced() -
     data = bytearray(encode(picture(31, 24), "WEBP", 6))
     assert measure(bytes(data)) == (31, 24, 6)
     assert measure(bytes(data[:60])) == (31, 24, 1)  # pixels and what is behind them are lost
+    odd = data[:30] + b"ODD \1\0\0\0x\0" + data[30:]  # chunks are padded to an even length
+    assert measure(bytes(odd)) == (31, 24, 6)
     data[20] = 0
     assert measure(bytes(data)) == (31, 24, 1)
     announced = data[:20] + b"\x08" + data[21:30] + b"EXIF\0\0\0\0" * 20_000
