@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hffs.data.mapped import MappedFile, open_mapped
@@ -95,14 +96,13 @@ def open_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         if not fields:
             raise ValueError("open_table needs at least one column")
         batches = list(read_batches(file, fields))
-        columns_read = [column for batch in batches for column in batch.columns]
-        for column in columns_read:
-            _advise_column(file, column)
-        with format_errors("cannot read", str(path)):
-            for column in columns_read:
-                _require_sound(column)
+        _advise_columns(file, batches)
         chosen = pa.schema([schema.field(i) for i in sorted(set(fields))], schema.metadata)
-        return pa.Table.from_batches(batches, chosen).select(list(columns))
+        table = pa.Table.from_batches(batches, chosen)
+        with format_errors("cannot read", str(path)):
+            for column in table.columns:
+                _require_sound(column)
+        return table.select(list(columns))
 
 
 def _field_index(schema: pa.Schema, name: str) -> int:
@@ -120,29 +120,34 @@ def _open_reader(
     return opener(pa.py_buffer(file.view), options=options)
 
 
-def _advise_column(file: MappedFile, column: pa.Array) -> None:
+def _advise_columns(file: MappedFile, batches: Sequence[pa.RecordBatch]) -> None:
+    """Ask for the pages of all buffers together: datasets writes 100 images a batch."""
     base = int(pa.py_buffer(file.view).address)
-    for buffer in column.buffers():
-        if buffer is not None and 0 <= buffer.address - base <= file.size_bytes - buffer.size:
-            file.advise(buffer.address - base, buffer.size)
+    columns = (column for batch in batches for column in batch.columns)
+    buffers = [(b.address, b.size) for c in columns for b in c.buffers() if b is not None]
+    places = np.array(buffers, np.int64).reshape(-1, 2)
+    starts, sizes = places[:, 0] - base, places[:, 1]
+    inside = (starts >= 0) & (sizes > 0) & (starts <= file.size_bytes - sizes)
+    file.advise_ranges(starts[inside], sizes[inside])
 
 
-def _require_sound(array: pa.Array) -> None:
-    """Check all offsets and indexes of an array, but not that its texts are UTF-8."""
-    kind = array.type
-    array.validate()
+def _require_sound(column: pa.ChunkedArray) -> None:
+    """Check all offsets and indexes of a column, but not that its texts are UTF-8."""
+    kind = column.type
+    column.validate()  # sizes of buffers: what comes next may follow them
     if pa.types.is_struct(kind):
         for number in range(kind.num_fields):
-            _require_sound(array.field(number))
+            _require_sound(pc.struct_field(column, [number]))
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        _list_ranges(str(kind), array)
-        _require_sound(array.values)
+        for chunk in column.chunks:
+            _list_ranges(str(kind), chunk)
+            _require_sound(pa.chunked_array([chunk.values]))
     elif pa.types.is_string(kind):
-        array.view(pa.binary()).validate(full=True)
+        column.cast(pa.binary()).validate(full=True)
     elif pa.types.is_large_string(kind):
-        array.view(pa.large_binary()).validate(full=True)
+        column.cast(pa.large_binary()).validate(full=True)
     else:
-        array.validate(full=True)
+        column.validate(full=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,12 +13,14 @@ from __future__ import annotations
 import re
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+
+from hffs.errors import DataError
 
 TABLE = "hffs_rows"
 """Name of the table that a query is given."""
@@ -49,9 +51,15 @@ _SETTINGS = (
 )
 
 
-def open_connection() -> duckdb.DuckDBPyConnection:
-    """A connection of its own to a database without tables; close it."""
-    return _open_database().cursor()
+@contextmanager
+def open_connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of its own to a database without tables."""
+    with closing(_open_database().cursor()) as connection:
+        try:
+            yield connection
+        except (duckdb.FatalException, duckdb.InternalException):
+            _open_database.cache_clear()  # after such an error it answers nobody any more
+            raise
 
 
 @cache
@@ -65,13 +73,39 @@ def _open_database() -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def give_table(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
-    """Let queries see an Arrow table as `TABLE`, within `bounded_memory`."""
-    connection.register(TABLE, table)
+    """Let queries see an Arrow table as `TABLE`, within `bounded_memory`.
+
+    Bytes that are no UTF-8 are U+FFFD to them: DuckDB relies on texts, and ends if they are broken.
+    """
+    connection.register(TABLE, _clean(table))
     try:
         with bounded_memory():
             yield
     finally:
         connection.unregister(TABLE)
+
+
+def _clean(table: pa.Table) -> pa.Table:
+    try:
+        table.validate(full=True)  # 1 ms for a million short texts
+    except pa.ArrowInvalid:
+        return pa.table([_clean_texts(column) for column in table.columns], table.column_names)
+    return table
+
+
+def _clean_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    texts = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if texts in (pa.string(), pa.large_string()):
+        raw = column.cast(texts).cast(pa.large_binary()).to_pylist()
+        clean = [None if text is None else text.decode("utf-8", "replace") for text in raw]
+        return pa.chunked_array([pa.array(clean, pa.large_string())])
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        why = next(iter(str(error).splitlines()), "")
+        raise DataError("cannot filter on", str(kind), why=why) from error
+    return column
 
 
 @contextmanager

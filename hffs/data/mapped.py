@@ -67,6 +67,13 @@ class MappedFile:
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             madvise(advice, start, length)
 
+    def advise_ranges(self, offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+        """Ask for ranges, each of at least a byte, that may be many and small."""
+        first, last = offsets // mmap.PAGESIZE, (offsets + lengths - 1) // mmap.PAGESIZE
+        counts = last - first + 1
+        steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        self.advise_pages((np.repeat(first, counts) + steps) * mmap.PAGESIZE)
+
     def check(self) -> None:
         """Raise `StaleError` if the file was changed in place since it was opened."""
         now = os.fstat(self._descriptor)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import duckdb
@@ -76,7 +75,7 @@ def evaluate_where(source: Source, condition: str) -> NDArray[np.bool_]:
     Raises ConfigError for whatever is wrong with the condition, with DuckDB's message if that is
     what found it.
     """
-    with closing(open_connection()) as connection:
+    with open_connection() as connection:
         try:
             paths = _referenced_columns(connection, source, condition)
             if not paths:

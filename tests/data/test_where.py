@@ -285,3 +285,15 @@ hostile_text = st.text(st.sampled_from("n1()';-/*,=. \"[]{}>:\\$?#\n") | st.char
 def test_any_text_is_an_answer_or_a_config_error(source: Source, condition: str) -> None:
     with suppress(ConfigError):
         assert len(evaluate_where(source, condition)) == source.rows
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_texts_that_are_not_utf8_are_compared_as_they_are_shown(
+    tmp_path: Path, coded: bool
+) -> None:
+    texts = pa.array([b"a", b"\xff", b"b"] * 100, pa.binary()).view(pa.string())
+    path = tmp_path / "0.parquet"
+    pq.write_table(pa.table({"text": texts, "n": range(300)}), path, use_dictionary=coded)
+    source = open_source(locate(str(path)))
+    assert np.flatnonzero(evaluate_where(source, "upper(text) = 'A' AND n < 6")).tolist() == [0, 3]
+    assert evaluate_where(source, "text = '\ufffd'").sum() == 100
