@@ -20,7 +20,7 @@ Pure code raises these; only the FUSE adapter reads `errno`, only the command li
 from __future__ import annotations
 
 import errno as codes
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class HffsError(Exception):
@@ -38,6 +38,14 @@ class HffsError(Exception):
         head = f"{what} {which}" if which else what
         line = f"{head}: {why}" if why else head
         super().__init__(" ".join(f"{line}; {fix}".split()) if fix else " ".join(line.split()))
+
+    def within(self, part: str) -> Self:
+        """The same error, said of one part of what was asked for.
+
+        >>> str(HffsError("cannot open", "art.parquet", why="no such file").within("entry art"))
+        'entry art: cannot open art.parquet: no such file'
+        """
+        return type(self)(f"{part}: {self.what}", self.which, why=self.why, fix=self.fix)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the keyword parts across processes."""

@@ -1,11 +1,12 @@
 """Every knob: typed, checked, from flags and files; see docs/configuration.md."""
 
-from hffs.config.build import build_config, load_file, refuse_unbuilt
+from hffs.config.build import Chosen, build_config, build_configs, load_file, refuse_unbuilt
 from hffs.config.entries import Entry
 from hffs.config.keys import Key, Kind, all_keys
 from hffs.config.model import CompositeImageConfig, Config, FilterFunc, VideoConfig
 
 __all__ = [
+    "Chosen",
     "CompositeImageConfig",
     "Config",
     "Entry",
@@ -15,6 +16,7 @@ __all__ = [
     "VideoConfig",
     "all_keys",
     "build_config",
+    "build_configs",
     "load_file",
     "refuse_unbuilt",
 ]

@@ -1,9 +1,9 @@
-"""From what a user gave, a source and flags, to one Config.
+"""From what a user gave, a source and flags, to one Config, or one for each entry of a file.
 
 Owns precedence (flags over the file over defaults) and what depends on the host: `~`, relative
 paths, the default of `cache_dir`. The environment comes in as a mapping.
 Invariants: every path of a Config is absolute, so that a daemon may change its folder; whatever
-was given, the outcome is a Config or one ConfigError.
+was given, the outcome is a Config (of several entries: each one) or one ConfigError.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,25 @@ from hffs.config.entries import Entry, Values, classify, flatten, make_id
 from hffs.config.files import is_config_file, read_entries
 from hffs.config.keys import Kind, all_keys
 from hffs.config.model import Config
-from hffs.config.problems import describe, show, unknown_key
+from hffs.config.problems import describe, show, show_name, unknown_key
 from hffs.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 _NO_PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?|[A-Za-z][A-Za-z0-9+.-]*://.*", re.ASCII)
 """What may be an id on the Hub, or is a URL."""
+
+_NOT_IMAGES = ("video", "audio")
+_OF_ONE_ENTRY = ("id", "dataset_name")
+"""Keys whose flag would make all entries of a file the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is mounted of a source, in its order; `skipped` says why each other entry is not."""
+
+    configs: tuple[Config, ...]
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +67,37 @@ def build_config(
     """The configuration for a source: a data set (path or Hub id) or a config file.
 
     `flags` are values by dotted key names, as JSON would have them; `entry` is the id of the entry
-    to take of a file with several. Raises ConfigError.
+    to take of a file with several, which otherwise are an error. Raises ConfigError.
     """
-    given = _gather(source, flags, entry)
-    for name in flags:
-        if name not in all_keys():
-            raise unknown_key(given.origin, "", name, all_keys())
-    values = _place(given.values | dict(flags), environ, given.origin)
-    values.setdefault("id", make_id(str(values.get("dataset_name", ""))))
-    try:
-        return Config.model_validate(_nest(values))
-    except ValidationError as error:
-        names = {name: key.flag if name in flags else name for name, key in all_keys().items()}
-        why = describe(error, names)
-        raise ConfigError("cannot use", given.origin, why=why) from error
+    if not is_config_file(source):
+        return _build(_give_data_set(source, flags, entry), environ)
+    chosen = _choose(load_file(Path(source)), entry, source)
+    if len(chosen) > 1:
+        ids = _list_ids(chosen)
+        _fail(source, f"it has several entries: {ids}", "choose one by --entry ID")
+    return _build(_give_entry(chosen[0], source, flags), environ)
+
+
+def build_configs(
+    source: str, flags: Mapping[str, object], entry: str | None, environ: Mapping[str, str]
+) -> Chosen:
+    """The configurations of all entries of a source that are mounted, each with an id of its own.
+
+    Arguments as for `build_config`; `flags` go over every entry. Raises ConfigError, also for what
+    is not built yet; where there are several entries it names the one that is wrong.
+    """
+    entries = load_file(Path(source)) if entry is None and is_config_file(source) else ()
+    chosen = _choose(entries, None, source) if entries else ()
+    if len(chosen) < 2:
+        config = build_config(source, flags, entry, environ)
+        refuse_unbuilt(config)
+        return Chosen((config,))
+    _refuse_flags_of_one(source, flags, chosen)
+    configs = tuple(_build_one_of_several(one, source, flags, environ) for one in chosen)
+    _check_ids(source, Counter(config.id for config in configs))
+    mounted = set(map(id, chosen))
+    skipped = (_describe_skipped(one) for one in entries if id(one) not in mounted)
+    return Chosen(configs, tuple(skipped))
 
 
 def refuse_unbuilt(config: Config) -> None:
@@ -83,35 +113,84 @@ def refuse_unbuilt(config: Config) -> None:
         raise ConfigError("not built yet", why=", ".join(asked), fix="leave it out")
 
 
-def _gather(source: str, flags: Mapping[str, object], entry: str | None) -> _Given:
-    if not is_config_file(source):
-        if entry is not None:
-            why = f"{source} is a data set, not a file with entries"
-            raise ConfigError("cannot use", f"--entry {entry}", why=why)
-        if "dataset_name" in flags:
-            why = f"{source} is a data set already"
-            raise ConfigError("cannot use", "--dataset-name", why=why, fix="leave one of them out")
-        return _Given(f"the flags for {source}", {"dataset_name": source}, flags)
-    chosen = _choose(load_file(Path(source)), entry, source)
+def _give_data_set(source: str, flags: Mapping[str, object], entry: str | None) -> _Given:
+    if entry is not None:
+        why = f"{source} is a data set, not a file with entries"
+        raise ConfigError("cannot use", f"--entry {entry}", why=why)
+    if "dataset_name" in flags:
+        why = f"{source} is a data set already"
+        raise ConfigError("cannot use", "--dataset-name", why=why, fix="leave one of them out")
+    return _Given(f"the flags for {source}", {"dataset_name": source}, flags)
+
+
+def _give_entry(entry: Entry, source: str, flags: Mapping[str, object]) -> _Given:
     origin = f"config {source}"
-    values, ignored = flatten(chosen.raw, origin)
+    values, ignored = flatten(entry.raw, origin)
     if ignored:
-        log.info("ignored in %s, only a trainer reads it: %s", source, ", ".join(sorted(ignored)))
+        where = f"entry {show_name(entry.id)} of {source}" if entry.id else source
+        log.info("ignored in %s, only a trainer reads it: %s", where, ", ".join(sorted(ignored)))
     return _Given(origin, values, flags)
 
 
-def _choose(entries: Sequence[Entry], wanted: str | None, source: str) -> Entry:
+def _build(given: _Given, environ: Mapping[str, str]) -> Config:
+    for name in given.flags:
+        if name not in all_keys():
+            raise unknown_key(given.origin, "", name, all_keys())
+    values = _place(given.values | dict(given.flags), environ, given.origin)
+    values.setdefault("id", make_id(str(values.get("dataset_name", ""))))
+    try:
+        return Config.model_validate(_nest(values))
+    except ValidationError as error:
+        flags = given.flags
+        names = {name: key.flag if name in flags else name for name, key in all_keys().items()}
+        why = describe(error, names)
+        raise ConfigError("cannot use", given.origin, why=why) from error
+
+
+def _build_one_of_several(
+    entry: Entry, source: str, flags: Mapping[str, object], environ: Mapping[str, str]
+) -> Config:
+    try:
+        config = _build(_give_entry(entry, source, flags), environ)
+        refuse_unbuilt(config)
+    except ConfigError as error:
+        raise error.within(f"entry {show_name(entry.id)}") from error
+    return config
+
+
+def _refuse_flags_of_one(source: str, flags: Mapping[str, object], chosen: Sequence[Entry]) -> None:
+    for name in _OF_ONE_ENTRY:
+        if name in flags:
+            why = f"{source} has several entries: {_list_ids(chosen)}"
+            flag = all_keys()[name].flag
+            raise ConfigError("cannot use", flag, why=why, fix="choose one by --entry ID")
+
+
+def _check_ids(source: str, counts: Counter[str]) -> None:
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
+        why = f"it has several entries with the id {show_name(twice)}"
+        _fail(source, why, "give each an id of its own")
+
+
+def _describe_skipped(entry: Entry) -> str:
+    why = entry.skipped or f"its dataset_type is {entry.dataset_type}, which is not built yet"
+    return f"{show_name(entry.id)} ({why})"
+
+
+def _list_ids(entries: Sequence[Entry]) -> str:
+    return ", ".join(show_name(entry.id) for entry in entries)
+
+
+def _choose(entries: Sequence[Entry], wanted: str | None, source: str) -> Sequence[Entry]:
     if wanted is not None:
-        return _choose_by_id(entries, wanted, source)
+        return [_choose_by_id(entries, wanted, source)]
     can = [entry for entry in entries if not entry.skipped]
     # Clips and sounds are chosen only where nothing else could be meant.
-    chosen = [entry for entry in can if entry.dataset_type == "image"] or can
+    chosen = [entry for entry in can if entry.dataset_type not in _NOT_IMAGES] or can
     if not chosen:
         _fail(source, "; ".join(f"{entry.id}: {entry.skipped}" for entry in entries))
-    if len(chosen) > 1:
-        ids = ", ".join(entry.id for entry in chosen)
-        _fail(source, f"it has several entries: {ids}", "choose one by --entry ID")
-    return chosen[0]
+    return chosen
 
 
 def _choose_by_id(entries: Sequence[Entry], wanted: str, source: str) -> Entry:

@@ -126,7 +126,12 @@ class VideoConfig(Block):
 class Config(Block):
     """One entry, complete and checked."""
 
-    id: Id = key("", SOURCE, "Names cache folders.", shown="from the source's name")
+    id: Id = key(
+        "",
+        SOURCE,
+        "Names cache folders, and the folder of a mount that is one of several.",
+        shown="from the source's name",
+    )
     type: Annotated[Literal["huggingface", "local"], UNBUILT] = key(
         "huggingface",
         SOURCE,

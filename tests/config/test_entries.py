@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hffs.config import Config, build_config, load_file
+from hffs.config import Chosen, Config, build_config, build_configs, load_file
 from hffs.config.entries import make_id
 from hffs.config.keys import all_keys
 from hffs.config.trainer_keys import BLOCK_KEYS, ENTRY_KEYS
@@ -45,6 +45,16 @@ def refusal(folder: Path, content: object, entry: str | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
         build(folder, content, entry)
     return str(caught.value).partition("loader.json: ")[2]
+
+
+def build_all(folder: Path, content: object, /, **flags: object) -> Chosen:
+    return build_configs(str(write(folder, content)), flags, None, ENVIRON)
+
+
+def refusal_of_all(folder: Path, content: object, /, **flags: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build_all(folder, content, **flags)
+    return str(caught.value).replace(f"{folder}/", "")
 
 
 def test_the_only_data_set_of_a_dataloader_file_is_taken(tmp_path: Path) -> None:
@@ -98,6 +108,65 @@ def test_clips_are_chosen_only_if_there_are_no_images(tmp_path: Path) -> None:
     clips = {"dataset_name": "org/clips", "dataset_type": "video"}
     assert build(tmp_path, [clips, PHOTOS]).dataset_name == "org/photos"
     assert build(tmp_path, [clips]).dataset_type == "video"
+
+
+def test_all_data_sets_of_a_file_are_taken_in_its_order(tmp_path: Path) -> None:
+    more = {"dataset_name": "org/more"}
+    clips = {"id": "clips", "dataset_name": "org/clips", "dataset_type": "video"}
+    chosen = build_all(tmp_path, [OTHERS[0], PHOTOS, clips, OTHERS[6], more])
+    assert [config.id for config in chosen.configs] == ["photos", "org-more"]
+    assert chosen.skipped == (
+        "texts (its dataset_type is text_embeds)",
+        "clips (its dataset_type is video, which is not built yet)",
+        "off (it is disabled)",
+    )
+
+
+def test_what_stands_beside_the_only_data_set_needs_no_word(tmp_path: Path) -> None:
+    chosen = build_all(tmp_path, [*OTHERS, PHOTOS], id="mine")
+    assert [config.id for config in chosen.configs] == ["mine"]
+    assert chosen.skipped == ()
+
+
+def test_all_of_a_data_set_or_of_a_chosen_entry_is_one(tmp_path: Path) -> None:
+    both = [PHOTOS, {"dataset_name": "org/more"}]
+    assert len(build_configs("org/more", {}, None, ENVIRON).configs) == 1
+    chosen = build_configs(str(write(tmp_path, both)), {}, "photos", ENVIRON)
+    assert [config.id for config in chosen.configs] == ["photos"]
+
+
+def test_flags_go_over_every_entry(tmp_path: Path) -> None:
+    both = [{**PHOTOS, "split": "val"}, {"dataset_name": "org/more"}]
+    assert [config.split for config in build_all(tmp_path, both, split="a").configs] == ["a", "a"]
+
+
+SEVERAL: list[tuple[object, dict[str, object], str]] = [
+    ([PHOTOS, PHOTOS], {}, "cannot use config loader.json: it has several entries with the id "
+     "photos; give each an id of its own"),
+    ([PHOTOS, {**PHOTOS, "id": None, "config": {"id": "photos"}}], {}, "cannot use config "
+     "loader.json: it has several entries with the id photos; give each an id of its own"),
+    ([PHOTOS, {"dataset_name": "y"}], {"id": "x"}, "cannot use --id: loader.json has several "
+     "entries: photos, y; choose one by --entry ID"),
+    ([PHOTOS, {"dataset_name": "y"}], {"dataset_name": "x"}, "cannot use --dataset-name: "
+     "loader.json has several entries: photos, y; choose one by --entry ID"),
+    ([PHOTOS, {"dataset_name": "y", "spilt": "a"}], {}, "entry y: cannot use config loader.json: "
+     "spilt: there is no such key; did you mean split?"),
+    ([PHOTOS, {"dataset_name": "y", "split": "a+b"}], {}, 'entry y: not built yet: split ("a+b"); '
+     "leave it out"),
+    ([PHOTOS, {**PHOTOS, "id": "../up"}], {}, 'entry "../up": cannot use config loader.json: id: '
+     '"../up" cannot name a folder'),
+    ([PHOTOS, {"dataset_name": "y", "dataset_type": "imag"}], {}, "entry y: cannot use config "
+     'loader.json: dataset_type: "imag" is not one of image, video, audio'),
+    ([{"dataset_name": "x", "dataset_type": "video"}, {"dataset_name": "y", "dataset_type":
+     "audio"}], {}, 'entry x: not built yet: dataset_type ("video"); leave it out'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "flags", "line"), SEVERAL)
+def test_what_is_wrong_with_one_of_several(
+    tmp_path: Path, content: object, flags: dict[str, object], line: str
+) -> None:
+    assert refusal_of_all(tmp_path, content, **flags) == line
 
 
 @pytest.mark.parametrize("block", ["huggingface", "config"])
