@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hffs.mount.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One mount as it is shown; None where only its own user's records could tell."""
+    """One mount as it is shown; None where only its own user's records could tell.
+
+    `group` is the folder of the mounts that were started with it, None of a mount by itself.
+    """
 
     mountpoint: str
     source: str | None
@@ -22,6 +28,7 @@ class Line:
     health: str
     fingerprint: str | None
     log: str | None
+    group: str | None
 
 
 def ls(
@@ -56,9 +63,17 @@ def _gather() -> list[Line]:
                 health=check_health(mounted.mountpoint).value,
                 fingerprint=record.fingerprint if record else None,
                 log=record.log if record else None,
+                group=record.group if record else _find_group(registry, mounted.mountpoint),
             )
         )
     return lines
+
+
+def _find_group(registry: Registry, mountpoint: str) -> str | None:
+    """The group of a mount whose daemon, and with it the record, is gone."""
+    folder, _, name = mountpoint.rpartition("/")
+    group = registry.find_group(folder)
+    return folder if group is not None and name in group.members else None
 
 
 def _print_table(lines: list[Line]) -> None:

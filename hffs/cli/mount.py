@@ -1,4 +1,4 @@
-"""`hffs mount`: put a view on a folder."""
+"""`hffs mount`: put a view on a folder, or the views of a config file on folders in it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,12 @@ import typer
 
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
-from hffs.config import Config, build_config, refuse_unbuilt
+from hffs.config import Chosen, Config, build_configs
 from hffs.errors import MountError, UsageError
 from hffs.mount import daemon
+from hffs.mount.group import run_group
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
-from hffs.mount.registry import find_state_folder
+from hffs.mount.registry import Registry, find_state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 _Source = Annotated[
     str, typer.Argument(metavar="SOURCE|CONFIG", help="Data set (a path), or a config file.")
 ]
-_Mountpoint = Annotated[Path, typer.Argument(help="An empty folder.")]
+_Mountpoint = Annotated[
+    Path, typer.Argument(help="An empty folder; of several entries, each gets ID in it.")
+]
 _Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
 _Foreground = Annotated[bool, typer.Option("--foreground", "-f", help="Stay, and log to stderr.")]
 _AllowOther = Annotated[bool, typer.Option("--allow-other", help="Let other users see the files.")]
@@ -50,6 +54,16 @@ class _Options:
     umask: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """The folder of a mount, that of its group if it has one, and where its words go."""
+
+    place: Path
+    group: Path | None
+    state: Path
+    log_path: Path | None
+
+
 @with_config_flags
 def mount(  # noqa: PLR0913 - one parameter an option
     source: _Source,
@@ -63,7 +77,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
     gid: _Gid = None,
     umask: _Umask = "000",
 ) -> None:
-    """Mount a data set; returns when its files are there."""
+    """Mount a data set, or all of a config file; returns when the files are there."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     options = _Options(
         foreground,
@@ -72,39 +86,74 @@ def mount(  # noqa: PLR0913 - one parameter an option
         os.getgid() if gid is None else gid,
         _parse_umask(umask),
     )
-    config = build_config(source, flags, entry, os.environ)
-    refuse_unbuilt(config)
+    chosen = build_configs(source, flags, entry, os.environ)
     check_fuse()
-    _mount(config, prepare_mountpoint(mountpoint), options)
+    if len(chosen.configs) == 1:
+        _mount(chosen.configs[0], prepare_mountpoint(mountpoint), options)
+    else:
+        _mount_several(chosen, mountpoint, options)
 
 
 def _mount(config: Config, place: Path, options: _Options) -> None:
     state = _prepare_state(os.environ)
-    log_path = None if options.foreground else state / "logs" / f"{config.id}.log"
-
-    def body(listener: Listener) -> None:
-        # Imported here, in the daemon: threads of pyarrow do not survive a fork.
-        from hffs.mount.operations import Owner
-        from hffs.mount.running import MountRequest, run_mount
-
-        owner = Owner(options.uid, options.gid, options.umask)
-        workers = config.num_proc or len(os.sched_getaffinity(0))
-        allow_other = options.allow_other
-        run_mount(
-            MountRequest(config, place, owner, allow_other, state, workers, log_path), listener
-        )
-
-    _run(body, log_path)
-
-
-def _run(body: Callable[[Listener], None], log_path: Path | None) -> None:
     level = logging.getLogger("hffs").level or logging.INFO
+    log_path = None if options.foreground else _log_path(state, config)
+    body = _make_body(config, _Where(place, None, state, log_path), options)
     with closing(TerminalListener()) as listener:
         if log_path is None:
             daemon.start_logging(level)
             body(listener)
         else:
             daemon.start(body, listener, log_path, level)
+
+
+def _mount_several(chosen: Chosen, place: Path, options: _Options) -> None:
+    """Each entry by itself on the folder of its id in `place`, which hffs makes."""
+    state = _prepare_state(os.environ)
+    level = logging.getLogger("hffs").level or logging.INFO
+    if options.foreground:
+        daemon.start_logging(level)
+
+    def start(config: Config, place: Path, folder: Path) -> int:
+        if chosen.skipped and config is chosen.configs[0]:  # a folder that is refused is one line
+            print(f"hffs: not mounted: {', '.join(chosen.skipped)}", file=sys.stderr)
+        log_path = None if options.foreground else _log_path(state, config)
+        body = _make_body(config, _Where(place, folder, state, log_path), options)
+        # Closed before the next start forks: its bars are drawn by a thread.
+        with closing(TerminalListener(config.id)) as listener:
+            if log_path is None:
+                return daemon.start_attached(body, listener, config.id, level)
+            return daemon.start(body, listener, log_path, level)
+
+    starts = {config.id: partial(start, config) for config in chosen.configs}
+    run_group(place, starts, Registry(state), stay=options.foreground)
+
+
+def _make_body(config: Config, where: _Where, options: _Options) -> Callable[[Listener], None]:
+    """What a daemon does from its fork to its end."""
+
+    def body(listener: Listener) -> None:
+        # Imported here, in the daemon: threads of pyarrow do not survive a fork.
+        from hffs.mount.operations import Owner
+        from hffs.mount.running import MountRequest, run_mount
+
+        request = MountRequest(
+            config=config,
+            mountpoint=where.place,
+            owner=Owner(options.uid, options.gid, options.umask),
+            allow_other=options.allow_other,
+            state=where.state,
+            workers=config.num_proc or len(os.sched_getaffinity(0)),
+            log=where.log_path,
+            group=where.group,
+        )
+        run_mount(request, listener)
+
+    return body
+
+
+def _log_path(state: Path, config: Config) -> Path:
+    return state / "logs" / f"{config.id}.log"
 
 
 def _parse_umask(text: str) -> int:

@@ -13,9 +13,13 @@ _SHOWN_AFTER = 20_000
 
 
 class TerminalListener:
-    """Shows progress and notices on stderr; see `hffs.mount.daemon.Listener`."""
+    """Shows progress and notices on stderr; see `hffs.mount.daemon.Listener`.
 
-    def __init__(self) -> None:
+    `name` stands before each, where several mounts share a terminal.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self._before = f"{name}: " if name else ""
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -31,12 +35,12 @@ class TerminalListener:
             return
         bars = self._bars or self._open()
         if what not in self._tasks:
-            self._tasks[what] = bars.add_task(what, total=total)
+            self._tasks[what] = bars.add_task(self._before + what, total=total)
         bars.update(self._tasks[what], completed=done, total=total)
 
     def notice(self, text: str) -> None:
         """One line that a person should read."""
-        print(f"hffs: {text}", file=sys.stderr)
+        print(f"hffs: {self._before}{text}", file=sys.stderr)
 
     def ready(self) -> None:
         """Nothing is shown: the command just ends."""

@@ -1,4 +1,4 @@
-"""`hffs umount`: take a mount down."""
+"""`hffs umount`: take a mount down, or all those of a config file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 
 
 def umount(
-    mountpoint: Annotated[Path, typer.Argument(help="Folder that hffs is mounted on.")],
+    mountpoint: Annotated[Path, typer.Argument(help="Folder that hffs is mounted on, or in.")],
     force: Annotated[
         bool, typer.Option("--force", help="Cut off who still uses it; kill a daemon that hangs.")
     ] = False,
 ) -> None:
-    """Unmount, and wait until the daemon has ended."""
+    """Unmount, and wait until the daemons have ended."""
     from hffs.mount.registry import Registry, find_state_folder
     from hffs.mount.unmounting import unmount
 

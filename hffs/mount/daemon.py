@@ -1,4 +1,4 @@
-"""Leaving the terminal: a child goes on in the background, the parent waits for its word.
+"""Children that mount: in the background or beside their parent, who waits for their word.
 
 The fork comes before anything starts a thread or imports pyarrow. The child speaks through a
 pipe, one JSON object a line: progress while it prepares, then `ready`, or the exact error, which
@@ -7,24 +7,30 @@ the parent raises as its own.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn, Protocol
 
 from hffs import errors
 from hffs.errors import DataError, HffsError, InterruptedRun, MountError
+from hffs.mount.registry import read_start_time
 from hffs.view.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_POLL_S = 0.02
 
 
 class Listener(Watcher, Protocol):
@@ -40,6 +46,11 @@ class PipeListener:
 
     def __init__(self, pipe: IO[str]) -> None:
         self._pipe: IO[str] | None = pipe
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether more can be said: until `ready`."""
+        return self._pipe is not None
 
     def progress(self, what: str, done: int, total: int) -> None:
         """See `Watcher`."""
@@ -79,10 +90,27 @@ class _UnexplainedError(Exception):
     status = 0
 
 
-def start_logging(level: int) -> None:
-    """Log to what descriptor 2 is now: the terminal, or a daemon's log file."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a child lives: what it does first, how long it may take to end when it is not wanted any
+    more, and whether it logs the error that it tells its parent.
+    """
+
+    prepare: Callable[[], None]
+    end_s: float
+    logs_error: bool
+
+
+def start_logging(level: int, name: str = "") -> None:
+    """Log to what descriptor 2 is now: the terminal, or a daemon's log file.
+
+    `name` stands in every line, where several mounts share one terminal.
+    """
     stream = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - lives as long as the process
-    logging.basicConfig(stream=stream, level=level, format=LOG_FORMAT, force=True)
+    form = LOG_FORMAT
+    if name:
+        form = form.replace("%(message)", f"{name.replace('%', '%%')}: %(message)")
+    logging.basicConfig(stream=stream, level=level, format=form, force=True)
     # pyfuse3 and PIL log every step at DEBUG; a person asked about hffs.
     logging.getLogger("PIL").setLevel(logging.INFO)
     logging.getLogger("pyfuse3").setLevel(logging.INFO)
@@ -101,13 +129,41 @@ def start(
         _redirect(log_path)
         start_logging(level)
 
+    way = _Way(detach, end_s=10, logs_error=True)
+    return _start(body, listener, way, f"its log is {log_path}")
+
+
+def start_attached(
+    body: Callable[[Listener], None], listener: Listener, name: str, level: int = logging.INFO
+) -> int:
+    """As `start`, for a child that stays in the terminal, logs under a name and ends with this
+    process, however that ends. Ctrl-C is for the parent: it decides what ends when.
+    """
+    parent = os.getpid()
+
+    def attach() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _end_with(parent)
+        start_logging(level, name)
+
+    return _start(body, listener, _Way(attach, end_s=10, logs_error=False), "")
+
+
+def _start(body: Callable[[Listener], None], listener: Listener, way: _Way, fix: str) -> int:
     try:
-        pid = _fork(body, listener, detach)
+        pid = _fork(body, listener, way)
     except _UnexplainedError as end:
-        fix = f"its log is {log_path}"
-        raise MountError("the daemon ended before it was ready", fix=fix) from end
+        why = describe_end(end.status)
+        raise MountError("the daemon ended before it was ready", why=why, fix=fix) from end
     listener.ready()
     return pid
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel ask this process to end (SIGTERM) when its parent is gone."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != parent:  # it was quicker
+        raise InterruptedRun("interrupted")
 
 
 def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
@@ -117,30 +173,33 @@ def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
     A child that crashes is a DataError: the native readers of damaged files may abort.
     """
     try:
-        os.waitpid(_fork(body, listener, lambda: None), 0)
+        way = _Way(lambda: None, end_s=5, logs_error=False)
+        os.waitpid(_fork(body, listener, way), 0)
     except _UnexplainedError as end:
-        name = (
-            signal.Signals(os.WTERMSIG(end.status)).name if os.WIFSIGNALED(end.status) else "exit"
-        )
-        why = f"reading it crashed ({name})"
+        why = f"reading it crashed ({describe_end(end.status)})"
         raise DataError("cannot use the data set", why=why, fix="its files are damaged") from end
 
 
-def _fork(body: Callable[[Listener], None], listener: Listener, prepare: Callable[[], None]) -> int:
+def describe_end(status: int) -> str:
+    """Why a process is gone, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _fork(body: Callable[[Listener], None], listener: Listener, way: _Way) -> int:
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _run_child(body, writing, prepare)
+        _run_child(body, writing, way)
     os.close(writing)
     try:
         with os.fdopen(reading, encoding="utf-8") as pipe, _interrupted_by_sigterm():
             error = _listen(pipe, listener)
     except BaseException:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+        _end(pid, way.end_s)
         raise
     if isinstance(error, _UnexplainedError):
         error.status = os.waitpid(pid, 0)[1]
@@ -152,11 +211,21 @@ def _fork(body: Callable[[Listener], None], listener: Listener, prepare: Callabl
 @contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
     """Who waits for a child ends it before ending itself: it would work on for nobody."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, raise_interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _end(pid: int, within_s: float) -> None:
+    """Ask a child to end, and see to it that it did: what it was about to mount is then decided."""
+    for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, 1.0)):
+        deadline = time.monotonic() + patience_s
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        while read_start_time(pid) is not None and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
 
 def _listen(pipe: Iterator[str], listener: Listener) -> Exception | None:
@@ -176,18 +245,16 @@ def _listen(pipe: Iterator[str], listener: Listener) -> Exception | None:
     return _UnexplainedError()
 
 
-def _run_child(
-    body: Callable[[Listener], None], writing: int, prepare: Callable[[], None]
-) -> NoReturn:
+def _run_child(body: Callable[[Listener], None], writing: int, way: _Way) -> NoReturn:
     """The rest of the child's life; never returns into the parent's code."""
     code = 1
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, raise_interrupt)
         # A Ctrl-C reaches all of a terminal's group; who waits for this child then ends it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        prepare()
+        way.prepare()
         pipe = PipeListener(os.fdopen(writing, "w", encoding="utf-8"))
-        with _reported(pipe):
+        with _reported(pipe, logs_error=way.logs_error):
             body(pipe)
         code = 0
     except HffsError as error:
@@ -201,17 +268,18 @@ def _run_child(
             os._exit(code)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """Until the event loop takes over: leave by an exception, so that children are ended too."""
+def raise_interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Handle a signal until the event loop does: by an exception, so that children end too."""
     raise InterruptedRun("interrupted")
 
 
 @contextmanager
-def _reported(pipe: PipeListener) -> Iterator[None]:
+def _reported(pipe: PipeListener, *, logs_error: bool) -> Iterator[None]:
     try:
         yield
     except HffsError as error:
-        log.error("%s", error)  # noqa: TRY400 - the line says it all
+        if logs_error or not pipe.is_heard:  # else the parent does: an error is said once
+            log.error("%s", error)  # noqa: TRY400 - the line says it all
         pipe.fail(error)
         raise
     except BaseException as error:

@@ -6,10 +6,11 @@ import errno
 import os
 import shutil
 import subprocess
+from collections.abc import Container
 from pathlib import Path
 
 from hffs.errors import MountError
-from hffs.mount.mountinfo import FS_TYPE, Health, check_health, find_mount
+from hffs.mount.mountinfo import FS_TYPE, Health, Mounted, check_health, find_mount
 
 DEVICE = Path("/dev/fuse")
 _INSTALL = "install it (Debian, Ubuntu: apt-get install fuse3)"
@@ -41,7 +42,7 @@ def prepare_mountpoint(path: Path) -> Path:
     """
     place = Path(os.path.abspath(path))
     taken = find_mount(str(place))
-    if taken is not None and taken.fs_type == FS_TYPE and check_health(str(place)) is Health.DEAD:
+    if taken is not None and is_dead(taken):
         detach(place)
         taken = find_mount(str(place))
     if taken is not None:
@@ -51,17 +52,24 @@ def prepare_mountpoint(path: Path) -> Path:
         raise MountError(
             "cannot mount on", str(place), why=f"{taken.fs_type} is mounted there already", fix=fix
         )
-    _check_folder(place)
+    check_folder(place)
     return Path(os.path.realpath(place))
 
 
-def _check_folder(place: Path) -> None:
+def is_dead(mounted: Mounted) -> bool:
+    """Whether a mount is one of hffs that nobody answers for any more."""
+    return mounted.fs_type == FS_TYPE and check_health(mounted.mountpoint) is Health.DEAD
+
+
+def check_folder(place: Path, known: Container[str] = ()) -> None:
+    """MountError unless a folder can be mounted on: nothing is in it but what is `known`."""
+
     def refuse(why: str, fix: str) -> MountError:
         return MountError("cannot mount on", str(place), why=why, fix=fix)
 
     try:
         with os.scandir(place) as entries:
-            occupied = next(entries, None)
+            occupied = next((entry.name for entry in entries if entry.name not in known), None)
     except FileNotFoundError as error:
         raise refuse("no such folder", f"mkdir -p {place}") from error
     except NotADirectoryError as error:
@@ -71,7 +79,7 @@ def _check_folder(place: Path) -> None:
             raise refuse("no permission to read it", "choose a folder of your own") from error
         raise refuse(os.strerror(error.errno or errno.EIO), "choose another folder") from error
     if occupied is not None:
-        raise refuse(f"the folder is not empty ({occupied.name} is in it)", "choose an empty one")
+        raise refuse(f"the folder is not empty ({occupied} is in it)", "choose an empty one")
     if os.geteuid() != 0 and not os.access(place, os.W_OK):
         raise refuse("no permission to write to it", "choose a folder of your own")
 

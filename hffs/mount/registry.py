@@ -2,15 +2,20 @@
 
 The kernel's table says what is mounted; this adds what only the daemon knows (source, counts,
 log). A file whose daemon is gone is left over from a kill and is dropped when met.
+
+Mounts that were started together have one more file, of their group. It outlives their daemons: it
+says what is to be tidied up after a kill. It is read, changed and written under `Registry.locked`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +32,28 @@ class Record:
     fingerprint: str
     positions: int
     log: str | None
+    # A daemon of a version without groups goes on over an upgrade, and so does its record.
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The mounts of one file: each member on the folder of its name in `folder`.
+
+    `made` are the members whose folder hffs made, and removes. `pid` and `started` tell the process
+    that starts them, which is `starting` until all of them answer.
+    """
+
+    folder: str
+    members: tuple[str, ...]
+    made: tuple[str, ...]
+    pid: int
+    started: int
+    starting: bool
+
+    def is_starting(self) -> bool:
+        """Whether somebody is at work who will mount more of it."""
+        return self.starting and read_start_time(self.pid) == self.started
 
 
 def find_state_folder(environ: Mapping[str, str]) -> Path:
@@ -56,47 +83,79 @@ class Registry:
 
     def __init__(self, state: Path) -> None:
         self._folder = state / "mounts"
+        self._groups = state / "groups"
 
     def add(self, record: Record) -> None:
         """Write a record, whole or not at all."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._folder)
-        with os.fdopen(handle, "w") as file:
-            json.dump(asdict(record), file)
-        os.replace(name, self._path(record.mountpoint))
+        _write(_path(self._folder, record.mountpoint), asdict(record))
 
     def remove(self, mountpoint: str, pid: int) -> None:
         """Drop the record of a mount if it is still that daemon's."""
-        record = self._read(self._path(mountpoint))
+        path = _path(self._folder, mountpoint)
+        record = _read_record(path)
         if record is not None and record.pid == pid:
-            self._path(mountpoint).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def find(self, mountpoint: str) -> Record | None:
-        """The record of a mount whose daemon lives."""
-        record = self._read(self._path(mountpoint))
-        if record is None or read_start_time(record.pid) != record.started:
-            return None
-        return record
+        """The record of a mount whose daemon lives; one that is left over is dropped."""
+        return _read_living(_path(self._folder, mountpoint))
 
     def all(self) -> list[Record]:
         """Every record whose daemon lives; the others are dropped."""
-        living = []
-        paths = sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []
-        for path in paths:
-            record = self._read(path)
-            if record is not None and read_start_time(record.pid) == record.started:
-                living.append(record)
-            else:
-                path.unlink(missing_ok=True)
-        return living
+        records = map(_read_living, sorted(self._folder.glob("*.json")))
+        return [record for record in records if record is not None]
 
-    def _path(self, mountpoint: str) -> Path:
-        digest = hashlib.blake2b(os.fsencode(mountpoint), digest_size=12).hexdigest()
-        return self._folder / f"{digest}.json"
-
-    @staticmethod
-    def _read(path: Path) -> Record | None:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from changing groups. Nothing may fork in here."""
+        self._groups.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self._groups / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            return Record(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def put_group(self, group: Group) -> None:
+        """Write a group in the place of what was there; without members nothing is kept of it."""
+        path = _path(self._groups, group.folder)
+        if group.members:
+            _write(path, asdict(group))
+        else:
+            path.unlink(missing_ok=True)
+
+    def find_group(self, folder: str) -> Group | None:
+        """The group in a folder, also if its daemons are dead."""
+        try:
+            fields = json.loads(_path(self._groups, folder).read_text())
+            return Group(**fields | {key: tuple(fields[key]) for key in ("members", "made")})
+        except (OSError, ValueError, TypeError, KeyError):
             return None
+
+
+def _path(folder: Path, key: str) -> Path:
+    digest = hashlib.blake2b(os.fsencode(key), digest_size=12).hexdigest()
+    return folder / f"{digest}.json"
+
+
+def _write(path: Path, fields: Mapping[str, object]) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        json.dump(fields, file)
+    os.replace(name, path)
+
+
+def _read_living(path: Path) -> Record | None:
+    record = _read_record(path)
+    if record is not None and read_start_time(record.pid) == record.started:
+        return record
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _read_record(path: Path) -> Record | None:
+    try:
+        return Record(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -14,6 +14,7 @@ from hffs.mount.daemon import Listener
 from hffs.mount.operations import Owner
 from hffs.mount.registry import Record, Registry, read_start_time
 from hffs.mount.session import serve
+from hffs.mount.unmounting import leave_group
 from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
 from hffs.view.opening import is_decided, open_view
@@ -24,7 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
-    """What to mount, where, and for whom; `workers` threads render."""
+    """What to mount, where, and for whom; `workers` threads render.
+
+    `group` is the folder of the mounts that this one belongs to.
+    """
 
     config: Config
     mountpoint: Path
@@ -33,6 +37,7 @@ class MountRequest:
     state: Path
     workers: int
     log: Path | None
+    group: Path | None = None
 
 
 def run_mount(request: MountRequest, listener: Listener) -> None:
@@ -61,6 +66,9 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
                 ready=announce,
             )
         finally:
+            if request.group is not None:
+                leave_group(registry, request.mountpoint)
+            # Last: until then a new group on the same folder waits.
             registry.remove(str(request.mountpoint), os.getpid())
     log.info("unmounted %s", request.mountpoint)
 
@@ -91,4 +99,5 @@ def _make_record(request: MountRequest, info: ViewInfo) -> Record:
         fingerprint=info.fingerprint,
         positions=info.positions,
         log=str(request.log) if request.log else None,
+        group=str(request.group) if request.group else None,
     )

@@ -1,7 +1,9 @@
 """One mount from the kernel's handshake to its end: start, serve, drain, detach.
 
 A process holds one session (pyfuse3's state is global). SIGTERM and SIGINT end it: requests under
-way get `_DRAIN_S` to finish, then the mount is detached even with readers in it.
+way get `_DRAIN_S` to finish, then the mount is detached even with readers in it. From the handshake
+on no signal raises: one that comes before the event loop listens, or while the mount is being
+detached, would leave the mount behind, dead.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import pyfuse3
 import trio
@@ -24,6 +27,7 @@ from hffs.view.tree import Tree
 log = logging.getLogger(__name__)
 
 _DRAIN_S = 3.0
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _READAHEAD_KIB = 1024
 _BASE_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "default_permissions", "subtype=hffs")
 
@@ -35,11 +39,24 @@ def serve(
     options = {*_BASE_OPTIONS, f"fsname={_make_fsname(tree.manifest.info.source)}"}
     if allow_other:
         options.add("allow_other")
+    early = _remember_signals()
     _start(Operations(tree, owner), mountpoint, options)
     try:
-        trio.run(_run, mountpoint, ready)
+        trio.run(_run, mountpoint, ready, early)
     finally:
         pyfuse3.close(unmount=True)
+
+
+def _remember_signals() -> list[int]:
+    """From now on signals do no more than get into this list, which grows."""
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    for number in _STOPPING:
+        signal.signal(number, remember)
+    return received
 
 
 def _make_fsname(source: str) -> str:
@@ -68,9 +85,11 @@ def _start(operations: Operations, mountpoint: Path, options: set[str]) -> None:
             os.close(kept)
 
 
-async def _run(mountpoint: Path, ready: Callable[[], None]) -> None:
+async def _run(mountpoint: Path, ready: Callable[[], None], early: Sequence[int]) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        await nursery.start(_stop_on_signal, nursery.cancel_scope)
+        if early:  # nobody listened yet
+            nursery.cancel_scope.cancel()
         nursery.start_soon(_announce, mountpoint, ready)
         await pyfuse3.main()
         nursery.cancel_scope.cancel()
@@ -83,8 +102,11 @@ async def _announce(mountpoint: Path, ready: Callable[[], None]) -> None:
     ready()
 
 
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _stop_on_signal(
+    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(*_STOPPING) as signals:
+        task_status.started()
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
             pyfuse3.terminate()

@@ -1,17 +1,23 @@
-"""Taking a mount down from outside its daemon, and waiting until both are gone."""
+"""Taking mounts down from outside their daemons, and waiting until both are gone.
+
+A member of a group also loses the folder that hffs made for it; the last one takes the group's
+record along.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hffs.errors import MountError
-from hffs.mount.mountinfo import FS_TYPE, Health, check_health, find_mount
-from hffs.mount.preflight import detach
-from hffs.mount.registry import Record, Registry, read_start_time
+from hffs.mount.mountinfo import FS_TYPE, find_mount, read_hffs_mounts
+from hffs.mount.preflight import detach, is_dead
+from hffs.mount.registry import Group, Record, Registry, read_start_time
 
 _END_S = 10.0
 _KILL_AFTER_S = 5.0
@@ -19,58 +25,161 @@ _POLL_S = 0.02
 
 
 def unmount(path: Path, registry: Registry, *, force: bool) -> None:
-    """Unmount and wait for the daemon's end.
+    """Unmount what is on a folder, or the group in it, and wait for the end of every daemon.
 
     MountError where nothing of hffs is mounted, or where it is in use and `force` is off. With
     `force` its users are cut off, and a daemon that does not end by itself is killed.
     """
-    place = _find_place(path)
-    record = registry.find(str(place))
-    dead = check_health(str(place)) is Health.DEAD
-    try:
-        detach(place, lazy=force or dead)
-    except MountError as error:
-        if "busy" in error.why:
-            fix = f"close what uses it (fuser -vm {place}), or `hffs umount --force {place}`"
-            raise MountError("cannot unmount", str(place), why="it is in use", fix=fix) from error
-        raise
-    if record is not None:
-        _wait_for_end(record, force=force)
-        registry.remove(str(place), record.pid)
-
-
-def _find_place(path: Path) -> Path:
-    """The mount point as the kernel calls it: resolved, but never by asking the mount itself."""
     plain = Path(os.path.abspath(path))
+    place = _find_place(plain)
+    if place is not None:
+        _unmount_one(place, registry, force=force)
+        return
+    group = registry.find_group(os.path.realpath(plain))
+    if group is None:
+        raise _nothing_mounted(plain)
+    if group.is_starting():
+        why = f"process {group.pid} is still mounting in it"
+        fix = f"wait for it, or stop it (kill {group.pid}), which unmounts all"
+        raise MountError("cannot unmount", group.folder, why=why, fix=fix)
+    unmount_group(group, registry, force=force)
+
+
+def unmount_group(group: Group, registry: Registry, *, force: bool) -> None:
+    """Unmount all members; those that are in use or do not end hold none of the others up.
+
+    MountError names them.
+    """
+    failed: dict[str, str] = {}
+    going: dict[str, Record | None] = {}
+    for name in group.members:
+        place = Path(group.folder, name)
+        record = registry.find(str(place))
+        going[name] = record
+        if record is not None and record.group != group.folder:
+            going[name] = None  # mounted by itself, where the member was before it was killed
+            continue
+        try:
+            _detach(place, force=force)
+        except MountError as error:
+            failed[name] = error.why
+            del going[name]
+    records = {name: record for name, record in going.items() if record is not None}
+    for late in wait_for_ends(records.values(), force=force):
+        name = Path(late.mountpoint).name
+        failed[name] = _say_it_lives(late)
+        del going[name]
+    for name, record in going.items():
+        if record is not None:
+            registry.remove(record.mountpoint, record.pid)
+        leave_group(registry, Path(group.folder, name))
+    if failed:
+        which = f"{len(failed)} of {len(group.members)} mounts in {group.folder}"
+        why = "; ".join(f"{name}: {why}" for name, why in failed.items())
+        fix = f"close what uses them, or `hffs umount --force {group.folder}`"
+        raise MountError("cannot unmount", which, why=why, fix=fix)
+
+
+def leave_group(registry: Registry, place: Path) -> None:
+    """What is left to do when a mount is gone: its folder, its name in the group. May be repeated.
+
+    Nothing happens to a mount point that is in no group.
+    """
+    folder, name = str(place.parent), place.name
+    if registry.find_group(folder) is None:
+        return
+    with registry.locked():
+        group = registry.find_group(folder)
+        if group is None or name not in group.members:
+            return
+        if name in group.made:
+            with suppress(OSError):  # something was put into it, or mounted on it, meanwhile
+                place.rmdir()
+        registry.put_group(
+            replace(
+                group,
+                members=tuple(member for member in group.members if member != name),
+                made=tuple(member for member in group.made if member != name),
+            )
+        )
+
+
+def _unmount_one(place: Path, registry: Registry, *, force: bool) -> None:
+    record = registry.find(str(place))
+    _detach(place, force=force)
+    if record is not None:
+        for late in wait_for_ends([record], force=force):
+            raise MountError("cannot stop", str(place), why=_say_it_lives(late), fix="try --force")
+        registry.remove(str(place), record.pid)
+    if record is None or record.group is not None:
+        leave_group(registry, place)
+
+
+def _find_place(plain: Path) -> Path | None:
+    """The mount point as the kernel calls it: resolved, but never by asking the mount itself."""
     place = Path(os.path.realpath(plain.parent)) / plain.name
     for candidate in (plain, place, Path(os.path.realpath(plain))):
         mounted = find_mount(str(candidate))
         if mounted is not None and mounted.fs_type == FS_TYPE:
             return candidate
-        if mounted is not None:
-            why = f"what is mounted there is {mounted.fs_type}, not hffs"
-            raise MountError("cannot unmount", str(candidate), why=why)
-    raise MountError(
-        "cannot unmount", str(plain), why="nothing is mounted there", fix="see `hffs ls`"
+    return None
+
+
+def _nothing_mounted(plain: Path) -> MountError:
+    real = Path(os.path.realpath(plain))
+    mounted = find_mount(str(plain)) or find_mount(str(real))
+    if mounted is not None:
+        return _not_ours(plain, mounted.fs_type)
+    below = [each.mountpoint for each in read_hffs_mounts() if Path(each.mountpoint).parent == real]
+    fix = f"below it are {', '.join(below)}" if below else "see `hffs ls`"
+    return MountError("cannot unmount", str(plain), why="nothing is mounted there", fix=fix)
+
+
+def _not_ours(place: Path, fs_type: str) -> MountError:
+    return MountError(
+        "cannot unmount", str(place), why=f"what is mounted there is {fs_type}, not hffs"
     )
 
 
-def _wait_for_end(record: Record, *, force: bool) -> None:
+def _detach(place: Path, *, force: bool) -> None:
+    """Nothing to do where nothing is mounted any more."""
+    mounted = find_mount(str(place))
+    if mounted is None:
+        return
+    if mounted.fs_type != FS_TYPE:
+        raise _not_ours(place, mounted.fs_type)
+    try:
+        detach(place, lazy=force or is_dead(mounted))
+    except MountError as error:
+        if find_mount(str(place)) is None:  # its daemon was faster
+            return
+        if "busy" in error.why:
+            fix = f"close what uses it (fuser -vm {place}), or `hffs umount --force {place}`"
+            raise MountError("cannot unmount", str(place), why="it is in use", fix=fix) from error
+        raise
+
+
+def wait_for_ends(records: Iterable[Record], *, force: bool) -> list[Record]:
+    """Wait for the daemons of unmounted mounts; those that live on. With `force` they may not."""
+    left = list(records)
     begun = time.monotonic()
     if force:
-        _send(record, signal.SIGTERM)
-    while read_start_time(record.pid) == record.started:
+        _send(left, signal.SIGTERM)
+    while left := [each for each in left if read_start_time(each.pid) == each.started]:
         passed = time.monotonic() - begun
         if force and passed > _KILL_AFTER_S:
-            _send(record, signal.SIGKILL)
+            _send(left, signal.SIGKILL)
         if passed > _END_S:
-            why = (
-                f"it is unmounted, but its daemon (pid {record.pid}) did not end in {_END_S:.0f} s"
-            )
-            raise MountError("cannot stop", record.mountpoint, why=why, fix="try --force")
+            break
         time.sleep(_POLL_S)
+    return left
 
 
-def _send(record: Record, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(record.pid, number)
+def _say_it_lives(record: Record) -> str:
+    return f"it is unmounted, but its daemon (pid {record.pid}) did not end in {_END_S:.0f} s"
+
+
+def _send(records: Iterable[Record], number: signal.Signals) -> None:
+    for record in records:
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, number)
