@@ -18,7 +18,7 @@ IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
 # Programs that the tests run on a mount, to see what a user of them sees.
 TEST_TOOLS := file rsync getfattr:attr
 
-.PHONY: help system test-system demo test check coverage lock clean
+.PHONY: help system test-system demo test check coverage bench lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -62,6 +62,10 @@ coverage: $(VENV)/.dev ## line by line, every test and the daemons that they sta
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=90
+
+bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pillow
+	@$(BIN)/python tests/bench/filters.py
+	@$(BIN)/python tests/bench/composites.py
 
 # A fresh environment, so that nothing which only lies about is locked. `+cpu` and the like name
 # one machine's build of torch: the lock pins the version alone.

@@ -7,7 +7,7 @@ to pixels is `hffs.view.codecs`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,12 @@ class Rendering:
 
     @property
     def identity(self) -> str:
-        """Everything besides the source that rendered bytes depend on."""
-        return codecs.encoder_identity(self.target, self.reshape)
+        """Everything besides the source and the tile that rendered bytes depend on."""
+        composite = self.reshape.composite
+        # Which tiles are shown changes none of them: another choice finds those that are kept.
+        any_tiles = composite and replace(composite, tiles=())
+        reshape = replace(self.reshape, composite=any_tiles)
+        return codecs.encoder_identity(self.target, reshape)
 
     @property
     def tiles(self) -> tuple[int, ...]:

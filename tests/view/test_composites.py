@@ -141,6 +141,8 @@ def test_the_tiles_of_an_image_are_made_at_once(
     assert sizes == [size for image in made for size in (len(image), 1)]
     again = open_tree(source, **keys)
     assert [read(again, f"{position}.jpg") for position in range(4)] == made
+    other = open_tree(source, **composite(image_count=4, select_index=[1, 3]))
+    assert [read(other, f"{position}.jpg") for position in range(2)] == [made[1], made[3]]
     assert len(calls) == 1
 
 
