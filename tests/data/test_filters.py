@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hffs.data.arrow import open_table
 from hffs.data.filters import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
@@ -408,3 +411,88 @@ def test_huge_and_broken_numbers_are_no_crash(tmp_path: Path) -> None:
     source = make_source(tmp_path, width=[1e300, inf, -inf, 0.5, 7.9], height=[1.0] * 5)
     assert kept(source, Filters(sizes=SizeTerms(min_width=8))) == [0, 1]
     assert kept(source, Filters(sizes=SizeTerms(min_width=7))) == [0, 1, 4]
+
+
+FILTERS = {
+    "collection": Filters(collection=("art",)),
+    "class": Filters(collection=(1, 2), collection_column="number"),
+    "quality struct": Filters(quality_thresholds={"clip": 0.5}),
+    "quality JSON": Filters(quality_thresholds={"clip": 0.5}, quality_column="json"),
+    "quality column": Filters(quality_thresholds={"number": 1}),
+    "where": Filters(where="number > 3 AND quality_assessment.clip > 0.5 AND json->>'clip' != '1'"),
+    "sizes": Filters(sizes=SizeTerms(min_width=5, max_aspect=2)),
+    "sizes in JSON": Filters(sizes=SizeTerms(min_width=5), width_column="json.w"),
+    "all": Filters(
+        where="number < 60",
+        sizes=SizeTerms(min_width=5),
+        collection=("art",),
+        quality_thresholds={"clip": 0.5},
+    ),
+}
+IMAGE_BYTES, IMAGE_ROWS = 1 << 20, 64
+
+
+@pytest.fixture(scope="module", params=["parquet", "arrow"])
+def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    path = _write_images(tmp_path_factory.mktemp("images") / f"0.{request.param}")
+    return open_source(locate(str(path)))
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_image_bytes_are_never_read(images: Source, name: str) -> None:
+    select(images, FILTERS[name], each_row(images), never)  # loads DuckDB, if that is needed
+    with _reading() as taken:
+        selection = select(images, FILTERS[name], each_row(images), never)
+    assert 0 < np.count_nonzero(selection.keep) < images.rows
+    assert max(taken.values()) < IMAGE_ROWS * IMAGE_BYTES // 4
+
+
+def test_bytes_that_are_read_would_be_noticed(images: Source) -> None:
+    (shard,) = images.shards
+    with _reading() as taken:
+        if shard.layout == "parquet":
+            pq.read_table(shard.path, columns=["image"])
+        else:
+            table = open_table(shard.path)
+            pc.sum(pc.count_substring(table["image"].combine_chunks().field("bytes"), b"a"))
+    assert max(taken.values()) > IMAGE_ROWS * IMAGE_BYTES // 2
+
+
+@contextmanager
+def _reading() -> Iterator[dict[str, int]]:
+    """Bytes that are read from files, and pages of maps and memory that are touched, meanwhile."""
+    taken: dict[str, int] = {}
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins again at what is held now
+    read, held = _bytes_read(), _highest_memory()
+    yield taken
+    taken |= {"read": _bytes_read() - read, "touched": _highest_memory() - held}
+
+
+def _bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def _highest_memory() -> int:
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) << 10
+
+
+def _write_images(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    count = IMAGE_ROWS
+    table = pa.table(
+        {
+            "number": range(count),
+            "image": [{"bytes": rng.bytes(IMAGE_BYTES), "path": None} for _ in range(count)],
+            "collection": ["art", "map"] * (count // 2),
+            "quality_assessment": [{"clip": n / count, "aes": 1.0} for n in range(count)],
+            "json": [f'{{"clip": {n}, "w": {n}}}' for n in range(count)],
+            "width": range(count),
+            "height": [5] * count,
+        }
+    )
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=4, compression="none", use_dictionary=["json"])
+    else:
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=4)
+    return path
