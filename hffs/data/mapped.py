@@ -67,6 +67,16 @@ class MappedFile:
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             madvise(advice, start, length)
 
+    def is_cached(self, offsets: NDArray[np.int64]) -> bool:
+        """Whether the pages at these offsets can be read without waiting; False if unsure."""
+        byte = [bytearray(1)]
+        try:
+            for offset in offsets.tolist():
+                os.preadv(self._descriptor, byte, offset, os.RWF_NOWAIT)
+        except OSError:  # EAGAIN for a page on the disk, ENOTSUP of file systems that cannot tell
+            return False
+        return True
+
     def advise_ranges(self, offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
         """Ask for ranges, each of at least a byte, that may be many and small."""
         first, last = offsets // mmap.PAGESIZE, (offsets + lengths - 1) // mmap.PAGESIZE

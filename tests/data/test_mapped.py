@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hffs.core.formats import ImageFormat
 from hffs.data import mapped
@@ -141,3 +143,24 @@ def test_heads_are_advised_and_sniffed_in_batches(monkeypatch: pytest.MonkeyPatc
     codes = sniff_values(memoryview(data), offsets, lengths, lambda at: asked.append(at.tolist()))
     assert codes.tolist() == [ImageFormat.JPEG, 0, ImageFormat.PNG, ImageFormat.JPEG]
     assert asked == [[0, 9, 8, 20], [22, 30]]
+
+
+@given(ranges=st.lists(st.tuples(st.integers(0, 90_000), st.integers(1, 20_000))))
+def test_many_ranges_are_asked_for_page_by_page(ranges: list[tuple[int, int]]) -> None:
+    file, asked = watched(100_000)
+    offsets, lengths = np.array(ranges, np.int64).reshape(-1, 2).T
+    file.advise_ranges(offsets, lengths)
+    page, wanted = mmap.PAGESIZE, set[int]()
+    for offset, length in ranges:
+        end = min(offset + length, 100_000)
+        wanted |= set(range(offset // page, (end - 1) // page + 1))
+    pages = [start // page + n for start, length in asked for n in range(length // page)]
+    assert sorted(pages) == sorted(wanted)
+
+
+def test_what_was_just_written_is_cached_and_what_cannot_be_asked_is_not(tmp_path: Path) -> None:
+    with open_mapped(written(tmp_path / "a", b"abc" * 10_000)) as file:
+        assert file.is_cached(np.array([0, 29_999], np.int64))
+    unknown, _ = watched(100)
+    assert not unknown.is_cached(np.zeros(1, np.int64))
+    assert unknown.is_cached(np.zeros(0, np.int64))
