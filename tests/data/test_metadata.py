@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hffs.data import metadata
 from hffs.data.locate import locate
 from hffs.data.metadata import (
     BATCH_ROWS,
@@ -17,6 +18,7 @@ from hffs.data.metadata import (
     plain_type,
     read_batches,
     read_columns,
+    read_tables,
 )
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError, FormatError, StaleError
@@ -221,3 +223,22 @@ def test_a_broken_shard_is_one_clear_error(tmp_path: Path, layout: str) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(FormatError, match=f"cannot read .*{path.name}"):
         read_columns(source, ["number"])
+
+
+def test_tables_are_cut_by_size_and_where_texts_change_their_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = pa.array(["a", "b"] * 3)
+    for number, coded in enumerate([True, True, False]):
+        pq.write_table(pa.table({"t": texts}), tmp_path / f"{number}.parquet", use_dictionary=coded)
+    (tmp_path / "3.parquet").write_bytes((tmp_path / "2.parquet").read_bytes())
+    pq.write_table(pa.table({"t": texts[:0]}), tmp_path / "4.parquet")
+    source = open_source(locate(str(tmp_path)))
+    path = find_column(source, "t", "caption_column")
+    monkeypatch.setattr(metadata, "_LENGTH_BYTES", 100)
+    tables = list(read_tables(source, [path]))
+    assert [table.num_rows for table in tables] == [12, 12]
+    assert [pa.types.is_dictionary(table["t"].type) for table in tables] == [True, False]
+    assert [text for table in tables for text in table["t"].to_pylist()] == texts.to_pylist() * 4
+    monkeypatch.setattr(metadata, "TABLE_BYTES", 1)
+    assert [table.num_rows for table in read_tables(source, [path])] == [6] * 4
