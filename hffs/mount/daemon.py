@@ -190,12 +190,16 @@ def _fork(body: Callable[[Listener], None], listener: Listener, way: _Way) -> in
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    # A handler that raises while Python's own hooks after a fork run is ignored by them: the child
+    # takes signals when it has handlers of its own.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _run_child(body, writing, way)
+        _run_child(body, writing, way, mask)
     os.close(writing)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with os.fdopen(reading, encoding="utf-8") as pipe, _interrupted_by_sigterm():
             error = _listen(pipe, listener)
     except BaseException:
@@ -220,7 +224,10 @@ def _interrupted_by_sigterm() -> Iterator[None]:
 
 def _end(pid: int, within_s: float) -> None:
     """Ask a child to end, and see to it that it did: what it was about to mount is then decided."""
-    for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, 1.0)):
+    # Asked again, since Python ignores what a handler raises inside a callback (of an import, say).
+    again_s = (0.5, 1.5, within_s - 2)
+    asking = [(signal.SIGTERM, patience_s) for patience_s in again_s]
+    for number, patience_s in (*asking, (signal.SIGKILL, 1.0)):
         deadline = time.monotonic() + patience_s
         with suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -245,13 +252,16 @@ def _listen(pipe: Iterator[str], listener: Listener) -> Exception | None:
     return _UnexplainedError()
 
 
-def _run_child(body: Callable[[Listener], None], writing: int, way: _Way) -> NoReturn:
+def _run_child(
+    body: Callable[[Listener], None], writing: int, way: _Way, mask: set[int | signal.Signals]
+) -> NoReturn:
     """The rest of the child's life; never returns into the parent's code."""
     code = 1
     try:
         signal.signal(signal.SIGTERM, raise_interrupt)
         # A Ctrl-C reaches all of a terminal's group; who waits for this child then ends it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         way.prepare()
         pipe = PipeListener(os.fdopen(writing, "w", encoding="utf-8"))
         with _reported(pipe, logs_error=way.logs_error):
