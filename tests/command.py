@@ -20,9 +20,9 @@ class Hffs:
 
     @classmethod
     def below(cls, folder: Path) -> Self:
-        """A command whose caches and records are in a folder."""
+        """A command whose caches and records are in a folder; started anywhere, it is this code."""
         own = {"XDG_CACHE_HOME": str(folder / "cache"), "XDG_STATE_HOME": str(folder / "state")}
-        return cls(os.environ | own)
+        return cls(os.environ | own | {"PYTHONPATH": str(Path(__file__).parents[1])})
 
     def __call__(self, *arguments: str | Path, timeout_s: float = RUN_TIMEOUT_S) -> str:
         """Run a command that has to succeed; its standard output."""
