@@ -82,12 +82,12 @@ def section() -> str:
     return part.partition("\n## ")[0]
 
 
-def _lines(table: str) -> list[list[str]]:
-    """Cells of every line of tables that begin with this heading."""
+def read_tables(heading: str) -> list[list[str]]:
+    """Cells of every line of the page's tables that begin with this heading."""
     found: list[list[str]] = []
-    for body in re.findall(
-        rf"^{re.escape(table)}\n\|[-|]+\n((?:\|.*\n)+)", section(), re.MULTILINE
-    ):
+    text = DOCS.read_text(encoding="utf-8")
+    below = rf"^{re.escape(heading)}\n\|[-|]+\n((?:\|.*\n)+)"
+    for body in re.findall(below, text, re.MULTILINE):
         found += [line.strip("| ").split(" | ") for line in body.splitlines()]
     return found
 
@@ -95,10 +95,16 @@ def _lines(table: str) -> list[list[str]]:
 def read_lines() -> list[Example]:
     """The lines of the tables."""
     examples = []
-    for keys, flags, outcome in _lines("| file | flags | folder |"):
+    for keys, flags, outcome in read_tables("| file | flags | folder |"):
         code = _CODE.fullmatch(flags)
         examples.append(Example("\n".join(_CODE.findall(keys)), code and code[1], outcome))
     return examples
+
+
+def read_refusals() -> list[tuple[str, int, str]]:
+    """The mistakes that only a data set shows: keys as TOML, exit code and line."""
+    found = read_tables("| file | exit code | line |")
+    return [("\n".join(_CODE.findall(keys)), int(code), line[1:-1]) for keys, code, line in found]
 
 
 def read_blocks() -> list[Example]:
@@ -110,7 +116,7 @@ def read_blocks() -> list[Example]:
 def _table() -> dict[str, tuple[str, list[str]]]:
     """Type and cells of each column of the data set, as they are written."""
     heading = "| column | type | row 0 | row 1 | row 2 | row 3 | row 4 | row 5 |"
-    return {name: (kind, cells) for name, kind, *cells in _lines(heading)}
+    return {name: (kind, cells) for name, kind, *cells in read_tables(heading)}
 
 
 def write_set(folder: Path) -> None:
