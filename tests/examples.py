@@ -243,7 +243,7 @@ def _grid(grid: dict[str, Any], image: Image.Image) -> tuple[int, int]:
         return int(rows), int(columns)
 
     def stretch(rows: int) -> float:
-        aspect = (image.width / (count // rows)) / (image.height / rows)
+        aspect: float = (image.width / (count // rows)) / (image.height / rows)
         return max(aspect, 1 / aspect)
 
     best = min((rows for rows in range(1, count + 1) if count % rows == 0), key=stretch)
