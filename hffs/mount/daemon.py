@@ -199,8 +199,8 @@ def _fork(body: Callable[[Listener], None], listener: Listener, way: _Way) -> in
         _run_child(body, writing, way, mask)
     os.close(writing)
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with os.fdopen(reading, encoding="utf-8") as pipe, _interrupted_by_sigterm():
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             error = _listen(pipe, listener)
     except BaseException:
         _end(pid, way.end_s)
