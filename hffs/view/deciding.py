@@ -39,7 +39,7 @@ from hffs.view.places import Places
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
 from hffs.view.watcher import Watcher
 
-_UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
+UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
 """Steps that leave out what cannot be shown as asked, rather than what was asked to be left out."""
 
 
@@ -54,12 +54,12 @@ class Examined:
     @property
     def removed(self) -> Counts:
         """What each filter took away, in order."""
-        return tuple(step for step in self.choice.counts().items() if step[0] not in _UNASKED)
+        return tuple(step for step in self.choice.counts().items() if step[0] not in UNASKED)
 
     @property
     def dropped(self) -> Counts:
         """What could not be shown, by reason."""
-        unasked = (step for step in self.choice.counts().items() if step[0] in _UNASKED)
+        unasked = (step for step in self.choice.counts().items() if step[0] in UNASKED)
         return (*self.inputs.index.dropped.items(), *unasked)
 
 
@@ -96,13 +96,18 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
     examined = examine(config, places, watcher, workers)
     if not len(examined.choice.cells):
         raise _nothing_left(examined)
-    files = _make_files(config, places, examined)
+    files = make_files(config, examined)
+    if config.metadata_jsonl:
+        files = replace(files, metadata=_write_metadata(places, examined, files))
+    if config.images_only:
+        files = replace(files, captions=None)
     if config.filter_func.python is not None and places.view.exists():
         remove_arrays(places.view)  # decided by what the function was then
     return keep(places, _describe(config, examined, files), files, examined.inputs.index)
 
 
-def _make_files(config: Config, places: Places, examined: Examined) -> Files:
+def make_files(config: Config, examined: Examined) -> Files:
+    """Every file but `metadata.jsonl`; captions that only that file has are among them."""
     choice, rendering = examined.choice, examined.rendering
     each = len(rendering.tiles)
     cells = np.repeat(choice.cells, each)
@@ -111,7 +116,7 @@ def _make_files(config: Config, places: Places, examined: Examined) -> Files:
     captions = None
     if choice.captions is not None and choice.captions.offsets[-1]:
         captions = CaptionFiles(choice.captions.offsets, choice.captions.blob, each)
-    files = Files(
+    return Files(
         cells=cells,
         forms=make_forms(examined.inputs.index.format[cells], reshaped),
         tiles=tiles if rendering.reshape.composite else None,
@@ -119,8 +124,6 @@ def _make_files(config: Config, places: Places, examined: Examined) -> Files:
         captions=captions,
         metadata=None,
     )
-    metadata = _write_metadata(places, examined, files) if config.metadata_jsonl else None
-    return replace(files, captions=None if config.images_only else captions, metadata=metadata)
 
 
 def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
@@ -162,7 +165,7 @@ def _number_by_row(
     change neither.
     """
     index, rendering = examined.inputs.index, examined.rendering
-    items = int(index.item.max()) + 1
+    items = int(index.item.max(initial=0)) + 1
     numbers = index.row[cells] * items + index.item[cells]
     return numbers if len(rendering.tiles) == 1 else numbers * rendering.slots + tiles
 
@@ -174,7 +177,7 @@ def _write_metadata(places: Places, examined: Examined, files: Files) -> NDArray
     sizes = read_sizes(inputs.source, choice.filters, rows, wanted, inputs.measure)
     extensions = examined.rendering.extensions()
     count = len(files.cells)
-    names = (_path(files, extensions, Position(position)) for position in range(count))
+    names = (make_path(files, extensions, Position(position)) for position in range(count))
     texts = None
     if (captions := files.captions) is not None:
         texts = (str(captions.read(Position(position)), "utf-8") for position in range(count))
@@ -182,7 +185,7 @@ def _write_metadata(places: Places, examined: Examined, files: Files) -> NDArray
     return metadata_file.write_lines(places.store, metadata_file.make_lines(names, texts, shapes))
 
 
-def _path(files: Files, extensions: list[str], position: Position) -> str:
+def make_path(files: Files, extensions: list[str], position: Position) -> str:
     """Path of a position's image below the root."""
     layout = files.layout
     extension = extensions[files.forms[position]]

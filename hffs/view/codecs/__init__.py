@@ -6,7 +6,8 @@ decoded; an image is refused by its header before memory is taken for its pixels
 under the same `encoder_identity` give the same bytes; every failure on bad data is a RenderError.
 Safe on several threads at once; Pillow works without the interpreter's lock.
 
-`reading` opens and refuses, `headers` measures, `lossless` cuts JPEGs, `encoding` makes the rest.
+`reading` opens and refuses, `headers` measures, `lossless` cuts JPEGs, `encoding` makes the rest;
+`thumbnails` are for people, not for views.
 """
 
 from __future__ import annotations
@@ -44,11 +45,12 @@ _RULES = 2  # raised when a rule below changes, since it changes bytes
 _LIBRARIES = ("jpg", "libjpeg_turbo", "zlib", "zlib_ng", "webp", "libtiff", "littlecms2")
 _TARGETS: dict[str, Target] = {"jpg": "jpg", "png": "png", "source": "source"}
 _PASSING = {"jpg": ImageFormat.JPEG, "png": ImageFormat.PNG}
-_UPRIGHT = (
+UPRIGHT = (
     None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180,
     Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270,
     Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
 )  # fmt: skip
+"""What turns a stored image upright, by its EXIF orientation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def _encode(image: ImageFile, encoder: Encoder, parts: _Parts, boxes: list[Box])
     """Decode once, make plain once, encode each part."""
     image.load()
     plain = encoder.prepare(image)
-    profile, turn = keep_profile(image, plain), _UPRIGHT[parts.turn]
+    profile, turn = keep_profile(image, plain), UPRIGHT[parts.turn]
     done = []
     for left, top, width, height in boxes:
         part = plain

@@ -1,0 +1,62 @@
+"""Numbers in the words of a person, and histograms as bars: what text and page have in common.
+
+Pure. Must not know where a bar is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hffs.core.histograms import Histogram, Number
+from hffs.view.inspection import Example
+
+_UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bin: which numbers it has, how many, and that as a share of the fullest bin."""
+
+    label: str
+    count: int
+    share: float
+
+
+def draw_bars(histogram: Histogram) -> list[Bar]:
+    """A bar for each bin, also for empty ones in between."""
+    most = max(histogram.counts)
+    return [
+        Bar(label, count, count / most)
+        for label, count in zip(_label_bins(histogram), histogram.counts, strict=True)
+    ]
+
+
+def _label_bins(histogram: Histogram) -> Iterator[str]:
+    edges = histogram.edges
+    whole = all(float(edge).is_integer() for edge in edges)
+    for number, (low, high) in enumerate(pairwise(edges), 2):
+        # The last bin has its upper edge too; whole numbers are below all others.
+        last = high - 1 if whole and number < len(edges) else high
+        yield show_number(low) if last == low else f"{show_number(low)}-{show_number(last)}"
+
+
+def show_number(number: Number) -> str:
+    """Thousands apart; of a fraction no more digits than a person reads."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
+
+
+def show_bytes(count: int) -> str:
+    """An amount of data with three digits, in powers of 1000."""
+    size, unit = float(count), 0
+    while size >= 999.5 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {_UNITS[unit]}"
+
+
+def describe_example(example: Example) -> str:
+    """One image that was left out, on one line."""
+    where = f"row {example.row}" + (f" image {example.item}" if example.item else "")
+    values = ", ".join(f"{name} {value}" for name, value in example.values.items())
+    return f"e.g. {where}: {values}" if values else f"e.g. {where}"

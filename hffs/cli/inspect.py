@@ -1,0 +1,182 @@
+"""`hffs inspect`: what a view would be, without mounting it.
+
+Owns where results go: facts on stdout, as a table or JSON, and a page into a file. The data set is
+read in a child process, which hands the facts over as JSON: damaged files crash native readers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from contextlib import closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from hffs.cli.flags import Flags, with_config_flags
+from hffs.cli.progress import TerminalListener
+from hffs.config import Config, build_config, refuse_unbuilt
+from hffs.errors import UsageError
+from hffs.mount import daemon
+
+if TYPE_CHECKING:
+    from hffs.mount.daemon import Listener
+    from hffs.view.inspection import Inspection
+
+_Source = Annotated[
+    str, typer.Argument(metavar="SOURCE|CONFIG", help="Data set (a path), or a config file.")
+]
+_Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
+_Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+_Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page with pictures and histograms."),
+]
+_Samples = Annotated[
+    int, typer.Option(min=0, max=1000, metavar="N", help="Pictures on the page of what is shown.")
+]
+_All = Annotated[
+    bool, typer.Option("--all", help="Read the headers of all images, not of a sample.")
+]
+
+
+@with_config_flags
+def inspect(  # noqa: PLR0913 - one parameter an option
+    source: _Source,
+    *,
+    flags: Flags,
+    entry: _Entry = None,
+    as_json: _Json = False,
+    html: _Html = None,
+    samples: _Samples = 60,
+    measure_all: _All = False,
+) -> None:
+    """Show what a data set holds, what each filter removes and why; nothing is mounted."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
+    configs = _build_configs(source, flags, entry)
+    if html is not None:
+        html = _check_page(html)
+    pictures = None if html is None else samples
+    inspections = [_look(config, pictures, measure_all=measure_all) for config in configs]
+    if html is not None:
+        from hffs.cli.inspection_page import render_page
+
+        _write_page(html, render_page(inspections))
+    _print(_as_json(inspections) if as_json else _as_text(inspections))
+    if html is not None:
+        print(f"hffs: wrote {html}", file=sys.stderr)
+
+
+def _build_configs(source: str, flags: Flags, entry: str | None) -> tuple[Config, ...]:
+    config = build_config(source, flags, entry, os.environ)
+    refuse_unbuilt(config)
+    return (config,)
+
+
+def _look(config: Config, pictures: int | None, *, measure_all: bool) -> Inspection:
+    """Inspect one view in a child process."""
+    from pydantic import TypeAdapter
+
+    from hffs.view.inspection import Inspection
+
+    with closing(TerminalListener()) as listener, tempfile.TemporaryFile() as handed:
+
+        def body(apart: Listener) -> None:
+            _inspect_apart(config, apart, handed, pictures, measure_all=measure_all)
+
+        daemon.run_apart(body, listener)
+        handed.seek(0)
+        return TypeAdapter(Inspection).validate_json(handed.read())
+
+
+def _inspect_apart(
+    config: Config,
+    listener: Listener,
+    handed: IO[bytes],
+    pictures: int | None,
+    *,
+    measure_all: bool,
+) -> None:
+    """In the child: imports are late, since threads of pyarrow do not survive a fork."""
+    from hffs.view.codecs import silence_warnings
+    from hffs.view.inspecting import Wanted, inspect_view
+
+    os.umask(0o077)
+    silence_warnings()
+    workers = config.num_proc or len(os.sched_getaffinity(0))
+    inspection = inspect_view(config, listener, workers, Wanted(measure_all, pictures))
+    handed.write(json.dumps(asdict(inspection)).encode("ascii"))
+    handed.flush()
+    listener.ready()
+
+
+def _as_json(inspections: list[Inspection]) -> str:
+    reports = [asdict(inspection.report) for inspection in inspections]
+    return json.dumps(reports if len(reports) > 1 else reports[0], indent=2) + "\n"
+
+
+def _as_text(inspections: list[Inspection]) -> str:
+    from hffs.cli.inspection_text import Screen, render_text
+
+    is_terminal = sys.stdout.isatty()
+    screen = Screen(
+        width=_find_width(),
+        unicode=(sys.stdout.encoding or "").lower().replace("-", "") == "utf8",
+        colour=is_terminal and not os.environ.get("NO_COLOR"),
+    )
+    return "\n".join(render_text(inspection.report, screen) for inspection in inspections)
+
+
+def _find_width() -> int:
+    # Of stdout alone, and COLUMNS before it; a pipe gets 80.
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _print(text: str) -> None:
+    """Results on stdout; who stopped reading, as `head` does, has what they wanted."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at exit, which would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_page(page: Path) -> Path:
+    """The file that a page is written to, with links followed; refused before anything is read."""
+    path = Path(os.path.realpath(page))
+    if path.is_dir() or not path.parent.is_dir():
+        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise UsageError("cannot write the page to", str(page), why=why, fix="name a file")
+    if path.exists() and not path.is_file():
+        raise UsageError("cannot write the page to", str(page), why="it is no plain file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        why = f"the folder {path.parent} cannot be written to"
+        raise UsageError("cannot write the page to", str(page), why=why)
+    return path
+
+
+def _write_page(path: Path, page: str) -> None:
+    """Write a file whole or not at all."""
+    scratch = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("x", encoding="utf-8") as file:
+            file.write(page)
+        scratch.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink()
+        why = error.strerror or str(error)
+        raise UsageError("cannot write the page to", str(path), why=why) from error

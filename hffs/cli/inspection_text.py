@@ -1,0 +1,188 @@
+"""The facts of a view as text for a terminal.
+
+Owns the layout: sections of plain columns that fit a width, and bars. Must not know where it is
+printed. Texts of the data set come in as they are and go out harmless (`hffs.cli.untrusted`); none
+is taken for markup. Invariant: no line is wider than the screen.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from hffs.cli.figures import Bar, describe_example, draw_bars, show_bytes, show_number
+from hffs.cli.untrusted import clean_line
+from hffs.core.histograms import Spread
+from hffs.view.inspection import CaptionFacts, GroupFacts, Report, SizeFacts
+
+_MOST_BAR = 40
+_MOST_FOLDERS = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_LABEL, _BESIDE_BAR = 13, 26
+"""Characters of a bin's label, and of all that stands beside a bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What texts are drawn for."""
+
+    width: int = 80
+    unicode: bool = True
+    colour: bool = False
+
+
+def render_text(report: Report, screen: Screen) -> str:
+    """All facts, section by section."""
+    console = Console(
+        file=io.StringIO(),
+        width=screen.width,
+        force_terminal=screen.colour,
+        color_system="standard" if screen.colour else None,
+        highlight=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    with console.capture() as captured:
+        for title, lines in _sections(report, screen):
+            console.print(Text(clean_line(title), style="bold"), no_wrap=True, overflow="ellipsis")
+            for line in lines:
+                line.rstrip()
+                console.print(line, no_wrap=True, overflow="ellipsis")
+            console.print()
+    text = captured.get().rstrip("\n") + "\n"
+    return text if screen.unicode else text.replace("…", "~")
+
+
+def _sections(report: Report, screen: Screen) -> Iterator[tuple[str, Iterable[Text]]]:
+    yield report.source, _align(_overview(report), screen)
+    columns = ((column.name, column.type) for column in report.columns)
+    yield "Columns", _align(columns, screen)
+    yield "Left out", _removed(report, screen)
+    if report.formats:
+        yield "Formats", _formats(report, screen)
+    if report.sizes.looked_at:
+        yield f"Sizes ({_describe_sizes(report.sizes)})", _sizes(report.sizes, screen)
+    captions = report.captions
+    if captions is not None and captions.count:
+        yield f"Captions ({_describe_captions(captions)})", _captions(captions, screen)
+    if report.groups:
+        yield f"Folders ({show_number(len(report.groups))})", _folders(report.groups, screen)
+
+
+def _overview(report: Report) -> Iterator[tuple[str, str]]:
+    yield "rows", show_number(report.rows)
+    kind = f"column {report.image_column}, {report.image_column_kind}"
+    yield "images", f"{show_number(report.images)} ({kind})"
+    yield "shown", f"{show_number(report.shown)} ({show_bytes(report.source_bytes)})"
+    captions = f"and {show_number(report.caption_files)} of captions"
+    yield "files", f"{show_number(report.image_files)} of images {captions}"
+    if report.composite is not None:
+        tiles = ", ".join(map(str, report.composite.tiles[:10]))
+        more = ", ..." if len(report.composite.tiles) > 10 else ""
+        count, layout = report.composite.image_count, report.composite.layout
+        yield "tiles", f"{tiles}{more} of {count} in each image, layout {layout}"
+    rendered, passes = show_number(report.rendered), show_number(report.passes)
+    yield "made of", f"{passes} whose bytes pass through, {rendered} that are rendered"
+
+
+def _align(
+    rows: Iterable[Sequence[str]], screen: Screen, right: int | None = None, style: str = ""
+) -> Iterator[Text]:
+    """Rows as lines of columns, of which the last is cut where the screen ends.
+
+    Column `right` ends at one place instead; `style` is that of the last column.
+    """
+    cleaned = [[clean_line(cell) for cell in row] for row in rows]
+    most = max(8, screen.width // 3)
+    widths = [min(max(map(cell_len, column)), most) for column in zip(*cleaned, strict=True)]
+    for *cells, last in cleaned:
+        line = Text(" ")
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=False)):
+            fitted = Text(cell)
+            fitted.truncate(width, overflow="ellipsis")
+            fitted.align("right" if number == right else "left", width)
+            line.append(" ").append_text(fitted).append(" ")
+        yield line.append(" " + last, style=style)
+
+
+def _removed(report: Report, screen: Screen) -> Iterator[Text]:
+    rows = [(name, show_number(count), "no image") for name, count in report.dropped.items()]
+    for step in report.removed:
+        if step.count or step.asked:
+            rows.append((step.step, show_number(step.count), step.why))
+        rows += [("", "", describe_example(example)) for example in step.examples[:1]]
+    return _align(rows or [("nothing", "", "")], screen, right=1, style="dim")
+
+
+def _formats(report: Report, screen: Screen) -> Iterator[Text]:
+    rows = []
+    for facts in report.formats:
+        counts = ((facts.passes, "pass through"), (facts.rendered, "rendered"))
+        files = ", ".join(f"{show_number(count)} {what}" for count, what in counts if count)
+        rows.append((facts.format, show_number(facts.images), files or "none is shown"))
+    return _align(rows, screen, right=1, style="dim")
+
+
+def _describe_sizes(sizes: SizeFacts) -> str:
+    of = "a sample of " if sizes.sampled else ""
+    origin = "columns" if sizes.origin == "columns" else "image headers"
+    unknown = sizes.looked_at - sizes.known
+    missing = f", {show_number(unknown)} not known" if unknown else ""
+    return f"of {of}{show_number(sizes.looked_at)}, by {origin}{missing}"
+
+
+def _sizes(sizes: SizeFacts, screen: Screen) -> Iterator[Text]:
+    named = (("smallest", sizes.smallest), ("largest", sizes.largest))
+    pairs = [(name, f"{size.width} x {size.height}") for name, size in named if size]
+    common = ", ".join(f"{s.width} x {s.height} ({show_number(s.count)})" for s in sizes.common)
+    if common:
+        pairs.append(("most are", common))
+    yield from _align(pairs, screen)
+    for name, spread in (("width", sizes.width), ("height", sizes.height)):
+        yield from _histogram(name, spread, " px", screen)
+    yield from _histogram("width / height", sizes.aspect, "", screen)
+
+
+def _histogram(name: str, spread: Spread | None, unit: str, screen: Screen) -> Iterator[Text]:
+    if spread is None:
+        return
+    low, middle, high = map(show_number, (spread.min, spread.median, spread.max))
+    yield Text(f"  {name}: {low} to {high}{unit}, median {middle}")
+    most = max(4, min(_MOST_BAR, screen.width - _BESIDE_BAR))
+    for bar in draw_bars(spread.histogram):
+        line = Text(f"  {bar.label:>{_LABEL}}  ")
+        line.append(_draw(bar, most, unicode=screen.unicode), style="cyan")
+        yield line.append(f" {show_number(bar.count)}")
+
+
+def _draw(bar: Bar, most: int, *, unicode: bool) -> str:
+    """A bar of up to `most` characters; something is seen of anything but 0."""
+    if not unicode:
+        return "#" * max(round(bar.share * most), bar.count > 0)
+    eighths = max(round(bar.share * most * 8), bar.count > 0)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _describe_captions(captions: CaptionFacts) -> str:
+    source = f"column {captions.column}" if captions.column else "no column"
+    return f"{source}, of {show_number(captions.count)} images"
+
+
+def _captions(captions: CaptionFacts, screen: Screen) -> Iterator[Text]:
+    if not captions.samples:
+        yield Text("  none: there is no column caption, text or prompt")
+        return
+    yield from _histogram("length", captions.length, " characters", screen)
+    yield from _align([(sample.file, sample.text) for sample in captions.samples], screen)
+
+
+def _folders(groups: Sequence[GroupFacts], screen: Screen) -> Iterator[Text]:
+    rows = [(group.folder, show_number(group.images), "") for group in groups[:_MOST_FOLDERS]]
+    if len(groups) > _MOST_FOLDERS:
+        rows.append((f"and {len(groups) - _MOST_FOLDERS:,} more", "", ""))
+    return _align(rows, screen, right=1)

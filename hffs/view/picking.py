@@ -1,0 +1,55 @@
+"""Which few of many images are looked at more closely.
+
+Owns spreading them evenly, and what that may cost: an image of a compressed row group takes all of
+the group to decode, so few groups are touched where there are many.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hffs.core.sampling import sample_rows
+from hffs.data.cells import CellIndex, SegmentKind
+
+MOST_GROUPS = 24
+"""Compressed row groups that one pick touches at most."""
+
+_SEED = 0
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of the numbers below `count`, ascending, at even distances."""
+    picked: NDArray[np.int64] = np.arange(min(count, most), dtype=np.int64)
+    return picked * count // max(len(picked), 1)
+
+
+def pick_spread(index: CellIndex, cells: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Places in `cells` of some that are spread evenly, ascending."""
+    cheap = _find_cheap(index, cells, most)
+    return cheap[spread(len(cheap), most)]
+
+
+def pick_sample(index: CellIndex, cells: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Places in `cells` of a sample that is drawn evenly, the same each time; ascending."""
+    cheap = _find_cheap(index, cells, most)
+    return cheap[sample_rows(np.arange(len(cheap)), most, _SEED)]
+
+
+def _find_cheap(index: CellIndex, cells: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Places of all cells, or of those in a few of the row groups where these are compressed."""
+    groups = _number_groups(index)[index.segment[cells]]
+    places = np.arange(len(cells))
+    used = np.unique(groups[groups >= 0])
+    if len(used) <= MOST_GROUPS or most <= MOST_GROUPS:
+        return places
+    chosen = used[spread(len(used), MOST_GROUPS)]
+    return places[(groups < 0) | np.isin(groups, chosen)]
+
+
+def _number_groups(index: CellIndex) -> NDArray[np.int64]:
+    """For each segment the number of its row group, -1 where it is not compressed."""
+    segments = index.segments
+    most = int(segments.group.max(initial=0)) + 1
+    numbers = segments.shard.astype(np.int64) * most + segments.group
+    return np.where(segments.kind == SegmentKind.PART, numbers, -1)
