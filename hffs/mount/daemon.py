@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.02
+_END_S = 10.0
+"""How long a mount that is not wanted any more may take to end; its own children get half of it."""
 
 
 class Listener(Watcher, Protocol):
@@ -129,7 +131,7 @@ def start(
         _redirect(log_path)
         start_logging(level)
 
-    way = _Way(detach, end_s=10, logs_error=True)
+    way = _Way(detach, end_s=_END_S, logs_error=True)
     return _start(body, listener, way, f"its log is {log_path}")
 
 
@@ -146,7 +148,7 @@ def start_attached(
         _end_with(parent)
         start_logging(level, name)
 
-    return _start(body, listener, _Way(attach, end_s=10, logs_error=False), "")
+    return _start(body, listener, _Way(attach, end_s=_END_S, logs_error=False), "")
 
 
 def _start(body: Callable[[Listener], None], listener: Listener, way: _Way, fix: str) -> int:
@@ -173,7 +175,7 @@ def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
     A child that crashes is a DataError: the native readers of damaged files may abort.
     """
     try:
-        way = _Way(lambda: None, end_s=5, logs_error=False)
+        way = _Way(lambda: None, end_s=_END_S / 2, logs_error=False)
         os.waitpid(_fork(body, listener, way), 0)
     except _UnexplainedError as end:
         why = f"reading it crashed ({describe_end(end.status)})"
@@ -225,8 +227,7 @@ def _interrupted_by_sigterm() -> Iterator[None]:
 def _end(pid: int, within_s: float) -> None:
     """Ask a child to end, and see to it that it did: what it was about to mount is then decided."""
     # Asked again, since Python ignores what a handler raises inside a callback (of an import, say).
-    again_s = (0.5, 1.5, within_s - 2)
-    asking = [(signal.SIGTERM, patience_s) for patience_s in again_s]
+    asking = [(signal.SIGTERM, within_s * part) for part in (0.05, 0.15, 0.8)]
     for number, patience_s in (*asking, (signal.SIGKILL, 1.0)):
         deadline = time.monotonic() + patience_s
         with suppress(ProcessLookupError):

@@ -1,7 +1,10 @@
 """The parent's side and the pipe; whole daemons are tested through real mounts."""
 
+import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -131,3 +134,75 @@ def test_a_crash_of_work_apart_is_said_to_be_the_datas() -> None:
 
     with pytest.raises(DataError, match="SIGKILL"):
         daemon.run_apart(crash, Heard())
+
+
+def test_an_attached_child_stays_in_the_terminal_and_logs_under_its_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def body(listener: Listener) -> None:
+        logging.getLogger("hffs").warning("look")
+        facts = (os.getsid(0) == os.getpid(), signal.getsignal(signal.SIGINT) == signal.SIG_IGN)
+        listener.notice(repr(facts))
+        listener.ready()
+
+    heard = Heard()
+    assert _reap(daemon.start_attached(body, heard, "100%s art")) == 0
+    assert (heard.notices, heard.is_ready) == (["(False, True)"], True)
+    assert "WARNING 100%s art: look" in capfd.readouterr().err
+
+
+def test_the_error_of_an_attached_child_is_left_to_its_parent(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(listener: Listener) -> None:
+        raise SourceError("cannot open", "a.parquet")
+
+    def fail_later(listener: Listener) -> None:
+        listener.ready()
+        raise SourceError("cannot reopen", "a.parquet")
+
+    with pytest.raises(SourceError, match="cannot open"):
+        daemon.start_attached(fail, Heard(), "art")
+    assert capfd.readouterr().err == ""
+    _reap(daemon.start_attached(fail_later, Heard(), "art"))
+    assert "ERROR art: cannot reopen a.parquet" in capfd.readouterr().err
+
+
+def test_a_child_that_is_not_wanted_and_does_not_listen_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Impatient(Heard):
+        def notice(self, text: str) -> None:
+            raise KeyboardInterrupt
+
+    pids = tmp_path / "pid"
+
+    def body(listener: Listener) -> None:
+        pids.write_text(str(os.getpid()))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        listener.notice("deaf")
+        while True:
+            time.sleep(1)
+
+    monkeypatch.setattr(daemon, "_END_S", 2.0)
+    with pytest.raises(KeyboardInterrupt):
+        daemon.start(body, Impatient(), tmp_path / "log")
+    assert _reap(int(pids.read_text())) == -signal.SIGKILL
+
+
+def test_regression_a_signal_that_meets_a_fork_is_not_lost(tmp_path: Path) -> None:
+    # Raised inside the hooks that Python runs after a fork, the handler's exception was ignored.
+    code = f"""
+import os, signal
+from hffs.mount import daemon
+from tests.mount.test_daemon import Heard
+signal.signal(signal.SIGTERM, daemon.raise_interrupt)
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+try:
+    daemon.start(lambda listener: listener.ready(), Heard(), {str(tmp_path / "log")!r})
+except daemon.HffsError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert "ended before it was ready: exit code 130" in done.stdout, done.stderr

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -5,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hffs.mount.registry import Record, Registry, find_state_folder, read_start_time
+from hffs.mount.registry import Group, Record, Registry, find_state_folder, read_start_time
 
 
 @pytest.fixture
@@ -88,3 +89,54 @@ def test_records_are_private(registry: Registry, record: Record, tmp_path: Path)
     (path,) = (tmp_path / "mounts").glob("*.json")
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.fixture
+def group(record: Record) -> Group:
+    return Group("/mnt/all", ("a", "b"), ("a",), record.pid, record.started, starting=True)
+
+
+def test_a_group_is_found_again_until_it_has_no_members(registry: Registry, group: Group) -> None:
+    assert registry.find_group("/mnt/all") is None
+    with registry.locked():
+        registry.put_group(group)
+    assert registry.find_group("/mnt/all") == group
+    assert registry.find_group("/mnt") is None
+    registry.put_group(replace(group, members=()))
+    registry.put_group(replace(group, members=()))
+    assert registry.find_group("/mnt/all") is None
+    assert registry.all() == []
+
+
+def test_a_group_is_starting_as_long_as_its_starter_lives_and_says_so(group: Group) -> None:
+    assert group.is_starting()
+    assert not replace(group, starting=False).is_starting()
+    assert not replace(group, started=group.started - 1).is_starting()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"members": 1, "made": []}', "\x00"])
+def test_a_damaged_group_is_no_group(
+    registry: Registry, group: Group, tmp_path: Path, text: str
+) -> None:
+    registry.put_group(group)
+    (path,) = (tmp_path / "groups").glob("*.json")
+    path.write_text(text)
+    assert registry.find_group("/mnt/all") is None
+
+
+def test_groups_are_changed_by_one_process_at_a_time(registry: Registry, tmp_path: Path) -> None:
+    command = ["flock", "--nonblock", str(tmp_path / "groups" / "lock"), "true"]
+    with registry.locked():
+        assert subprocess.run(command, check=False).returncode == 1
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_regression_a_record_of_a_daemon_that_knew_no_groups_counts(
+    registry: Registry, record: Record, tmp_path: Path
+) -> None:
+    registry.add(record)
+    (path,) = (tmp_path / "mounts").glob("*.json")
+    fields = json.loads(path.read_text())
+    del fields["group"]
+    path.write_text(json.dumps(fields))
+    assert registry.find("/mnt/photos") == record
