@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hffs.mount.registry import read_start_time
+from hffs.mount.mountinfo import Health, check_health, read_hffs_mounts
+from hffs.mount.registry import Group, Registry, read_start_time
 from tests.command import Hffs
 
 pytestmark = pytest.mark.fuse
@@ -83,8 +84,17 @@ def _lines(hffs: Hffs, folder: Path) -> dict[str, dict[str, object]]:
     return {path.name: line for path, line in paths.items() if path.parent == folder}
 
 
+def _registry(hffs: Hffs) -> Registry:
+    return Registry(Path(hffs.environ["XDG_STATE_HOME"]) / "hffs")
+
+
 def _pids(hffs: Hffs, folder: Path) -> dict[str, int]:
-    return {name: int(str(line["pid"])) for name, line in _lines(hffs, folder).items()}
+    records = {Path(record.mountpoint): record for record in _registry(hffs).all()}
+    return {path.name: record.pid for path, record in records.items() if path.parent == folder}
+
+
+def _mounted(folder: Path) -> list[Path]:
+    return [p for m in read_hffs_mounts() if (p := Path(m.mountpoint)).is_relative_to(folder)]
 
 
 def _wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
@@ -100,7 +110,7 @@ def _has_ended(pid: int) -> bool:
 
 def _expect_nothing_left(hffs: Hffs, folder: Path, pids: dict[str, int]) -> None:
     assert [name for name, pid in pids.items() if not _has_ended(pid)] == []
-    assert _lines(hffs, folder) == {}
+    assert _mounted(folder) == []
     assert os.listdir(folder) == []
     state = Path(hffs.environ["XDG_STATE_HOME"]) / "hffs"
     assert [path.name for kind in ("mounts", "groups") for path in (state / kind).glob("*")] == [
@@ -195,7 +205,7 @@ def test_one_that_fails_takes_the_others_down_again(  # noqa: PLR0913 - fixtures
     assert done.stderr.count("entry bad") == 1
     assert "Traceback" not in done.stderr
     assert os.listdir(folder) == []
-    assert _lines(hffs, folder) == {}
+    assert _mounted(folder) == []
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
@@ -290,7 +300,7 @@ def _kill(hffs: Hffs, folder: Path, names: list[str]) -> dict[str, int]:
     for name in names:
         os.kill(pids[name], signal.SIGKILL)
     _wait_until(
-        lambda: all(_lines(hffs, folder)[name]["health"] == "dead" for name in names),
+        lambda: all(check_health(str(folder / name)) is Health.DEAD for name in names),
     )
     return pids
 
@@ -339,7 +349,7 @@ def _foreground(hffs: Hffs, config: Path, folder: Path) -> Iterator[subprocess.P
     command = [sys.executable, "-m", "hffs", "mount", "--foreground", str(config), str(folder)]
     process = subprocess.Popen(command, env=hffs.environ, stderr=subprocess.PIPE, text=True)
     try:
-        _wait_until(lambda: len(_lines(hffs, folder)) == len(ROWS))
+        _wait_until(lambda: _has_started(hffs, folder))
         yield process
     finally:
         process.kill()
@@ -353,7 +363,6 @@ def test_in_the_foreground_a_signal_ends_all(
 ) -> None:
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
-        _wait_until(lambda: not _is_starting(hffs))
         process.send_signal(number)
         _, said = process.communicate(timeout=30)
         assert process.returncode == 0, said
@@ -369,7 +378,6 @@ def test_in_the_foreground_ctrl_c_reaches_all_of_them_and_that_is_fine(
 ) -> None:
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
-        _wait_until(lambda: not _is_starting(hffs))
         for pid in (process.pid, *pids.values()):
             os.kill(pid, signal.SIGINT)
         _, said = process.communicate(timeout=30)
@@ -383,7 +391,6 @@ def test_in_the_foreground_all_end_with_one(
 ) -> None:
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
-        _wait_until(lambda: not _is_starting(hffs))
         hffs("umount", folder / place)
         _, said = process.communicate(timeout=30)
         assert process.returncode == 0, said
@@ -396,7 +403,6 @@ def test_in_the_foreground_all_end_with_one_that_is_killed(
 ) -> None:
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
-        _wait_until(lambda: not _is_starting(hffs))
         os.kill(pids["cats"], signal.SIGKILL)
         _, said = process.communicate(timeout=30)
         assert process.returncode == 4, said
@@ -415,6 +421,57 @@ def test_in_the_foreground_none_outlives_the_supervisor(
         _expect_nothing_left(hffs, folder, pids)
 
 
-def _is_starting(hffs: Hffs) -> bool:
-    groups = Path(hffs.environ["XDG_STATE_HOME"]) / "hffs" / "groups"
-    return any(json.loads(path.read_text())["starting"] for path in groups.glob("*.json"))
+def _has_started(hffs: Hffs, folder: Path) -> bool:
+    group = _registry(hffs).find_group(str(folder))
+    return group is not None and not group.is_starting()
+
+
+def test_what_is_still_starting_is_left_alone(hffs: Hffs, config: Path, folder: Path) -> None:
+    registry, me = _registry(hffs), os.getpid()
+    started = read_start_time(me) or 0
+    registry.put_group(Group(str(folder), ("art",), ("art",), me, started, starting=True))
+    (folder / "art").mkdir()
+    _expect_line(hffs.run("mount", config, folder), 4, f"process {me} is mounting in it; wait")
+    _expect_line(hffs.run("umount", "--force", folder), 4, f"process {me} is still mounting")
+    assert os.listdir(folder) == ["art"]
+
+
+def test_what_a_killed_start_left_is_no_obstacle(hffs: Hffs, config: Path, folder: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = Group(str(folder), ("art", "old"), ("art", "old"), ended.pid, 1, starting=True)
+    _registry(hffs).put_group(left)
+    (folder / "art").mkdir()
+    (folder / "old").mkdir()
+    hffs("mount", config, folder)
+    assert sorted(os.listdir(folder)) == sorted(ROWS)
+    pids = _pids(hffs, folder)
+    hffs("umount", folder)
+    _expect_nothing_left(hffs, folder, pids)
+
+
+def test_a_link_in_the_place_of_a_folder_is_refused(
+    hffs: Hffs, config: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "cats").symlink_to(tmp_path / "elsewhere")
+    _expect_line(hffs.run("mount", config, folder), 4, "the folder is not empty (cats is in it)")
+    assert os.listdir(folder) == ["cats"]
+    (folder / "cats").unlink()
+    (folder / "more").touch()
+    _expect_line(hffs.run("mount", config, folder), 4, "the folder is not empty (more is in it)")
+    _expect_line(hffs.run("mount", config, folder / "none"), 4, "no such folder")
+    assert os.listdir(folder) == ["more"]
+
+
+def test_a_mount_by_itself_in_a_killed_members_place_is_not_the_groups(
+    hffs: Hffs, config: Path, folder: Path
+) -> None:
+    hffs("mount", config, folder)
+    _kill(hffs, folder, ["cats"])
+    hffs("mount", config, folder / "cats", "--entry", "art")
+    hffs("umount", folder)
+    assert os.listdir(folder) == ["cats"]
+    assert (folder / "cats" / "1.txt").read_text() == "art 1"
+    hffs("umount", folder / "cats")
+    assert _registry(hffs).find_group(str(folder)) is None
