@@ -6,7 +6,7 @@ left out. What becomes of the images that are left is `hffs.view.deciding`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ from hffs.data.captions import CaptionRules, Captions, keep_captions, read_capti
 from hffs.data.cells import CellIndex
 from hffs.data.filters import Filters, Measure, SizeTerms, select
 from hffs.data.groups import read_groups
+from hffs.data.metadata import find_column
 from hffs.data.source import Source
 from hffs.view.codecs import Reshape
 
@@ -77,6 +78,7 @@ class _Account:
 
 def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
     """Take every step; ConfigError or DataError where one cannot be."""
+    check_columns(config, inputs.source)
     rows = np.asarray(inputs.index.row)
     filters = map_filters(config, reshape)
     selection = select(inputs.source, filters, rows, inputs.measure)
@@ -93,6 +95,28 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
     if config.group_by is not None:
         folders = (groups.labels, groups.codes[rows[account.cells]])
     return Choice(tuple(account.steps), account.reasons, account.cells, captions, folders, filters)
+
+
+def check_columns(config: Config, source: Source) -> None:
+    """Raise ConfigError for a key that names a column which is not there, even if none reads it.
+
+    What is misspelt would otherwise go unseen until another key needs it.
+    """
+    terms = config.filter_func
+    named: dict[str, Sequence[str | None]] = {
+        "width_column": [config.width_column],
+        "height_column": [config.height_column],
+        "caption_column": config.caption_column,
+        "fallback_caption_column": [config.fallback_caption_column],
+        "description_column": [config.description_column],
+    }
+    for key in ("collection_column", "quality_column"):
+        if key in terms.model_fields_set:
+            named[key] = [getattr(terms, key)]
+    for key, paths in named.items():
+        for path in paths:
+            if path is not None:
+                find_column(source, path, key)
 
 
 def map_filters(config: Config, reshape: Reshape) -> Filters:

@@ -126,10 +126,10 @@ def test_a_function_that_changed_changes_the_view(
 
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
-SECTION = DOCS.read_text(encoding="utf-8").partition("#### A filter in Python\n")[2]
-SECTION = SECTION.partition("\n### ")[0]
+_PART = DOCS.read_text(encoding="utf-8").partition("#### A filter in Python\n")[2]
+SECTION = _PART.partition("\n#### ")[0]
 _REFUSAL = re.compile(r"^\| ([a-z ]+) \| (?:`(.*?)`)? ?\| `(.*)` \|$", re.MULTILINE)
-REFUSALS = _REFUSAL.findall(SECTION.partition("\n#### ")[0])
+REFUSALS = _REFUSAL.findall(SECTION)
 
 
 @pytest.fixture
