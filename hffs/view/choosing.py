@@ -7,7 +7,7 @@ left out. What becomes of the images that are left is `hffs.view.deciding`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from hffs.core.composites import file_sizes
 from hffs.core.sampling import sample_rows
 from hffs.data.captions import CaptionRules, Captions, keep_captions, read_captions
 from hffs.data.cells import CellIndex
-from hffs.data.filters import Filters, Measure, SizeTerms, select
+from hffs.data.filters import Filters, Measure, Selection, SizeTerms, select
 from hffs.data.groups import read_groups
 from hffs.data.metadata import find_column
 from hffs.data.source import Source
@@ -58,21 +58,18 @@ class Choice:
         return dict(zip(self.steps, numbers.tolist(), strict=True))
 
 
-@dataclass(slots=True)
 class _Account:
-    """Cells that are left, while step after step takes some away."""
+    """What is left, while step after step takes some away."""
 
-    steps: list[str]
-    reasons: NDArray[np.uint8]
-    cells: NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.cells = np.flatnonzero(self.reasons == 0)
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.cells = np.flatnonzero(selection.keep)
 
     def drop(self, step: str, gone: NDArray[np.bool_]) -> None:
         """Leave out cells by a mask over those that are left."""
-        self.steps.append(step)
-        self.reasons[self.cells[gone]] = len(self.steps)
+        passes = np.ones(len(self.selection.reasons), np.bool_)
+        passes[self.cells[gone]] = False
+        self.selection = self.selection.after(step, passes)
         self.cells = self.cells[~gone]
 
 
@@ -81,8 +78,7 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
     check_columns(config, inputs.source)
     rows = np.asarray(inputs.index.row)
     filters = map_filters(config, reshape)
-    selection = select(inputs.source, filters, rows, inputs.measure)
-    account = _Account(list(selection.steps), selection.reasons.copy())
+    account = _Account(select(inputs.source, filters, rows, inputs.measure))
     if config.filter_func.python is not None:
         _filter_rows(inputs, config.filter_func.python, account)
     folders = None
@@ -94,7 +90,8 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
         captions = _sample(config, inputs, account, captions)
     if config.group_by is not None:
         folders = (groups.labels, groups.codes[rows[account.cells]])
-    return Choice(tuple(account.steps), account.reasons, account.cells, captions, folders, filters)
+    chosen = account.selection
+    return Choice(chosen.steps, chosen.reasons, account.cells, captions, folders, filters)
 
 
 def check_columns(config: Config, source: Source) -> None:

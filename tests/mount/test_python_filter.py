@@ -181,7 +181,7 @@ def test_no_worker_outlives_an_interrupted_mount(
     _, told = waiting.communicate(timeout=30)
     assert waiting.returncode == 130
     if "--foreground" in str(waiting.args):  # what the child logs may stand in between
-        assert told.count("interrupted") == 2
+        assert "hffs: interrupted\n" in told
         assert "Traceback" not in told
     else:
         assert told == "hffs: interrupted\n"
