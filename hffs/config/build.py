@@ -51,6 +51,7 @@ class _Given:
     origin: str
     values: Values
     flags: Mapping[str, object]
+    notice: str = ""
 
 
 def load_file(path: Path) -> tuple[Entry, ...]:
@@ -126,10 +127,9 @@ def _give_data_set(source: str, flags: Mapping[str, object], entry: str | None) 
 def _give_entry(entry: Entry, source: str, flags: Mapping[str, object]) -> _Given:
     origin = f"config {source}"
     values, ignored = flatten(entry.raw, origin)
-    if ignored:
-        where = f"entry {show_name(entry.id)} of {source}" if entry.id else source
-        log.info("ignored in %s, only a trainer reads it: %s", where, ", ".join(sorted(ignored)))
-    return _Given(origin, values, flags)
+    where = f"entry {show_name(entry.id)} of {source}" if entry.id else source
+    words = f"ignored in {where}, only a trainer reads it: {', '.join(sorted(ignored))}"
+    return _Given(origin, values, flags, words if ignored else "")
 
 
 def _build(given: _Given, environ: Mapping[str, str]) -> Config:
@@ -139,12 +139,15 @@ def _build(given: _Given, environ: Mapping[str, str]) -> Config:
     values = _place(given.values | dict(given.flags), environ, given.origin)
     values.setdefault("id", make_id(str(values.get("dataset_name", ""))))
     try:
-        return Config.model_validate(_nest(values))
+        config = Config.model_validate(_nest(values))
     except ValidationError as error:
         flags = given.flags
         names = {name: key.flag if name in flags else name for name, key in all_keys().items()}
         why = describe(error, names)
         raise ConfigError("cannot use", given.origin, why=why) from error
+    if given.notice:  # not above a line that says what is wrong
+        log.info("%s", given.notice)
+    return config
 
 
 def _build_one_of_several(

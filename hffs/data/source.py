@@ -184,18 +184,17 @@ def find_image_column(source: Source, wanted: str | None) -> ImageColumn:
 
 
 def _wanted_column(source: Source, wanted: str) -> ImageColumn:
-    which = f"{wanted} of {source.name}"
     if wanted not in source.schema.names:
         near = difflib.get_close_matches(wanted, source.schema.names, 1)
-        fix = f"did you mean {near[0]}?" if near else ""
-        why = f"no such column; {_list_columns(source.schema)}"
-        raise ConfigError("cannot use image column", which, why=why, fix=fix)
+        hint = f"did you mean {near[0]}? " if near else ""
+        fix = f"{hint}columns: {', '.join(source.schema.names)}"
+        raise ConfigError("cannot use image_column", wanted, why="there is no such column", fix=fix)
     field = source.schema.field(wanted)
     label = _labels(source.schema).get(wanted, "")
     column = _image_column(field)
     if column is None or label not in _IMAGE_LABELS:
         why = f"it holds {label if column else field.type}, not images"
-        raise ConfigError("cannot use image column", which, why=why)
+        raise ConfigError("cannot use image_column", wanted, why=why)
     return column
 
 

@@ -236,6 +236,7 @@ def _nothing_left(examined: Examined) -> DataError:
     counts = ", ".join(
         f"{step}: {count}" for step, count in (*examined.dropped, *examined.removed) if count
     )
-    why = f"removed were {counts}" if counts else "it has no rows"
-    fix = "loosen the filter" if counts else ""
+    why = f"left out were {counts}" if counts else "it has no rows"
+    is_filtered = any(count for _, count in examined.removed)
+    fix = "loosen the filter" if is_filtered else ""
     return DataError("nothing is left of", examined.inputs.source.name, why=why, fix=fix)

@@ -104,7 +104,7 @@ def test_a_function_that_keeps_nothing_is_told(
     open_tree: OpenTree, source: Path, started: Path
 ) -> None:
     started.write_text("def keep(row): return False\n")
-    with pytest.raises(DataError, match=r"nothing is left of .*: removed were .*python: 30"):
+    with pytest.raises(DataError, match=r"nothing is left of .*: left out were .*python: 30"):
         open_tree(source, filter_func__python="mine:keep")
 
 

@@ -280,4 +280,4 @@ def test_a_filter_that_keeps_nothing_says_what_each_step_removed(
 ) -> None:
     with pytest.raises(DataError) as caught:
         open_tree(source, filter_func__where="width > 20", filter_func__max_width=25)
-    assert "removed were where: 2, max_width: 3" in str(caught.value)
+    assert "left out were where: 2, max_width: 3" in str(caught.value)
