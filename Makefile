@@ -15,8 +15,8 @@ PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
 # The tests that run in one process: quick enough to be measured on every check.
 IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
 
-# Programs that the tests run on a mount, to see what a user of them sees.
-TEST_TOOLS := file rsync getfattr:attr
+# Programs that the tests run on a mount or a page, to see what a user of them sees.
+TEST_TOOLS := file rsync getfattr:attr chromium
 
 .PHONY: help system test-system demo test check coverage bench lock clean
 

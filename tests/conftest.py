@@ -29,20 +29,27 @@ def lossless_missing() -> str:
     return "" if turbojpeg.is_available() else "libturbojpeg is not installed"
 
 
-def _why_not(item: pytest.Item) -> str:
-    """What a marked test needs and does not find here."""
-    needs = {"fuse": fuse_missing, "lossless": lossless_missing}
-    found = (missing() for name, missing in needs.items() if item.get_closest_marker(name))
-    return next(filter(None, found), "")
+def chromium_missing() -> str:
+    """Why no page can be looked at here, or an empty string."""
+    return "" if shutil.which("chromium") else "chromium is not installed"
+
+
+_NEEDS = {
+    "fuse": (fuse_missing, "HFFS_REQUIRE_FUSE"),
+    "lossless": (lossless_missing, "HFFS_REQUIRE_FUSE"),
+    "chromium": (chromium_missing, "HFFS_REQUIRE_CHROMIUM"),
+}
+"""For each mark what tells why it cannot be had here, and the variable that demands it."""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a marked test where what it needs is missing; HFFS_REQUIRE_FUSE=1 makes that fail."""
-    why = _why_not(item)
-    if why and os.environ.get("HFFS_REQUIRE_FUSE") == "1":
-        pytest.fail(f"HFFS_REQUIRE_FUSE=1, but {why}", pytrace=False)
-    if why:
-        pytest.skip(why)
+    """Skip a marked test where what it needs is missing; its variable makes that a failure."""
+    for mark, (missing, demand) in _NEEDS.items():
+        why = missing() if item.get_closest_marker(mark) else ""
+        if why and os.environ.get(demand) == "1":
+            pytest.fail(f"{demand}=1, but {why}", pytrace=False)
+        if why:
+            pytest.skip(why)
 
 
 @pytest.fixture(autouse=True)

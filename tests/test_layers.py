@@ -47,6 +47,8 @@ HOMES = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "click": ("cli/",),
+    "jinja2": ("cli/",),
+    "markupsafe": ("cli/",),
 }
 
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
@@ -264,5 +266,15 @@ def test_mounting_never_imports_torch_nor_what_belongs_to_the_command_line() -> 
 
 
 def test_the_command_line_starts_without_anything_heavy() -> None:
-    heavy = {"numpy", "pyarrow", "duckdb", "PIL", "pyfuse3", "datasets", "huggingface_hub", "torch"}
+    heavy = {
+        "numpy",
+        "pyarrow",
+        "duckdb",
+        "PIL",
+        "pyfuse3",
+        "datasets",
+        "huggingface_hub",
+        "torch",
+        "jinja2",
+    }
     assert not _loaded_by(["hffs.cli"]) & heavy

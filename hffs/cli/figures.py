@@ -36,9 +36,8 @@ def draw_bars(histogram: Histogram) -> list[Bar]:
 def _label_bins(histogram: Histogram) -> Iterator[str]:
     edges = histogram.edges
     whole = all(float(edge).is_integer() for edge in edges)
-    for number, (low, high) in enumerate(pairwise(edges), 2):
-        # The last bin has its upper edge too; whole numbers are below all others.
-        last = high - 1 if whole and number < len(edges) else high
+    for low, high in pairwise(edges):
+        last = high - 1 if whole else high  # which no bin has itself
         yield show_number(low) if last == low else f"{show_number(low)}-{show_number(last)}"
 
 

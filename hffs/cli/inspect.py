@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from contextlib import closing, suppress
@@ -62,7 +63,9 @@ def inspect(  # noqa: PLR0913 - one parameter an option
     if html is not None:
         html = _check_page(html)
     pictures = None if html is None else samples
-    inspections = [_look(config, pictures, measure_all=measure_all) for config in configs]
+    # All children before the first parse: that imports numpy, whose threads do not survive a fork.
+    handed = [_look(config, pictures, measure_all=measure_all) for config in configs]
+    inspections = _parse(handed)
     if html is not None:
         from hffs.cli.inspection_page import render_page
 
@@ -78,12 +81,8 @@ def _build_configs(source: str, flags: Flags, entry: str | None) -> tuple[Config
     return (config,)
 
 
-def _look(config: Config, pictures: int | None, *, measure_all: bool) -> Inspection:
-    """Inspect one view in a child process."""
-    from pydantic import TypeAdapter
-
-    from hffs.view.inspection import Inspection
-
+def _look(config: Config, pictures: int | None, *, measure_all: bool) -> bytes:
+    """Inspect one view in a child process; what it handed over."""
     with closing(TerminalListener()) as listener, tempfile.TemporaryFile() as handed:
 
         def body(apart: Listener) -> None:
@@ -91,7 +90,16 @@ def _look(config: Config, pictures: int | None, *, measure_all: bool) -> Inspect
 
         daemon.run_apart(body, listener)
         handed.seek(0)
-        return TypeAdapter(Inspection).validate_json(handed.read())
+        return handed.read()
+
+
+def _parse(handed: list[bytes]) -> list[Inspection]:
+    from pydantic import TypeAdapter
+
+    from hffs.view.inspection import Inspection
+
+    adapter = TypeAdapter(Inspection)
+    return [adapter.validate_json(one) for one in handed]
 
 
 def _inspect_apart(
@@ -106,6 +114,8 @@ def _inspect_apart(
     from hffs.view.codecs import silence_warnings
     from hffs.view.inspecting import Wanted, inspect_view
 
+    # The parent is interrupted too, ends this process, and says so: once is enough.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o077)
     silence_warnings()
     workers = config.num_proc or len(os.sched_getaffinity(0))

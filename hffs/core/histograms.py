@@ -2,7 +2,7 @@
 
 Pure: numbers in, counts out. Must not know what is counted, nor how it is drawn.
 Invariants: the counts add up to the numbers given; edges ascend, and there is one more of them than
-of counts; a bin has its lower edge, the last one its upper edge too; no bin at an end is empty.
+of counts; a bin has its lower edge and not its upper one; no bin at an end is empty.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Number = int | float
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """`counts[i]` numbers are between `edges[i]` and `edges[i + 1]`."""
+    """`counts[i]` numbers are at least `edges[i]` and below `edges[i + 1]`."""
 
     edges: tuple[Number, ...]
     counts: tuple[int, ...]
@@ -61,15 +61,18 @@ def describe_spread(numbers: NDArray[Any], edges: Sequence[Number]) -> Spread | 
         min=numbers.min().item(),
         median=_tidy(float(np.median(numbers))),
         max=most,
-        histogram=_count(numbers, (*edges, most) if most > edges[-1] else tuple(edges)),
+        histogram=_count(numbers, edges, most),
     )
 
 
-def _count(numbers: NDArray[Any], edges: tuple[Number, ...]) -> Histogram:
+def _count(numbers: NDArray[Any], edges: Sequence[Number], most: Number) -> Histogram:
+    edges = list(edges)
+    while edges[-1] <= most:
+        edges.append(edges[-1] * 10)
     counts, _ = np.histogram(numbers, edges)
     used = np.flatnonzero(counts)
     first, last = int(used[0]), int(used[-1]) + 1
-    return Histogram(edges[first : last + 1], tuple(counts[first:last].tolist()))
+    return Histogram(tuple(edges[first : last + 1]), tuple(counts[first:last].tolist()))
 
 
 def _tidy(number: float) -> Number:

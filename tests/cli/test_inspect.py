@@ -1,0 +1,223 @@
+"""`hffs inspect` as a user calls it: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.cells import cell_len
+
+from hffs.cli.inspection_text import Screen, render_text
+from tests.command import Hffs
+from tests.view.conftest import encode, write_set
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07[bold red]markup[/] \u202eturned"
+
+
+@pytest.fixture
+def hffs(tmp_path: Path) -> Hffs:
+    return Hffs.below(tmp_path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    images = [encode("JPEG", n, (100 + 50 * n, 100)) for n in range(5)] + [encode("PNG")]
+    captions = [f"caption {number}" for number in range(6)]
+    return write_set(tmp_path / "set.parquet", images, caption=captions)
+
+
+def describe(hffs: Hffs, *arguments: str | Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(hffs("inspect", *arguments, "--json"))
+    return found
+
+
+def test_text_says_what_is_there(hffs: Hffs, source: Path) -> None:
+    done = hffs.run("inspect", source, "--min-width", "150")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    for line in [
+        "  rows     6",
+        "  files    4 of images and 4 of captions",
+        "  made of  4 whose bytes pass through, 0 that are rendered",
+        "  image    struct<bytes: binary, path: null>",
+        "  min_width  2  narrower than 150 px",
+        "                e.g. row 0: size 100 x 100",
+        "  JPEG  5  4 pass through",
+        "  PNG   1  none is shown",
+        "Sizes (of 4, by image headers)",
+        "  width: 150 to 300 px, median 225",
+        "        192-255  ████████████████████████████████████████ 2",
+        "Captions (column caption, of 4 images)",
+        "  3.txt  caption 4",
+    ]:
+        assert line in lines, done.stdout
+    assert "size could not be measured" not in done.stdout
+
+
+def test_json_is_the_documented_object(hffs: Hffs, source: Path) -> None:
+    report = describe(hffs, source, "--min-width", "150")
+    assert (report["rows"], report["images"], report["shown"]) == (6, 6, 4)
+    assert report["removed"][1]["count"] == 2
+    assert report["sizes"]["width"]["min"] == 150
+    text = (Path(__file__).parents[2] / "docs" / "inspecting.md").read_text()
+    for key in report:
+        assert f"`{key}`" in text, f"docs/inspecting.md does not tell of {key}"
+
+
+def test_nothing_left_is_no_failure(hffs: Hffs, source: Path) -> None:
+    report = describe(hffs, source, "--where", "caption = 'no such'")
+    assert (report["shown"], report["removed"][0]["count"]) == (0, 6)
+    assert "  where  6  not true" in hffs("inspect", source, "--where", "caption = 'no such'")
+
+
+def test_an_entry_of_a_file_is_inspected(hffs: Hffs, source: Path, tmp_path: Path) -> None:
+    entries = [
+        {"id": name, "dataset_name": str(source), "images_only": name == "b"} for name in "ab"
+    ]
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(entries))
+    report = describe(hffs, config, "--entry", "b")
+    assert (report["id"], report["caption_files"]) == ("b", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--where", "captoin = 1"], 2, "captoin"),
+        (["--caption-column", "captoin"], 2, "did you mean caption?"),
+        (["--min-width", "x"], 2, "min-width"),
+        (["--samples", "1001"], 2, "--samples"),
+        (["--missing-caption", "error", "--caption-column", "empty"], 5, "row 0"),
+        (["--html", "/"], 2, "it is a folder"),
+        (["--html", "/no/such/page.html"], 2, "there is no folder /no/such"),
+        (["--html", "/dev/null"], 2, "it is no plain file"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    hffs: Hffs, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    source = write_set(tmp_path / "set.parquet", [encode("JPEG")], caption=["a"], empty=[""])
+    done = hffs.run("inspect", source, *arguments)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert words in done.stderr
+
+
+def test_a_missing_source_and_a_damaged_one(hffs: Hffs, tmp_path: Path) -> None:
+    assert hffs.run("inspect", tmp_path / "no.parquet").returncode == 3
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more than that PAR1")
+    done = hffs.run("inspect", tmp_path / "cut.parquet")
+    assert done.returncode == 5
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+CRASHING = """
+import os, sys
+from hffs.cli import run
+from hffs.view import inspecting
+inspecting.examine = lambda *arguments: os.abort()
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_reader_that_crashes_is_one_line(hffs: Hffs, source: Path) -> None:
+    command = [sys.executable, "-c", CRASHING, "inspect", str(source)]
+    done = subprocess.run(command, env=hffs.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert "reading it crashed (SIGABRT)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_reader_that_stops_reading_is_no_failure(
+    hffs: Hffs, source: Path, flags: list[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "hffs", "inspect", str(source), *flags]
+    done = subprocess.run(
+        command, env=hffs.environ, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_terminal_that_is_not_utf8_gets_ascii(source: Path, hffs: Hffs, tmp_path: Path) -> None:
+    hostile = write_set(tmp_path / "other.parquet", [encode("JPEG")], caption=["été 猫"])
+    for path in (source, hostile):
+        plain = Hffs(hffs.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "50"})
+        text = plain("inspect", path)
+        assert text.isascii()
+        assert "###" in text
+        assert max(map(len, text.splitlines())) <= 50
+
+
+def test_hostile_texts_are_shown_and_do_nothing(hffs: Hffs, tmp_path: Path) -> None:
+    cell = {"bytes": encode("JPEG"), "path": None}
+    columns = {"image": [cell, cell], "caption": [HOSTILE, "gone"], HOSTILE: [1, 2]}
+    path = tmp_path / "set.parquet"
+    pq.write_table(pa.table(columns), path)
+    text = hffs("inspect", path, "--where", "caption <> 'gone'")
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\u202e" not in text
+    assert "[bold red]markup[/]" in text
+    group = hffs("inspect", path, "--group-by", "caption", "--caption-column", "caption")
+    assert "\x1b" not in group
+
+
+@pytest.mark.parametrize("width", [1, 20, 40, 61, 200])
+@pytest.mark.parametrize("colour", [False, True])
+def test_no_line_is_wider_than_the_screen(
+    hffs: Hffs, tmp_path: Path, width: int, colour: bool
+) -> None:
+    from pydantic import TypeAdapter
+
+    from hffs.view.inspection import Report
+
+    wide = "猫" * 300
+    images = [encode("JPEG", n, (100 + n, 100)) for n in range(3)]
+    source = write_set(tmp_path / f"{'s' * 80}.parquet", images, caption=[wide, "b" * 300, "c"])
+    text = hffs("inspect", source, "--json", "--group-by", "caption")
+    report = TypeAdapter(Report).validate_json(text)
+    shown = render_text(report, Screen(width=width, colour=colour))
+    if colour:
+        assert "\x1b[1m" in shown
+    else:
+        assert max(map(cell_len, shown.splitlines())) <= width
+        assert "\x1b" not in shown
+
+
+def test_composites_and_folders_are_told(hffs: Hffs, tmp_path: Path) -> None:
+    images = [encode("JPEG", n) for n in range(25)]
+    groups = [f"group {number}" for number in range(25)]
+    source = write_set(tmp_path / "set.parquet", images, group=groups)
+    text = hffs("inspect", source, "--group-by", "group", "--image-count", "16",
+                "--select-index", "all", "--layout", "4x4")  # fmt: skip
+    assert "  tiles    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... of 16 in each image, layout 4x4" in text
+    assert "Folders (25)" in text
+    assert "and 5 more" in text
+    assert "none: there is no column caption, text or prompt" in text
+
+
+def test_a_page_is_written_whole_and_through_links(
+    hffs: Hffs, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "link.html").symlink_to(tmp_path / "pages" / "page.html")
+    done = hffs.run("inspect", source, "--html", tmp_path / "link.html", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 6
+    assert done.stderr == f"hffs: wrote {tmp_path}/pages/page.html\n"
+    assert [path.name for path in (tmp_path / "pages").iterdir()] == ["page.html"]
+    page = (tmp_path / "pages" / "page.html").read_text()
+    assert page.endswith("</html>\n")
+    assert page.count("<img ") == 6
