@@ -18,7 +18,7 @@ from rich.text import Text
 from hffs.cli.figures import Bar, describe_example, draw_bars, show_bytes, show_number
 from hffs.cli.untrusted import clean_line
 from hffs.core.histograms import Spread
-from hffs.view.inspection import CaptionFacts, GroupFacts, Report, SizeFacts
+from hffs.view.inspection import CaptionFacts, FormatFacts, GroupFacts, Report, SizeFacts
 
 _MOST_BAR = 40
 _MOST_FOLDERS = 20
@@ -79,15 +79,15 @@ def _overview(report: Report) -> Iterator[tuple[str, str]]:
     kind = f"column {report.image_column}, {report.image_column_kind}"
     yield "images", f"{show_number(report.images)} ({kind})"
     yield "shown", f"{show_number(report.shown)} ({show_bytes(report.source_bytes)})"
-    captions = f"and {show_number(report.caption_files)} of captions"
-    yield "files", f"{show_number(report.image_files)} of images {captions}"
+    files = f"{show_number(report.image_files)} of images"
+    if report.image_files:
+        files += f" ({_describe_making(report)})"
+    yield "files", f"{files}, {show_number(report.caption_files)} of captions"
     if report.composite is not None:
         tiles = ", ".join(map(str, report.composite.tiles[:10]))
         more = ", ..." if len(report.composite.tiles) > 10 else ""
         count, layout = report.composite.image_count, report.composite.layout
         yield "tiles", f"{tiles}{more} of {count} in each image, layout {layout}"
-    rendered, passes = show_number(report.rendered), show_number(report.passes)
-    yield "made of", f"{passes} whose bytes pass through, {rendered} that are rendered"
 
 
 def _align(
@@ -122,10 +122,18 @@ def _removed(report: Report, screen: Screen) -> Iterator[Text]:
 def _formats(report: Report, screen: Screen) -> Iterator[Text]:
     rows = []
     for facts in report.formats:
-        counts = ((facts.passes, "pass through"), (facts.rendered, "rendered"))
-        files = ", ".join(f"{show_number(count)} {what}" for count, what in counts if count)
-        rows.append((facts.format, show_number(facts.images), files or "none is shown"))
+        rows.append((facts.format, show_number(facts.images), _describe_making(facts)))
     return _align(rows, screen, right=1, style="dim")
+
+
+def _describe_making(facts: Report | FormatFacts) -> str:
+    counts = (
+        (facts.passes, "pass through"),
+        (facts.rendered, "are rendered"),
+        (facts.fails, "cannot be rendered"),
+    )
+    files = ", ".join(f"{show_number(count)} {what}" for count, what in counts if count)
+    return files or "none is shown"
 
 
 def _describe_sizes(sizes: SizeFacts) -> str:
@@ -152,7 +160,8 @@ def _histogram(name: str, spread: Spread | None, unit: str, screen: Screen) -> I
     if spread is None:
         return
     low, middle, high = map(show_number, (spread.min, spread.median, spread.max))
-    yield Text(f"  {name}: {low} to {high}{unit}, median {middle}")
+    between = f"{low} to {high}{unit}, median {middle}" if low != high else f"{low}{unit}"
+    yield Text(f"  {name}: {between}")
     most = max(4, min(_MOST_BAR, screen.width - _BESIDE_BAR))
     for bar in draw_bars(spread.histogram):
         line = Text(f"  {bar.label:>{_LABEL}}  ")

@@ -90,6 +90,7 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
         formats=formats,
         passes=sum(facts.passes for facts in formats),
         rendered=sum(facts.rendered for facts in formats),
+        fails=sum(facts.fails for facts in formats),
         image_format=rendering.target,
         orientation=config.orientation,
         composite=None
@@ -108,8 +109,9 @@ def _count_formats(planned: Planned) -> Iterator[FormatFacts]:
     passing = np.array(planned.examined.rendering.passing()).reshape(2, kinds)
     for kind in ImageFormat:
         if images[kind]:
-            passes, rendered = ((files * mask)[:, kind].sum() for mask in (passing, ~passing))
-            yield FormatFacts(kind.name, int(images[kind]), int(passes), int(rendered))
+            passes, others = (int((files * mask)[:, kind].sum()) for mask in (passing, ~passing))
+            fails = others if kind is ImageFormat.UNKNOWN else 0
+            yield FormatFacts(kind.name, int(images[kind]), passes, others - fails, fails)
 
 
 def _describe_sizes(planned: Planned, *, all_of_them: bool) -> SizeFacts:

@@ -45,12 +45,16 @@ class StepFacts:
 
 @dataclass(frozen=True, slots=True)
 class FormatFacts:
-    """Images of one format in the source, and the files of the view that are made of them."""
+    """Images of one format in the source, and the files of the view that are made of them.
+
+    Those that are in no known format cannot be rendered: reading such a file `fails`.
+    """
 
     format: str
     images: int
     passes: int
     rendered: int
+    fails: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ class Report:
     formats: tuple[FormatFacts, ...]
     passes: int
     rendered: int
+    fails: int
     image_format: str
     orientation: str
     composite: CompositeFacts | None

@@ -43,14 +43,14 @@ def test_text_says_what_is_there(hffs: Hffs, source: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     for line in [
-        "  rows     6",
-        "  files    4 of images and 4 of captions",
-        "  made of  4 whose bytes pass through, 0 that are rendered",
+        "  rows    6",
+        "  files   4 of images (4 pass through), 4 of captions",
         "  image    struct<bytes: binary, path: null>",
         "  min_width  2  narrower than 150 px",
         "                e.g. row 0: size 100 x 100",
         "  JPEG  5  4 pass through",
         "  PNG   1  none is shown",
+        "  height: 100 px",
         "Sizes (of 4, by image headers)",
         "  width: 150 to 300 px, median 225",
         "        192-255  ████████████████████████████████████████ 2",
@@ -202,7 +202,7 @@ def test_composites_and_folders_are_told(hffs: Hffs, tmp_path: Path) -> None:
     source = write_set(tmp_path / "set.parquet", images, group=groups)
     text = hffs("inspect", source, "--group-by", "group", "--image-count", "16",
                 "--select-index", "all", "--layout", "4x4")  # fmt: skip
-    assert "  tiles    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... of 16 in each image, layout 4x4" in text
+    assert "  tiles   0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... of 16 in each image, layout 4x4" in text
     assert "Folders (25)" in text
     assert "and 5 more" in text
     assert "none: there is no column caption, text or prompt" in text

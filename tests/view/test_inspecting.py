@@ -60,10 +60,10 @@ def test_what_is_counted_of_a_mixed_set(look: Look, tmp_path: Path) -> None:
     assert (report.rows, report.images, report.shown) == (6, 5, 4)
     assert (report.image_files, report.caption_files) == (4, 4)
     assert report.dropped == {"null image": 1}
-    assert [(f.format, f.images, f.passes, f.rendered) for f in report.formats] == [
-        ("UNKNOWN", 1, 0, 1), ("JPEG", 2, 1, 0), ("PNG", 2, 0, 2),
+    assert [(f.format, f.images, f.passes, f.rendered, f.fails) for f in report.formats] == [
+        ("UNKNOWN", 1, 0, 0, 1), ("JPEG", 2, 1, 0, 0), ("PNG", 2, 0, 2, 0),
     ]  # fmt: skip
-    assert (report.passes, report.rendered) == (1, 3)
+    assert (report.passes, report.rendered, report.fails) == (1, 2, 1)
     step = _step(report, "no caption")
     assert (step.count, step.asked) == (1, False)
     assert [(e.row, e.item, e.values) for e in step.examples] == [(3, 0, {"caption": " "})]
