@@ -21,7 +21,7 @@ import typer
 
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
-from hffs.config import Config, build_config, refuse_unbuilt
+from hffs.config import Config, build_configs
 from hffs.errors import UsageError
 from hffs.mount import daemon
 
@@ -59,12 +59,14 @@ def inspect(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Show what a data set holds, what each filter removes and why; nothing is mounted."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
-    configs = _build_configs(source, flags, entry)
+    chosen = build_configs(source, flags, entry, os.environ)
     if html is not None:
         html = _check_page(html)
+    if chosen.skipped:
+        print(f"hffs: not inspected: {', '.join(chosen.skipped)}", file=sys.stderr)
     pictures = None if html is None else samples
     # All children before the first parse: that imports numpy, whose threads do not survive a fork.
-    handed = [_look(config, pictures, measure_all=measure_all) for config in configs]
+    handed = [_look(config, pictures, measure_all=measure_all) for config in chosen.configs]
     inspections = _parse(handed)
     if html is not None:
         from hffs.cli.inspection_page import render_page
@@ -75,15 +77,10 @@ def inspect(  # noqa: PLR0913 - one parameter an option
         print(f"hffs: wrote {html}", file=sys.stderr)
 
 
-def _build_configs(source: str, flags: Flags, entry: str | None) -> tuple[Config, ...]:
-    config = build_config(source, flags, entry, os.environ)
-    refuse_unbuilt(config)
-    return (config,)
-
-
 def _look(config: Config, pictures: int | None, *, measure_all: bool) -> bytes:
     """Inspect one view in a child process; what it handed over."""
-    with closing(TerminalListener()) as listener, tempfile.TemporaryFile() as handed:
+    # Closed before the next fork: its bars are drawn by a thread.
+    with closing(TerminalListener(config.id)) as listener, tempfile.TemporaryFile() as handed:
 
         def body(apart: Listener) -> None:
             _inspect_apart(config, apart, handed, pictures, measure_all=measure_all)
@@ -139,7 +136,9 @@ def _as_text(inspections: list[Inspection]) -> str:
         unicode=(sys.stdout.encoding or "").lower().replace("-", "") == "utf8",
         colour=is_terminal and not os.environ.get("NO_COLOR"),
     )
-    return "\n".join(render_text(inspection.report, screen) for inspection in inspections)
+    several = len(inspections) > 1
+    reports = (inspection.report for inspection in inspections)
+    return "\n".join(render_text(report, screen, name=several) for report in reports)
 
 
 def _find_width() -> int:

@@ -36,8 +36,8 @@ class Screen:
     colour: bool = False
 
 
-def render_text(report: Report, screen: Screen) -> str:
-    """All facts, section by section."""
+def render_text(report: Report, screen: Screen, *, name: bool = False) -> str:
+    """All facts, section by section; with the entry's `name` where there are several."""
     console = Console(
         file=io.StringIO(),
         width=screen.width,
@@ -48,6 +48,8 @@ def render_text(report: Report, screen: Screen) -> str:
         _environ={},
     )
     with console.capture() as captured:
+        if name:
+            console.print(Text(clean_line(report.id), style="reverse"), no_wrap=True)
         for title, lines in _sections(report, screen):
             console.print(Text(clean_line(title), style="bold"), no_wrap=True, overflow="ellipsis")
             for line in lines:

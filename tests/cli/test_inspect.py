@@ -77,14 +77,37 @@ def test_nothing_left_is_no_failure(hffs: Hffs, source: Path) -> None:
     assert "  where  6  not true" in hffs("inspect", source, "--where", "caption = 'no such'")
 
 
-def test_an_entry_of_a_file_is_inspected(hffs: Hffs, source: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def entries(source: Path, tmp_path: Path) -> Path:
+    """A file of two entries, and one that no view is made of."""
     entries = [
-        {"id": name, "dataset_name": str(source), "images_only": name == "b"} for name in "ab"
+        {"id": "a", "dataset_name": str(source)},
+        {"id": "b", "dataset_name": str(source), "images_only": True},
+        {"id": "embeds", "dataset_type": "text_embeds", "cache_dir": "cache"},
     ]
     config = tmp_path / "config.json"
     config.write_text(json.dumps(entries))
-    report = describe(hffs, config, "--entry", "b")
+    return config
+
+
+def test_an_entry_of_a_file_is_inspected(hffs: Hffs, entries: Path) -> None:
+    report = describe(hffs, entries, "--entry", "b")
     assert (report["id"], report["caption_files"]) == ("b", 0)
+
+
+def test_entries_of_a_file_are_inspected_one_after_the_other(
+    hffs: Hffs, entries: Path, tmp_path: Path
+) -> None:
+    done = hffs.run("inspect", entries, "--json", "--html", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    assert [(one["id"], one["caption_files"]) for one in json.loads(done.stdout)] == [
+        ("a", 6), ("b", 0),
+    ]  # fmt: skip
+    assert done.stderr.startswith("hffs: not inspected: embeds")
+    assert (tmp_path / "page.html").read_text().count('<section class="report">') == 2
+    lines = hffs("inspect", entries).splitlines()
+    assert lines[0] == "a"
+    assert "b" in lines
 
 
 @pytest.mark.parametrize(

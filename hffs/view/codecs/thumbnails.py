@@ -43,7 +43,7 @@ def make_thumbnail(
         raise RenderError("cannot show", why=why)
     try:
         with reading.open_to_render(data) as image:
-            turn = reading.read_orientation(image)
+            turn = reading.read_orientation(image, data)
             shown = turn_size(Size(*image.size), turn)
             if composite is None:
                 # Of a JPEG as little as a 64th of the pixels is decoded.
