@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,31 @@ def test_a_reader_that_crashes_is_one_line(hffs: Hffs, source: Path) -> None:
     assert done.returncode == 5
     assert "reading it crashed (SIGABRT)" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+WAITING = """
+import signal, sys
+from hffs.cli import run
+from hffs.view import inspecting
+def wait(*arguments):
+    print("reading", flush=True)
+    signal.pause()
+inspecting.examine = wait
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_an_interrupt_ends_the_reader_and_is_one_line(hffs: Hffs, source: Path) -> None:
+    command = [sys.executable, "-c", WAITING, "inspect", str(source)]
+    with subprocess.Popen(
+        command, env=hffs.environ, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reading\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        out, err = process.communicate(timeout=30)  # the reader is gone: its end is closed
+    assert (process.returncode, out, err) == (130, "", "hffs: interrupted\n")
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

@@ -321,3 +321,19 @@ def test_an_inspection_survives_json(look: Look, tmp_path: Path) -> None:
     found = look(_mixed(tmp_path / "set.parquet"), Wanted(pictures=9), filter_func__min_width=99)
     text = json.dumps(asdict(found))
     assert TypeAdapter(Inspection).validate_json(text) == found
+
+
+def test_a_function_and_its_rows_are_named(look: Look, tmp_path: Path) -> None:
+    # Of a row's values it makes False: a dict of them is not empty.
+    report = look(_mixed(tmp_path / "set.parquet"), filter_func__python="operator:not_").report
+    step = _step(report, "python")
+    assert (step.why, step.count) == ("operator:not_ returned False", 5)
+    assert step.examples[1].values == {"caption": "two words", "kind": "y", "score": "0.9"}
+
+
+def test_a_metric_in_a_column_of_its_own_is_shown(look: Look, tmp_path: Path) -> None:
+    images = [encode("JPEG", seed) for seed in range(2)]
+    columns = {"quality_assessment": [{"clip": 1.0}] * 2, "score": [0.2, 0.8]}
+    source = write_set(tmp_path / "set.parquet", images, **columns)
+    report = look(source, filter_func__quality_thresholds={"score": 0.5}).report
+    assert _step(report, "quality_thresholds score").examples[0].values == {"score": "0.2"}

@@ -91,14 +91,14 @@ def test_orientations_are_applied_and_not_kept(kind: str, orientation: int) -> N
 def test_a_tile_of_the_image_as_it_is_displayed(kind: str, orientation: int) -> None:
     composite = plan_composite(4, "2x2", "all")
     turn = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
-    displayed = quarters(801, 400)
+    displayed = quarters(1601, 800)  # large enough for a JPEG to be decoded smaller
     stored = displayed if turn is None else displayed.transpose(turn)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     data = save(stored, kind, exif=exif)
     for tile, colour in enumerate([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0)]):
         thumbnail = make_thumbnail(data, composite, tile)
-        assert thumbnail.size == Size(400, 200)
+        assert thumbnail.size == Size(800, 400)
         assert colour_at(open_jpeg(thumbnail.jpeg), 0.5, 0.5) == colour
 
 
