@@ -333,7 +333,8 @@ def test_a_function_and_its_rows_are_named(look: Look, tmp_path: Path) -> None:
 
 def test_a_metric_in_a_column_of_its_own_is_shown(look: Look, tmp_path: Path) -> None:
     images = [encode("JPEG", seed) for seed in range(2)]
-    columns = {"quality_assessment": [{"clip": 1.0}] * 2, "score": [0.2, 0.8]}
-    source = write_set(tmp_path / "set.parquet", images, **columns)
+    quality = [{"clip": 1.0}] * 2
+    path = tmp_path / "set.parquet"
+    source = write_set(path, images, quality_assessment=quality, score=[0.2, 0.8])
     report = look(source, filter_func__quality_thresholds={"score": 0.5}).report
     assert _step(report, "quality_thresholds score").examples[0].values == {"score": "0.2"}
