@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hffs.view import turbojpeg
+from hffs.view.codecs import turbojpeg
 
 
 def fuse_missing() -> str:

@@ -27,7 +27,7 @@ from hffs.mount import daemon
 
 if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
-    from hffs.view.inspection import Inspection
+    from hffs.view.inspection.facts import Inspection
 
 _Source = Annotated[
     str, typer.Argument(metavar="SOURCE|CONFIG", help="Data set (a path), or a config file.")
@@ -69,7 +69,7 @@ def inspect(  # noqa: PLR0913 - one parameter an option
     handed = [_look(config, pictures, measure_all=measure_all) for config in chosen.configs]
     inspections = _parse(handed)
     if html is not None:
-        from hffs.cli.inspection_page import render_page
+        from hffs.cli.inspection.page import render_page
 
         _write_page(html, render_page(inspections))
     _print(_as_json(inspections) if as_json else _as_text(inspections))
@@ -93,7 +93,7 @@ def _look(config: Config, pictures: int | None, *, measure_all: bool) -> bytes:
 def _parse(handed: list[bytes]) -> list[Inspection]:
     from pydantic import TypeAdapter
 
-    from hffs.view.inspection import Inspection
+    from hffs.view.inspection.facts import Inspection
 
     adapter = TypeAdapter(Inspection)
     return [adapter.validate_json(one) for one in handed]
@@ -109,7 +109,7 @@ def _inspect_apart(
 ) -> None:
     """In the child: imports are late, since threads of pyarrow do not survive a fork."""
     from hffs.view.codecs import silence_warnings
-    from hffs.view.inspecting import Wanted, inspect_view
+    from hffs.view.inspection.gathering import Wanted, inspect_view
 
     # The parent is interrupted too, ends this process, and says so: once is enough.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -128,7 +128,7 @@ def _as_json(inspections: list[Inspection]) -> str:
 
 
 def _as_text(inspections: list[Inspection]) -> str:
-    from hffs.cli.inspection_text import Screen, render_text
+    from hffs.cli.inspection.text import Screen, render_text
 
     is_terminal = sys.stdout.isatty()
     screen = Screen(

@@ -1,7 +1,7 @@
 """The columns of a source that are not images: found by name, read batch by batch.
 
 Owns the rules of a column's path, and projection: no read here touches a media column. It must not
-know what a column is read for (`hffs.data.filters`, `hffs.data.captions`).
+know what a column is read for (`hffs.data.filters.selection`, `hffs.data.captions`).
 Invariant: a column has one type in every batch, that of the first shard without its encodings
 (`plain_type`), whatever each shard says; but `read_tables` leaves a text's dictionary as it is.
 """

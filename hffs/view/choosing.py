@@ -17,7 +17,7 @@ from hffs.core.composites import file_sizes
 from hffs.core.sampling import sample_rows
 from hffs.data.captions import CaptionRules, Captions, keep_captions, read_captions
 from hffs.data.cells import CellIndex
-from hffs.data.filters import Filters, Measure, Selection, SizeTerms, select
+from hffs.data.filters.selection import Filters, Measure, Selection, SizeTerms, select
 from hffs.data.groups import read_groups
 from hffs.data.metadata import find_column
 from hffs.data.source import Source
@@ -147,7 +147,7 @@ def map_filters(config: Config, reshape: Reshape) -> Filters:
 
 def _filter_rows(inputs: Inputs, function: str, account: _Account) -> None:
     # Late: it brings subprocesses and sockets along.
-    from hffs.data.rowfilter import apply_row_filter
+    from hffs.data.filters.function import apply_row_filter
 
     rows, places = np.unique(inputs.index.row[account.cells], return_inverse=True)
     kept = apply_row_filter(inputs.source, function, rows, inputs.workers, inputs.progress)

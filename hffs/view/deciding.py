@@ -19,7 +19,7 @@ from hffs.core.types import Position
 from hffs.data.arrays import remove_arrays
 from hffs.data.cache import DiskCache
 from hffs.data.cells import load_or_build
-from hffs.data.filters import (
+from hffs.data.filters.selection import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
     SMALLER_THAN_GRID,

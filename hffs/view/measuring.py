@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.arrays import Stored, load_kept, remove_arrays, save_arrays
-from hffs.data.filters import Measured
+from hffs.data.filters.selection import Measured
 from hffs.data.rows import RowStore
 from hffs.errors import FormatError, RenderError
 from hffs.view import codecs

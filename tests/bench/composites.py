@@ -22,8 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 from hffs.core.composites import plan_composite
-from hffs.view import turbojpeg
-from hffs.view.codecs import Reshape, measure, render
+from hffs.view.codecs import Reshape, measure, render, turbojpeg
 
 SIDE = 512
 GRID = Reshape(plan_composite(4, "2x2", "all"))

@@ -30,7 +30,7 @@ import pyarrow as pa
 from datasets.arrow_writer import ArrowWriter
 from numpy.typing import NDArray
 
-from hffs.data.filters import Filters, Measured, SizeTerms, select
+from hffs.data.filters.selection import Filters, Measured, SizeTerms, select
 from hffs.data.locate import locate
 from hffs.data.source import open_source
 
@@ -125,7 +125,7 @@ def write_rows(folder: Path, rows: int) -> None:
 _ONCE = """
 import sys
 import numpy as np
-from hffs.data.filters import Filters, SizeTerms, select
+from hffs.data.filters.selection import Filters, SizeTerms, select
 from hffs.data.locate import locate
 from hffs.data.source import open_source
 source = open_source(locate(sys.argv[2]))

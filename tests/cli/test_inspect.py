@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.cells import cell_len
 
-from hffs.cli.inspection_text import Screen, render_text
+from hffs.cli.inspection.text import Screen, render_text
 from tests.command import Hffs
 from tests.view.conftest import encode, write_set
 
@@ -146,8 +146,8 @@ def test_a_missing_source_and_a_damaged_one(hffs: Hffs, tmp_path: Path) -> None:
 CRASHING = """
 import os, sys
 from hffs.cli import run
-from hffs.view import inspecting
-inspecting.examine = lambda *arguments: os.abort()
+from hffs.view.inspection import gathering
+gathering.examine = lambda *arguments: os.abort()
 sys.exit(run(sys.argv[1:]))
 """
 
@@ -163,11 +163,11 @@ def test_a_reader_that_crashes_is_one_line(hffs: Hffs, source: Path) -> None:
 WAITING = """
 import signal, sys
 from hffs.cli import run
-from hffs.view import inspecting
+from hffs.view.inspection import gathering
 def wait(*arguments):
     print("reading", flush=True)
     signal.pause()
-inspecting.examine = wait
+gathering.examine = wait
 sys.exit(run(sys.argv[1:]))
 """
 
@@ -230,7 +230,7 @@ def test_no_line_is_wider_than_the_screen(
 ) -> None:
     from pydantic import TypeAdapter
 
-    from hffs.view.inspection import Report
+    from hffs.view.inspection.facts import Report
 
     wide = "猫" * 300
     images = [encode("JPEG", n, (100 + n, 100)) for n in range(3)]

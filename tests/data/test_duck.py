@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from hffs.data import duck
-from hffs.data.where import _FUNCTIONS, _PLAIN_FUNCTIONS
+from hffs.data.filters.where import _FUNCTIONS, _PLAIN_FUNCTIONS
 from hffs.errors import DataError
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hffs.data.filters import Measured
+from hffs.data.filters.selection import Measured
 from hffs.data.rows import RowStore
 from hffs.errors import FormatError, StaleError
 from hffs.view import measuring

@@ -28,8 +28,7 @@ from hffs.core.composites import Box, Composite, stored_box, tile_box, turn_size
 from hffs.core.formats import ImageFormat, sniff
 from hffs.core.types import Size
 from hffs.errors import ConfigError, RenderError
-from hffs.view import turbojpeg
-from hffs.view.codecs import reading
+from hffs.view.codecs import reading, turbojpeg
 from hffs.view.codecs.encoding import ENCODERS, Encoder, keep_profile, make_exif
 from hffs.view.codecs.headers import Measured, measure
 from hffs.view.codecs.lossless import cut_jpeg

@@ -14,7 +14,7 @@ from hffs.core import composites, jpeg
 from hffs.core.composites import Box
 from hffs.core.types import Size
 from hffs.errors import FormatError
-from hffs.view import turbojpeg
+from hffs.view.codecs import turbojpeg
 
 
 def cut_jpeg(

@@ -1,8 +1,8 @@
 """`filter_func.python`: a function of the user's, called with each row's metadata.
 
-Owns the worker processes that call it (`hffs.data.rowworker` runs in them), what they are given
-and how their failures are told. It must not know what the answer is for. Imported only where a
-function is set.
+Owns the worker processes that call it (`hffs.data.filters.worker` runs in them), what they are
+given and how their failures are told. It must not know what the answer is for. Imported only where
+a function is set.
 
 Workers are programs of their own, started afresh: a fork would carry the locks of pyarrow's
 threads along, and `multiprocessing` (so also its ProcessPoolExecutor) would import hffs's own
@@ -31,8 +31,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hffs.data.filters.worker import ANSWER
 from hffs.data.metadata import metadata_columns, read_rows
-from hffs.data.rowworker import ANSWER
 from hffs.data.source import Source
 from hffs.errors import ConfigError, DataError
 
@@ -50,7 +50,8 @@ _GRACE_S = 2.0
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[4]); "
-    "from hffs.data.rowworker import main; main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+    "from hffs.data.filters.worker import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
 )
 
 

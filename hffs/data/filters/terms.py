@@ -1,7 +1,7 @@
 """What may be asked of a view's images, and what is left of them: plain values.
 
 Owns the checks of terms against each other, and the account of which step removed which image. It
-must not know sources or how a term is evaluated (`hffs.data.filters`).
+must not know sources or how a term is evaluated (`hffs.data.filters.selection`).
 """
 
 from __future__ import annotations

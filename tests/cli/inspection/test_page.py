@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hffs.cli.inspection_page import render_page
-from hffs.view.inspection import Inspection, Picture, Report, Sheet, SizeFacts
+from hffs.cli.inspection.page import render_page
+from hffs.view.inspection.facts import Inspection, Picture, Report, Sheet, SizeFacts
 from tests.browser import visit
 from tests.command import Hffs
 from tests.view.conftest import encode, write_set

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hffs.data import duck, metadata
+from hffs.data.filters.where import evaluate_where
 from hffs.data.locate import locate
 from hffs.data.source import Source, open_source
-from hffs.data.where import evaluate_where
 from hffs.errors import ConfigError
 
 secret = pa.table({"a": [True]})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hffs.data.arrow import open_table
-from hffs.data.filters import (
+from hffs.data.filters.selection import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
     SMALLER_THAN_GRID,
@@ -30,10 +30,10 @@ from hffs.data.filters import (
     read_sizes,
     select,
 )
-from hffs.data.imagesizes import limit_steps
+from hffs.data.filters.sizes import limit_steps
+from hffs.data.filters.terms import select_all
 from hffs.data.locate import locate
 from hffs.data.source import Source, open_source
-from hffs.data.terms import select_all
 from hffs.errors import ConfigError
 
 
@@ -269,7 +269,7 @@ def test_a_minimum_above_its_maximum_is_refused(of: str) -> None:
 
 
 def test_duckdb_is_loaded_only_for_a_condition() -> None:
-    code = "import sys, hffs.data.filters; sys.exit('duckdb' in sys.modules)"
+    code = "import sys, hffs.data.filters.selection; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hffs.core.histograms import Histogram, Number
-from hffs.view.inspection import Example
+from hffs.view.inspection.facts import Example
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 

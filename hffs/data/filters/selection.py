@@ -18,9 +18,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.collection import collection_reader
 from hffs.data.columnarrays import Arrays, Reader, read_arrays
-from hffs.data.imagesizes import (
+from hffs.data.filters.collection import collection_reader
+from hffs.data.filters.quality import metric_steps, plan_metrics
+from hffs.data.filters.sizes import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
     SMALLER_THAN_GRID,
@@ -29,9 +30,7 @@ from hffs.data.imagesizes import (
     size_readers,
     size_steps,
 )
-from hffs.data.quality import metric_steps, plan_metrics
-from hffs.data.source import Source
-from hffs.data.terms import (
+from hffs.data.filters.terms import (
     Filters,
     Measure,
     Measured,
@@ -42,6 +41,7 @@ from hffs.data.terms import (
     SizeTerms,
     select_all,
 )
+from hffs.data.source import Source
 
 __all__ = [
     "SIZE_MISSING",
@@ -107,6 +107,6 @@ def _read_steps(
 def _where_steps(source: Source, filters: Filters) -> Iterator[Step]:
     if filters.where is not None:
         # Late: without a condition nobody waits for DuckDB to load.
-        from hffs.data.where import evaluate_where
+        from hffs.data.filters.where import evaluate_where
 
         yield "where", evaluate_where(source, filters.where)

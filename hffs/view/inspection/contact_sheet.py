@@ -17,11 +17,11 @@ from hffs.data.rows import RowStore
 from hffs.errors import DataError, SourceError
 from hffs.view.codecs.thumbnails import make_thumbnail
 from hffs.view.deciding import Examined
-from hffs.view.inspection import Picture, Sheet, StepFacts
-from hffs.view.picking import pick_spread
+from hffs.view.inspection.facts import Picture, Sheet, StepFacts
+from hffs.view.inspection.picking import pick_spread
+from hffs.view.inspection.planned import Planned
+from hffs.view.inspection.removals import find_cell
 from hffs.view.places import Places
-from hffs.view.planned import Planned
-from hffs.view.removals import find_cell
 from hffs.view.watcher import Watcher
 
 MOST_PICTURES = 1_000

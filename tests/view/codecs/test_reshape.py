@@ -19,8 +19,17 @@ from hffs.core.composites import Composite, file_sizes, grid_of, plan_composite,
 from hffs.core.formats import ImageFormat, sniff
 from hffs.core.types import Size
 from hffs.errors import RenderError
-from hffs.view import codecs, turbojpeg
-from hffs.view.codecs import Reshape, Target, extension, measure, passes_through, reading, render
+from hffs.view import codecs
+from hffs.view.codecs import (
+    Reshape,
+    Target,
+    extension,
+    measure,
+    passes_through,
+    reading,
+    render,
+    turbojpeg,
+)
 
 ORIENTATION = 274
 PROFILE = bytes(16) + b"RGB " + b"a profile".ljust(108, b"\0")

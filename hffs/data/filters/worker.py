@@ -1,4 +1,4 @@
-"""The worker's side of `hffs.data.rowfilter`: a process that calls somebody's function row by row.
+"""A process that calls somebody's function row by row, for `hffs.data.filters.function`.
 
 Owns importing the function, calling it with rows as plain Python values, and putting into words
 what goes wrong: whatever a function may do is done here, where it can only harm this process. It

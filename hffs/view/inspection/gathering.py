@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from hffs.config import Config
 from hffs.core.formats import ImageFormat
 from hffs.core.histograms import ASPECT_EDGES, LENGTH_EDGES, SIZE_EDGES, describe_spread
-from hffs.data.filters import SIZE_NOT_MEASURED, Measured, read_sizes
-from hffs.view.contact_sheet import make_sheet
+from hffs.data.filters.selection import SIZE_NOT_MEASURED, Measured, read_sizes
 from hffs.view.deciding import examine, make_files
-from hffs.view.inspection import (
+from hffs.view.inspection.contact_sheet import make_sheet
+from hffs.view.inspection.facts import (
     CaptionFacts,
     CaptionSample,
     ColumnFacts,
@@ -32,10 +32,10 @@ from hffs.view.inspection import (
     Report,
     SizeFacts,
 )
-from hffs.view.picking import pick_sample, spread
+from hffs.view.inspection.picking import pick_sample, spread
+from hffs.view.inspection.planned import Planned
+from hffs.view.inspection.removals import describe_steps
 from hffs.view.places import find_places
-from hffs.view.planned import Planned
-from hffs.view.removals import describe_steps
 from hffs.view.watcher import Watcher
 
 SAMPLE_IMAGES = 2_000

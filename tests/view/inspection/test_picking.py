@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hffs.data.cells import CellIndex, load_or_build
 from hffs.data.locate import locate
 from hffs.data.source import find_image_column, open_source
-from hffs.view.picking import MOST_GROUPS, pick_sample, pick_spread, spread
+from hffs.view.inspection.picking import MOST_GROUPS, pick_sample, pick_spread, spread
 
 ROWS = 400
 GROUP_ROWS = 4

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hffs.data.columnarrays import read_arrays
+from hffs.data.filters.quality import metric_steps, plan_metrics
 from hffs.data.locate import locate
-from hffs.data.quality import metric_steps, plan_metrics
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError
 

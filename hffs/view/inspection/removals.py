@@ -1,7 +1,7 @@
 """Why images are not in a view: each step in words, with examples of what it left out.
 
 Owns the words and what of a row mattered to a step. It must not know how a step decides
-(`hffs.data.filters`), nor how what it tells is shown.
+(`hffs.data.filters.selection`), nor how what it tells is shown.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from numpy.typing import NDArray
 from hffs.config import Config
 from hffs.core.captions import lookup
 from hffs.data.captions import DEFAULT_COLUMNS
-from hffs.data.filters import SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, read_sizes
+from hffs.data.filters.selection import (
+    SIZE_MISSING,
+    SIZE_NOT_MEASURED,
+    SMALLER_THAN_GRID,
+    read_sizes,
+)
 from hffs.data.metadata import ColumnPath, find_column, metadata_columns, read_rows
 from hffs.data.source import Source
 from hffs.errors import ConfigError
 from hffs.view.choosing import NO_CAPTION, NO_GROUP, PYTHON, SAMPLE
 from hffs.view.deciding import UNASKED, Examined
-from hffs.view.inspection import Example, StepFacts
-from hffs.view.picking import pick_spread
+from hffs.view.inspection.facts import Example, StepFacts
+from hffs.view.inspection.picking import pick_spread
 
 MOST_EXAMPLES = 12
 """Images that are shown of each step."""

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from hffs.core.composites import Box
-from hffs.view import turbojpeg
-from hffs.view.turbojpeg import TURN_UPRIGHT, Turn, transform
+from hffs.view.codecs import turbojpeg
+from hffs.view.codecs.turbojpeg import TURN_UPRIGHT, Turn, transform
 
 LEFT, RIGHT = Box(0, 0, 32, 48), Box(32, 0, 32, 48)
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hffs.data import rowfilter
+from hffs.data.filters import function
+from hffs.data.filters.function import apply_row_filter
 from hffs.data.locate import locate
-from hffs.data.rowfilter import apply_row_filter
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError, DataError
 
@@ -118,7 +118,7 @@ def test_only_the_wanted_rows_are_given_each_once(numbers: Source, write: Write)
 def test_many_chunks_of_several_shards_come_back_in_order(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowfilter, "_CHUNK_ROWS", 3)
+    monkeypatch.setattr(function, "_CHUNK_ROWS", 3)
     for shard in range(3):
         table = pa.table({"n": range(100 * shard, 100 * shard + 50)})
         pq.write_table(table, tmp_path / f"{shard}.parquet")
@@ -135,7 +135,7 @@ def test_many_chunks_of_several_shards_come_back_in_order(
 def test_it_runs_in_processes_of_its_own(
     numbers: Source, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowfilter, "_CHUNK_ROWS", 10)
+    monkeypatch.setattr(function, "_CHUNK_ROWS", 10)
     write(
         "import os, time\n"
         f"def apart(row): return os.getpid() != {os.getpid()}\n"
@@ -295,7 +295,7 @@ def test_what_a_function_started_ends_with_it(numbers: Source, write: Write) -> 
 def test_a_thread_that_never_ends_holds_nothing_up(
     numbers: Source, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowfilter, "_GRACE_S", 0.2)
+    monkeypatch.setattr(function, "_GRACE_S", 0.2)
     write(
         "import os, threading, time\n"
         "threading.Thread(target=time.sleep, args=(1000,)).start()\n"
@@ -315,7 +315,7 @@ def test_exit_handlers_run(numbers: Source, write: Write) -> None:
 def test_a_worker_that_closes_its_socket_is_told(
     numbers: Source, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowfilter, "_GRACE_S", 0.2)
+    monkeypatch.setattr(function, "_GRACE_S", 0.2)
     write(
         "import os, time\n"
         "def keep(row):\n    os.closerange(3, 1 << 16)\n    time.sleep(1000)\n"
@@ -347,7 +347,7 @@ def started() -> list[int]:
 def test_an_interrupt_ends_every_worker_at_once(
     numbers: Source, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowfilter, "_CHUNK_ROWS", 1)
+    monkeypatch.setattr(function, "_CHUNK_ROWS", 1)
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -365,7 +365,7 @@ DRIVER = """
 import sys
 import numpy as np
 from hffs.data.locate import locate
-from hffs.data.rowfilter import apply_row_filter
+from hffs.data.filters.function import apply_row_filter
 from hffs.data.source import open_source
 source = open_source(locate(sys.argv[1]))
 apply_row_filter(source, "mine:keep", np.arange(1, 9), 1, print)
@@ -377,7 +377,7 @@ def test_no_worker_is_left_when_hffs_is_killed(
     numbers: Source, write: Write, number: signal.Signals
 ) -> None:
     write(SLOW)
-    environ = os.environ | {"PYTHONPATH": str(Path(rowfilter.__file__).parents[2])}
+    environ = os.environ | {"PYTHONPATH": str(Path(function.__file__).parents[3])}
     command = [sys.executable, "-c", DRIVER, numbers.name]
     with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as driver:
         wait_for(lambda: bool(started()))

@@ -1,8 +1,9 @@
 """The facts of a view as text for a terminal.
 
 Owns the layout: sections of plain columns that fit a width, and bars. Must not know where it is
-printed. Texts of the data set come in as they are and go out harmless (`hffs.cli.untrusted`); none
-is taken for markup. Invariant: no line is wider than the screen.
+printed. Texts of the data set come in as they are and go out harmless
+(`hffs.cli.inspection.untrusted`); none is taken for markup. Invariant: no line is wider than the
+screen.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from hffs.cli.figures import Bar, describe_example, draw_bars, show_bytes, show_number
-from hffs.cli.untrusted import clean_line
+from hffs.cli.inspection.figures import Bar, describe_example, draw_bars, show_bytes, show_number
+from hffs.cli.inspection.untrusted import clean_line
 from hffs.core.histograms import Spread
-from hffs.view.inspection import CaptionFacts, FormatFacts, GroupFacts, Report, SizeFacts
+from hffs.view.inspection.facts import CaptionFacts, FormatFacts, GroupFacts, Report, SizeFacts
 
 _MOST_BAR = 40
 _MOST_FOLDERS = 20

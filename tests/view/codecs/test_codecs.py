@@ -715,7 +715,7 @@ def test_flipped_bytes_give_an_image_or_an_error(
 
 @pytest.mark.lossless
 def test_the_examples_of_the_page() -> None:
-    page = Path(__file__).parents[2] / "docs" / "rendering.md"
+    page = Path(__file__).parents[3] / "docs" / "rendering.md"
     example = "".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
     test = doctest.DocTestParser().get_doctest(example, {}, page.name, str(page), 0)
     result = doctest.DocTestRunner().run(test)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hffs.cli.figures import Bar, describe_example, draw_bars, show_bytes, show_number
+from hffs.cli.inspection.figures import Bar, describe_example, draw_bars, show_bytes, show_number
 from hffs.core.histograms import Histogram
-from hffs.view.inspection import Example
+from hffs.view.inspection.facts import Example
 
 
 def test_bins_of_whole_numbers_name_what_is_in_them() -> None:

@@ -1,8 +1,8 @@
 """What `hffs inspect` tells of a view: plain values, which are the JSON that programs read.
 
 Owns the names and meanings of docs/inspecting.md: fields may be added, none changes its meaning.
-It must not know how anything is found out (`hffs.view.inspecting`) or shown. It is light, as the
-process that shows it is not the one that reads the data set.
+It must not know how anything is found out (`hffs.view.inspection.gathering`) or shown. It is light,
+as the process that shows it is not the one that reads the data set.
 """
 
 from __future__ import annotations

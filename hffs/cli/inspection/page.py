@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from hffs import __version__
-from hffs.cli.figures import Bar, draw_bars, show_bytes, show_number
-from hffs.cli.untrusted import clean_text
+from hffs.cli.inspection.figures import Bar, draw_bars, show_bytes, show_number
+from hffs.cli.inspection.untrusted import clean_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from hffs.view.inspection import Inspection
+    from hffs.view.inspection.facts import Inspection
 
 _MOST_FOLDERS = 1000
 _BAR_UNITS = 180
@@ -30,7 +30,7 @@ _BAR_UNITS = 180
 
 def render_page(inspections: Sequence[Inspection]) -> str:
     """The page, a section for each view; each comes with its sheet."""
-    style = (files("hffs.cli") / "inspection.css").read_text("utf-8")
+    style = (files("hffs.cli.inspection") / "page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
     names = {inspection.report.source: None for inspection in inspections}
     return _load_template().render(
@@ -61,7 +61,8 @@ def _load_template() -> Template:
         "length_of": _measure_bar,
         "clean": clean_text,
     }
-    return environment.from_string((files("hffs.cli") / "inspection.html.jinja").read_text("utf-8"))
+    text = (files("hffs.cli.inspection") / "page.html.jinja").read_text("utf-8")
+    return environment.from_string(text)
 
 
 def _measure_bar(bar: Bar) -> int:

@@ -20,8 +20,8 @@ from pydantic import TypeAdapter
 from hffs.config import build_config
 from hffs.errors import ConfigError
 from hffs.view.codecs import measure
-from hffs.view.inspecting import Wanted, inspect_view
-from hffs.view.inspection import Inspection, Report, StepFacts
+from hffs.view.inspection.facts import Inspection, Report, StepFacts
+from hffs.view.inspection.gathering import Wanted, inspect_view
 from tests.view.conftest import WORKERS, OpenTree, Quiet, encode, write_set
 
 Look = Callable[..., Inspection]
@@ -183,7 +183,7 @@ def test_a_source_without_rows_is_a_report_too(look: Look, tmp_path: Path) -> No
 def test_a_sample_is_measured_unless_all_is_asked_for(
     look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hffs.view.inspecting.SAMPLE_IMAGES", 3)
+    monkeypatch.setattr("hffs.view.inspection.gathering.SAMPLE_IMAGES", 3)
     images = [encode("JPEG", 0, (10 + number, 10)) for number in range(9)]
     source = write_set(tmp_path / "set.parquet", images)
     sizes = look(source).report.sizes
@@ -198,7 +198,7 @@ def test_a_sample_is_measured_unless_all_is_asked_for(
 def test_columns_of_sizes_need_no_sample(
     look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hffs.view.inspecting.SAMPLE_IMAGES", 1)
+    monkeypatch.setattr("hffs.view.inspection.gathering.SAMPLE_IMAGES", 1)
     images = [b"\xff\xd8\xff no header"] * 3
     sizes = [700, 800, None]
     source = write_set(tmp_path / "set.parquet", images, width=sizes, height=[100, 100, 100])
@@ -256,7 +256,7 @@ def test_pictures_are_spread_and_bounded(
     assert len(rows) == 4
     assert np.diff(rows).min() > 5
     assert [len(pictures) for pictures in found.sheet.removed] == [12, 10]
-    monkeypatch.setattr("hffs.view.contact_sheet.MOST_REMOVED", 6)
+    monkeypatch.setattr("hffs.view.inspection.contact_sheet.MOST_REMOVED", 6)
     found = look(source, Wanted(pictures=0), filter_func__where="n % 2 = 0", max_num_samples=20)
     assert found.sheet is not None
     assert [len(pictures) for pictures in found.sheet.removed] == [3, 3]

@@ -1,0 +1,1 @@
+"""What a view would be, found out without making it: for `hffs inspect`."""
