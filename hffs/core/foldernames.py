@@ -13,6 +13,8 @@ NAME_BYTES = 200
 """Below the 255 that Linux allows: trainers put suffixes behind folder names."""
 
 _REPLACED = "_"
+_SUFFIX_BYTES = 16
+"""Room for any number: texts that are alike but for so many bytes at their end count together."""
 
 
 def make_folder_names(texts: Iterable[str], reserved: Iterable[str] = ()) -> dict[str, str]:
@@ -22,11 +24,14 @@ def make_folder_names(texts: Iterable[str], reserved: Iterable[str] = ()) -> dic
     """
     taken = set(reserved)
     names: dict[str, str] = {}
+    last: dict[
+        str, int
+    ] = {}  # counting from 2 each time, 65,536 texts alike would take half an hour
     for text in texts:
         plain = name = _make_plain(text)
-        number = 1
+        alike = _cut(plain, NAME_BYTES - _SUFFIX_BYTES)
         while name in taken:
-            number += 1
+            number = last[alike] = last.get(alike, 1) + 1
             suffix = f" ({number})"
             name = _cut(plain, NAME_BYTES - len(suffix)) + suffix
         taken.add(name)

@@ -1,4 +1,5 @@
 import unicodedata
+from itertools import islice, product
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,21 @@ def test_texts_that_look_alike_are_told_apart() -> None:
         "x" * NAME_BYTES,
         "x" * (NAME_BYTES - 4) + " (2)",
     ]
+
+
+def test_regression_many_texts_that_look_alike_take_one_step_each() -> None:
+    controls = [chr(code) for code in (*range(1, 32), *range(127, 160))]
+    texts = list(map("".join, islice(product(controls, repeat=3), 50_000)))
+    names = make_folder_names(texts)  # a step for each pair of them took ten minutes
+    assert len(set(names.values())) == len(texts)
+    assert names[texts[-1]] == f"___ ({len(texts)})"
+
+
+def test_texts_that_only_their_cut_ends_tell_apart() -> None:
+    texts = ["y" * 197 + f"{number:03}" + end for number in range(999) for end in ("", "a", "b")]
+    names = make_folder_names(texts)
+    assert len(set(names.values())) == len(texts)
+    assert max(len(name) for name in names.values()) == NAME_BYTES
 
 
 @given(st.lists(any_text, unique=True, max_size=20), st.sets(any_text, max_size=5))
