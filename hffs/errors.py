@@ -47,6 +47,14 @@ class HffsError(Exception):
         """
         return type(self)(f"{part}: {self.what}", self.which, why=self.why, fix=self.fix)
 
+    def anew(self) -> Self:
+        """The same error, as if it had never been raised.
+
+        One that was keeps the frames that it went through, and with them all that these held; what
+        is raised again and again keeps more each time. So only this is kept, and raised anew.
+        """
+        return type(self)(self.what, self.which, why=self.why, fix=self.fix)
+
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the keyword parts across processes."""
         return _rebuild, (type(self), self.what, self.which, self.why, self.fix)

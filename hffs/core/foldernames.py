@@ -24,9 +24,8 @@ def make_folder_names(texts: Iterable[str], reserved: Iterable[str] = ()) -> dic
     """
     taken = set(reserved)
     names: dict[str, str] = {}
-    last: dict[
-        str, int
-    ] = {}  # counting from 2 each time, 65,536 texts alike would take half an hour
+    # Counting from 2 each time, 65,536 texts that look alike would take half an hour.
+    last: dict[str, int] = {}
     for text in texts:
         plain = name = _make_plain(text)
         alike = _cut(plain, NAME_BYTES - _SUFFIX_BYTES)

@@ -154,7 +154,7 @@ class RowStore:
         """
         shard, group, _ = self._places[wanted]
         if (shard, group) in self._broken:
-            raise self._broken[shard, group]
+            raise self._broken[shard, group].anew()
         found = None
         try:
             for number, part in enumerate(
@@ -167,7 +167,7 @@ class RowStore:
             if found is None:
                 raise self._disagree(shard)
         except FormatError as error:
-            self._broken[shard, group] = error
+            self._broken[shard, group] = error.anew()
             raise
         return found
 

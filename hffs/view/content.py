@@ -147,7 +147,7 @@ class Content:
         with self._lock:
             if cell in self._failed:
                 refused: Future[list[memoryview]] = Future()
-                refused.set_exception(self._failed[cell])
+                refused.set_exception(self._failed[cell].anew())
                 return refused
             flight = self._flights.get(cell)
             if flight is None:
@@ -162,18 +162,27 @@ class Content:
     def _work(self, position: Position, cell: int) -> list[memoryview]:
         if self._passes[self._forms[position]]:
             return [self._load(cell)]
-        try:
-            images = self._render(cell)
-        except RenderError as error:
-            failure = self._describe(position, error)
-            log.error("%s", failure)  # noqa: TRY400 - the line says it all
-            with self._lock:
-                self._failed[cell] = failure
-            raise failure from error
+        images = self._try_render(position, cell)
+        if isinstance(images, RenderError):
+            raise images.anew()
         for slot, image in zip(self._slots_of(cell), images, strict=True):
             self._stores.sizes.learn(slot, len(image))
             self._recent.put(slot, image)
         return images
+
+    def _try_render(self, position: Position, cell: int) -> list[memoryview] | RenderError:
+        """The images of a cell, or why there are none, which is kept and logged once.
+
+        No part of the error that was raised is kept: its frames hold the pixels decoded so far.
+        """
+        try:
+            return self._render(cell)
+        except RenderError as error:
+            failure = self._describe(position, error)
+        log.error("%s", failure)
+        with self._lock:
+            self._failed[cell] = failure
+        return failure
 
     def _load(self, cell: int) -> memoryview:
         image = self._stores.rows.load(cell)

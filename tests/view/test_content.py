@@ -1,8 +1,10 @@
+import gc
 import logging
 import threading
 from pathlib import Path
 
 import pytest
+from PIL.ImageFile import ImageFile
 
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
@@ -77,6 +79,28 @@ def test_what_cannot_be_rendered_is_logged_once_and_named(
     errors = [entry for entry in caplog.records if entry.levelno == logging.ERROR]
     assert len(errors) == 1
     assert tree.request(_inode(tree, "0.jpg")).result(10)
+
+
+def test_regression_what_cannot_be_rendered_keeps_nothing_of_the_attempt(
+    open_tree: OpenTree, source: Path
+) -> None:
+    tree = open_tree(source)
+    before = _count_open_images()
+    for _ in range(3):
+        with pytest.raises(RenderError) as failed:
+            tree.request(_inode(tree, "2.jpg")).result(10)
+        assert failed.value.__cause__ is None
+        assert failed.value.__context__ is None
+    first, second = (tree.request(_inode(tree, "2.jpg")).exception(10) for _ in range(2))
+    assert first is not second  # one that is raised again and again grows each time
+    assert first is not None
+    assert first.__traceback__ is None
+    assert _count_open_images() == before
+
+
+def _count_open_images() -> int:
+    gc.collect()
+    return sum(isinstance(thing, ImageFile) for thing in gc.get_objects())
 
 
 def test_a_source_that_changed_in_place_is_refused(open_tree: OpenTree, source: Path) -> None:
