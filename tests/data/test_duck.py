@@ -37,7 +37,9 @@ def test_the_catalog_allows_the_functions_that_it_is_not_asked_about() -> None:
     assert sorted(found) == [(name, True) for name in sorted(_PLAIN_FUNCTIONS)]
 
 
-@pytest.mark.parametrize("module", ["filters", "collection", "quality", "columnarrays"])
+@pytest.mark.parametrize(
+    "module", ["filters.selection", "filters.collection", "filters.quality", "columnarrays"]
+)
 def test_duckdb_is_loaded_only_where_it_is_needed(module: str) -> None:
     code = f"import sys, hffs.data.{module}; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
