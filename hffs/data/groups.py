@@ -62,12 +62,12 @@ def _name_labels(values: pa.Array, names: tuple[str, ...]) -> pa.Array:
 
 def _sort(encoded: pa.DictionaryArray) -> Groups:
     labels = [_read_text(label) for label in encoded.dictionary.cast(pa.large_binary()).to_pylist()]
-    order = sorted(range(len(labels)), key=labels.__getitem__)
-    ranks = np.empty(len(labels) + 1, np.int32)
-    ranks[order] = np.arange(len(labels), dtype=np.int32)
-    ranks[-1] = -1
+    # Texts that are no UTF-8 may read alike: they are one label.
+    distinct = sorted(set(labels))
+    places = {label: place for place, label in enumerate(distinct)}
+    ranks = np.array([*(places[label] for label in labels), -1], np.int32)
     codes = pc.fill_null(encoded.indices, len(labels)).to_numpy(zero_copy_only=False)
-    return Groups(tuple(labels[number] for number in order), ranks[codes])
+    return Groups(tuple(distinct), ranks[codes])
 
 
 def _read_text(label: bytes) -> str:

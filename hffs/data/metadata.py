@@ -117,13 +117,26 @@ def unknown_name(key: str, wanted: str, known: Sequence[str], kind: str = "colum
 
 
 def label_names(schema: pa.Schema, column: ColumnPath) -> tuple[str, ...] | None:
-    """Names of a ClassLabel, or of a list of them, by the features that `datasets` wrote."""
+    """Names of a ClassLabel, or of a list of them, by the features that `datasets` wrote.
+
+    None where the column has no whole numbers: what a data set says of itself need not be true.
+    """
+    kind = column.type
+    while pa.types.is_large_list(kind):
+        kind = kind.value_type
+    if not pa.types.is_integer(kind):
+        return None
     text = (schema.metadata or {}).get(b"huggingface", b"{}")
     feature = lookup(text, ("info", "features", column.column, *column.fields))
     while isinstance(feature, dict) and "feature" in feature:
         feature = feature["feature"]
     names = lookup(feature, ("names",)) if lookup(feature, ("_type",)) == "ClassLabel" else None
-    return tuple(map(str, names)) if isinstance(names, list) else None
+    return tuple(map(_read_name, names)) if isinstance(names, list) else None
+
+
+def _read_name(name: object) -> str:
+    """A name as text that can be written: JSON may hold half of a surrogate pair."""
+    return str(name).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def read_columns(source: Source, names: Sequence[str]) -> pa.Table:

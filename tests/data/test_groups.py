@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hffs.data import groups
 from hffs.data.groups import read_groups
 from hffs.data.locate import locate
+from hffs.data.metadata import find_column, label_names
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError
 
@@ -48,6 +50,32 @@ def test_class_labels_are_named(tmp_path: Path) -> None:
     features = datasets.Features(label=datasets.ClassLabel(names=["cat", "dog"]))
     datasets.Dataset.from_dict({"label": [1, 0, -1, None]}, features=features).to_parquet(path)
     assert read(open_source(locate(str(path))), "label") == ["dog", "cat", None, None]
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [True, False], [0.5, 1.0]])
+def test_regression_a_class_label_without_numbers_is_none(
+    tmp_path: Path, values: Sequence[Any]
+) -> None:
+    path = tmp_path / "0.parquet"
+    feature = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    text = json.dumps({"info": {"features": {"label": feature}}})
+    table = pa.table({"label": values}).replace_schema_metadata({"huggingface": text})
+    pq.write_table(table, path)
+    source = open_source(locate(str(path)))
+    assert label_names(source.schema, find_column(source, "label", "key")) is None
+
+
+def test_regression_a_name_of_a_class_may_be_half_a_surrogate_pair(tmp_path: Path) -> None:
+    path = tmp_path / "0.parquet"
+    feature = {"names": ["\ud800", "dog"], "_type": "ClassLabel"}
+    text = json.dumps({"info": {"features": {"label": feature}}})
+    pq.write_table(pa.table({"label": [0, 1]}).replace_schema_metadata({"huggingface": text}), path)
+    assert read(open_source(locate(str(path))), "label") == ["\ufffd", "dog"]
+
+
+def test_regression_texts_that_are_no_utf8_and_read_alike_are_one_label(tmp_path: Path) -> None:
+    broken = pa.array([b"\xff", b"\xfe", b"ok"], pa.binary()).view(pa.string())
+    assert read(make_source(tmp_path, label=broken), "label") == ["\ufffd", "\ufffd", "ok"]
 
 
 def test_a_field_of_a_struct_can_group(tmp_path: Path) -> None:
