@@ -45,6 +45,8 @@ class SourceSizes:
     def shape(self, filters: Filters, cells: int) -> Sizes:
         """Sizes of a view's files; 0 where one of the source image's is not known."""
         measured = self.measured or _nothing_measured(cells)
+        if self.columns:
+            measured = measured.displayed()  # what a column tells of the other side
         width = self.columns.get("width", measured.width)
         height = self.columns.get("height", measured.height)
         if filters.shape is None:

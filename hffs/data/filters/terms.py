@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.core.composites import file_sizes
 from hffs.errors import ConfigError
 
 _LIMITS = ("min_width", "min_height", "max_width", "max_height", "min_aspect", "max_aspect")
@@ -28,6 +29,11 @@ class Measured:
     width: NDArray[np.int32]
     height: NDArray[np.int32]
     orientation: NDArray[np.uint8]
+
+    def displayed(self) -> Measured:
+        """The same, of images that are turned as they are to be seen."""
+        width, height = file_sizes(None, True, self.width, self.height, self.orientation)
+        return Measured(width, height, np.minimum(self.orientation, 1))
 
 
 Measure = Callable[[NDArray[np.bool_]], Measured]

@@ -25,6 +25,7 @@ from hffs.data.filters.selection import (
     Measured,
     Removed,
     Selection,
+    Shape,
     Sizes,
     SizeTerms,
     read_sizes,
@@ -368,6 +369,18 @@ def test_limits_are_on_what_a_shape_makes_of_sizes(tmp_path: Path) -> None:
     assert kept(columns, upright) == [1]
     half = make_source(tmp_path, width=[10, 20])
     assert kept(half, upright, Headers([9, 9], [30, 30], [6, 6])) == [1]
+
+
+@pytest.mark.parametrize("shape", [None, turn_upright])
+def test_regression_what_no_column_tells_is_measured_as_it_is_displayed(
+    tmp_path: Path, shape: Shape | None
+) -> None:
+    source = make_source(tmp_path, width=[9, 30])
+    headers = Headers([30, 30], [9, 9], [6, 1])
+    assert kept(source, Filters(sizes=SizeTerms(max_aspect=0.5), shape=shape), headers) == [0]
+    wanted = np.ones(2, np.bool_)
+    sizes = read_sizes(source, Filters(shape=shape), each_row(source), wanted, headers)
+    assert [size.tolist() for size in sizes] == [[9, 30], [30, 9]]
 
 
 def test_a_composite_smaller_than_its_grid_is_a_step_of_its_own(tmp_path: Path) -> None:
