@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from hffs.cli.untrusted import clean_line
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -40,7 +42,7 @@ class TerminalListener:
 
     def notice(self, text: str) -> None:
         """One line that a person should read."""
-        print(f"hffs: {self._before}{text}", file=sys.stderr)
+        print(clean_line(f"hffs: {self._before}{text}"), file=sys.stderr)
 
     def ready(self) -> None:
         """Nothing is shown: the command just ends."""
