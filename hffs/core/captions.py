@@ -77,15 +77,17 @@ def _render_scalar(value: object) -> str:
 def lookup(value: object, path: Sequence[str]) -> object:
     """What `path` names inside dicts and JSON strings; None where it leads to nothing.
 
-    A string is parsed only when the path goes on inside it; a broken one holds nothing.
+    A key whose own name has dots goes before the keys that it would be a path of. A string is
+    parsed only when the path goes on inside it; a broken one holds nothing.
     """
-    for name in path:
-        if isinstance(value, (str, bytes)):
-            value = _parse_json(value)
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
+    if not path:
+        return value
+    if isinstance(value, (str, bytes)):
+        value = _parse_json(value)
+    if not isinstance(value, dict):
+        return None
+    ways = (lookup(value.get(".".join(path[:cut])), path[cut:]) for cut in range(len(path), 0, -1))
+    return next((found for found in ways if found is not None), None)
 
 
 def _parse_json(text: str | bytes) -> object:
