@@ -19,6 +19,7 @@ from hffs.config.values import (
     Bytes,
     ColumnList,
     Columns,
+    Condition,
     Count,
     DataFiles,
     Digits,
@@ -53,7 +54,7 @@ class Block(BaseModel):
 class FilterFunc(Block):
     """Which rows are kept; every term that is set must hold."""
 
-    where: Text | None = key(
+    where: Condition | None = key(
         None, FILTERS, "Keep rows for which this SQL condition (DuckDB) over the columns holds."
     )
     min_width: Positive | None = key(None, FILTERS, "Keep images at least this wide, in pixels.")

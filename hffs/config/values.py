@@ -66,6 +66,13 @@ def _name(value: str) -> str:
     return value
 
 
+def _condition(value: str) -> str:
+    # It may have several lines, and texts to compare with may hold anything.
+    if not value.strip() or "\0" in value:
+        raise ValueError("is blank or has a null character")
+    return value
+
+
 def _id(value: str) -> str:
     # It names folders of the cache, so that it must be one harmless part of a path.
     if "/" in value or value in (".", "..") or len(value.encode()) > 200:
@@ -161,6 +168,7 @@ def _data_files(value: object) -> object:
 
 AnyText = Annotated[str, AfterValidator(_unicode)]
 Text = Annotated[AnyText, AfterValidator(_name)]
+Condition = Annotated[AnyText, AfterValidator(_condition)]
 Id = Annotated[AnyText, AfterValidator(_id)]
 Folder = Annotated[Path, BeforeValidator(_path)]
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=-_LARGEST, le=_LARGEST)]

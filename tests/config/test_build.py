@@ -220,3 +220,10 @@ def test_keys_of_the_bundled_tool_are_kept_and_not_refused() -> None:
     config = build(**values)
     refuse_unbuilt(config)
     assert {name: getattr(config, name) for name in values} == values
+
+
+def test_regression_a_condition_of_several_lines_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('dataset_name = "x"\nfilter_func.where = """\na > 1\n  and b = 2\n"""\n')
+    config = build_config(str(path), {}, None, {"HOME": "/h"})
+    assert config.filter_func.where == "a > 1\n  and b = 2\n"

@@ -35,6 +35,7 @@ from hffs.data.source import Source
 from hffs.errors import ConfigError
 
 _KEY = "where"
+_TRY = "write TRY(json->>'key') where a text may be broken"
 _SHOWN_CHARS = 300
 """A condition, and a value of the data set in DuckDB's message, may be of any length."""
 
@@ -91,7 +92,9 @@ def evaluate_where(source: Source, condition: str) -> NDArray[np.bool_]:
                 return np.full(source.rows, _ask(connection, condition, pa.table({"": [None]}))[0])
             answers = [_ask(connection, condition, table) for table in read_tables(source, paths)]
         except duckdb.Error as error:
-            raise _refusal(condition, one_line(error)) from error
+            why = one_line(error)
+            fix = _TRY if "Malformed JSON" in why else ""
+            raise _refusal(condition, why, fix) from error
     return np.concatenate(answers) if answers else np.zeros(0, np.bool_)
 
 
@@ -238,8 +241,8 @@ def _check_functions(
         raise _refusal(condition, f"{min(refused)} does not depend on the row's values alone")
 
 
-def _refusal(condition: str, why: str) -> ConfigError:
-    return ConfigError(f"cannot use {_KEY}", _shorten(repr(condition)), why=_shorten(why))
+def _refusal(condition: str, why: str, fix: str = "") -> ConfigError:
+    return ConfigError(f"cannot use {_KEY}", _shorten(repr(condition)), why=_shorten(why), fix=fix)
 
 
 def _shorten(text: str) -> str:

@@ -377,3 +377,17 @@ def test_texts_that_are_not_utf8_are_compared_as_they_are_shown(
     source = open_source(locate(str(path)))
     assert np.flatnonzero(evaluate_where(source, "upper(text) = 'A' AND n < 6")).tolist() == [0, 3]
     assert evaluate_where(source, "text = '\ufffd'").sum() == 100
+
+
+@pytest.mark.parametrize("condition", ["json->>'$.a' = '1'", "n = 1 AND json->>'$.a' = '1'"])
+def test_broken_json_is_one_line_that_says_what_to_do(tmp_path: Path, condition: str) -> None:
+    pq.write_table(pa.table({"n": [1, 1], "json": ['{"a": 1}', "{a"]}), tmp_path / "a.parquet")
+    source = open_source(locate(str(tmp_path / "a.parquet")))
+    with pytest.raises(ConfigError, match=r"Malformed JSON.*; write TRY\(json->>'key'\)"):
+        evaluate_where(source, condition)
+    assert evaluate_where(source, "TRY(json->>'$.a') = '1'").tolist() == [True, False]
+
+
+def test_regression_a_condition_may_have_lines(source: Source) -> None:
+    condition = "\n  n > 1  -- of those\n  AND n < 3\n"
+    assert np.flatnonzero(evaluate_where(source, condition)).tolist() == [2]
