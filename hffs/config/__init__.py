@@ -2,6 +2,7 @@
 
 from hffs.config.build import Chosen, build_config, build_configs, load_file, refuse_unbuilt
 from hffs.config.entries import Entry
+from hffs.config.idle import find_idle_keys
 from hffs.config.keys import Key, Kind, all_keys
 from hffs.config.model import CompositeImageConfig, Config, FilterFunc, VideoConfig
 
@@ -17,6 +18,7 @@ __all__ = [
     "all_keys",
     "build_config",
     "build_configs",
+    "find_idle_keys",
     "load_file",
     "refuse_unbuilt",
 ]

@@ -206,7 +206,7 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
         "identity": index.identity,
         "target": rendering.target,
         "captions": extension,
-        "width": str(config.name_width),
+        "width": str(_find_padding(files.layout)),
     }
     if rendered:
         facts["encoder"] = rendering.identity
@@ -230,6 +230,11 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
         removed=examined.removed,
         dropped=examined.dropped,
     )
+
+
+def _find_padding(layout: Layout) -> int:
+    """The least digits of a name, 0 where every number has as many by itself."""
+    return layout.width if len(str(layout.number(Position(0)))) < layout.width else 0
 
 
 def _nothing_left(examined: Examined) -> DataError:

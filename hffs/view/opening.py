@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hffs.config import Config
+from hffs.config import Config, find_idle_keys
 from hffs.data.cache import DiskCache
 from hffs.data.rows import RowStore
 from hffs.view.content import Content, Stores
@@ -49,6 +49,8 @@ def open_view(
 
         decided = decide(config, places, watcher, workers)
     index = decided.index
+    for notice in find_idle_keys(config):
+        watcher.notice(notice)
     for notice in _find_notices(decided.manifest, images_only=config.images_only):
         watcher.notice(notice)
     cache = DiskCache(places.blobs, config.cache_size)

@@ -285,26 +285,17 @@ def data_sets(draw: st.DrawFn) -> DataSet:
     )
 
 
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    data_sets(),
-    configurations(),
-    st.sampled_from(["plain", "packed", "arrow", "shards"]),
-    st.integers(0, 6),
-)
-def test_a_view_is_what_the_documentation_says(
-    tmp_path_factory: pytest.TempPathFactory,
-    data: DataSet,
-    keys: dict[str, Any],
-    form: str,
-    cut: int,
-) -> None:
-    folder = tmp_path_factory.mktemp("model")
-    source = write(data, form, cut, folder)
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two configurations of which the second says one key in another way."""
+    keys = draw(configurations())
+    name = draw(st.sampled_from(sorted(CHOICES)))
+    return keys, keys | {name: draw(CHOICES[name])}
+
+
+def check(source: Path, data: DataSet, keys: Mapping[str, Any]) -> dict[str, bytes | str | None]:
+    """Open a view beside its source, compare it; all files that it has, and its fingerprint."""
+    folder = source.parent
     entry: dict[str, Any] = {"dataset_name": str(source)}
     for name, value in keys.items():
         block, _, leaf = name.rpartition(".")
@@ -316,12 +307,48 @@ def test_a_view_is_what_the_documentation_says(
     except RefusedError:
         expected = []
     event("a view" if expected else "a line")
-    refusal = ""
+    refusal, files = "", dict[str, bytes | str | None]()
     try:
         config = build_config(str(path), {}, None, os.environ | {"XDG_CACHE_HOME": str(folder)})
         refuse_unbuilt(config)
         with open_view(config, Quiet(), 1) as tree:
             compare(tree, expected, keys)
+            files = {name: read(tree, inode) for name, inode in listing(tree).items()}
+            files[""] = tree.manifest.info.fingerprint
     except (UsageError, DataError) as error:
         refusal = str(error)
     assert bool(refusal) == (not expected), refusal
+    return files
+
+
+many = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+forms = st.sampled_from(["plain", "packed", "arrow", "shards"])
+
+
+@settings(many, max_examples=120)
+@given(data_sets(), configurations(), forms, st.integers(0, 6))
+def test_a_view_is_what_the_documentation_says(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: DataSet,
+    keys: dict[str, Any],
+    form: str,
+    cut: int,
+) -> None:
+    check(write(data, form, cut, tmp_path_factory.mktemp("model")), data, keys)
+
+
+@settings(many, max_examples=60)
+@given(data_sets(), changes())
+def test_a_changed_key_never_reopens_another_view(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: DataSet,
+    pair: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    source = write(data, "plain", 0, tmp_path_factory.mktemp("model"))
+    first, second, again = (check(source, data, keys) for keys in (*pair, pair[0]))
+    assert again == first
+    if first.pop("", 1) == second.pop("", 2):
+        assert first == second

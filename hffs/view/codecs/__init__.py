@@ -104,7 +104,9 @@ def encoder_identity(target: Target, reshape: Reshape = _AS_IS) -> str:
     # Python's own zlib packs the colour profile of a PNG.
     parts.append(f"Python zlib {zlib.ZLIB_RUNTIME_VERSION}")
     if reshape:
-        parts += [repr(reshape), turbojpeg.describe_library()]
+        parts.append(repr(reshape))
+        if target != "png":  # nothing is cut or turned without decoding it
+            parts.append(turbojpeg.describe_library())
     return ", ".join(parts)
 
 

@@ -1,0 +1,57 @@
+"""Keys that were given and change nothing, since another key that they need was not.
+
+Owns which keys need which. Nothing here is an error: an entry that a trainer reads as well may hold
+such keys on purpose, but who forgot the other key has to be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hffs.config.model import CompositeImageConfig, Config, FilterFunc
+
+_OF_CAPTIONS = (
+    "caption_column", "fallback_caption_column", "description_column", "missing_caption",
+    "caption_multi", "caption_separator", "caption_extension",
+)  # fmt: skip
+
+
+def find_idle_keys(config: Config) -> Iterator[str]:
+    """A line for each reason: the keys that have no effect, and why."""
+    for keys, why in (*_of_entry(config), *_of_filters(config.filter_func)):
+        if keys:
+            yield _line(keys, why)
+    yield from _of_composites(config.composite_image_config)
+
+
+def _of_entry(config: Config) -> Iterator[tuple[list[str], str]]:
+    given = config.model_fields_set
+    if config.images_only:
+        needed = ("caption_extension",) if config.metadata_jsonl else _OF_CAPTIONS
+        yield [key for key in needed if key in given], "images_only leaves captions out"
+    elif config.caption_multi != "join":
+        yield [key for key in ("caption_separator",) if key in given], "caption_multi is not join"
+    if config.max_num_samples is None:
+        yield [key for key in ("seed",) if key in given], "max_num_samples is not set"
+
+
+def _of_filters(terms: FilterFunc) -> Iterator[tuple[list[str], str]]:
+    for key, needed in (
+        ("collection_column", "collection"), ("quality_column", "quality_thresholds"),
+    ):  # fmt: skip
+        if key in terms.model_fields_set and not getattr(terms, needed):
+            yield [f"filter_func.{key}"], f"filter_func.{needed} is not set"
+
+
+def _of_composites(grid: CompositeImageConfig) -> Iterator[str]:
+    # Who says that composites are off means it.
+    given = [key for key in type(grid).model_fields if key in grid.model_fields_set]
+    if given and "enabled" not in given:
+        yield _line([f"composite_image_config.{key}" for key in given], "enabled is not set there")
+    elif grid.enabled and grid.image_count == 1:
+        yield _line(["composite_image_config"], "its image_count is 1")
+
+
+def _line(keys: list[str], why: str) -> str:
+    verb = "have" if len(keys) > 1 else "has"
+    return f"{', '.join(keys)} {verb} no effect: {why}"
