@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from hffs import __version__
 from hffs.cli.inspection.figures import Bar, draw_bars, show_bytes, show_number
-from hffs.cli.inspection.untrusted import clean_text
+from hffs.cli.untrusted import clean_text
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -2,7 +2,7 @@
 
 Owns the layout: sections of plain columns that fit a width, and bars. Must not know where it is
 printed. Texts of the data set come in as they are and go out harmless
-(`hffs.cli.inspection.untrusted`); none is taken for markup. Invariant: no line is wider than the
+(`hffs.cli.untrusted`); none is taken for markup. Invariant: no line is wider than the
 screen.
 """
 
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hffs.cli.inspection.figures import Bar, describe_example, draw_bars, show_bytes, show_number
-from hffs.cli.inspection.untrusted import clean_line
+from hffs.cli.untrusted import clean_line
 from hffs.core.histograms import Spread
 from hffs.view.inspection.facts import CaptionFacts, FormatFacts, GroupFacts, Report, SizeFacts
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.cli.inspection.untrusted import clean_line, clean_text
+from hffs.cli.untrusted import clean_line, clean_text
 
 
 @pytest.mark.parametrize(
