@@ -65,6 +65,10 @@ class Operations(pyfuse3.Operations):
         self._owner = owner
         self._file_mode = stat.S_IFREG | (0o444 & ~owner.umask)
         self._folder_mode = stat.S_IFDIR | (0o555 & ~owner.umask)
+        # Each reply to `readdir` copies one of these, and nothing is awaited while it is filled: to
+        # make them anew would take as long as to list five files, and a request takes 20.
+        self._listed_file, self._listed_folder = self._blank_file(), self._blank_file()
+        self._make_folder(self._listed_folder, 0)
 
     def _attributes(self, inode: int, size_bytes: int | None) -> pyfuse3.EntryAttributes:
         entry = self._blank_file()
@@ -124,11 +128,10 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         """As many entries from `start_id` on as the kernel's buffer takes."""
         folder = Inode(fh or ROOT)
-        file, inner = self._blank_file(), self._blank_file()  # each reply copies one
-        self._make_folder(inner, 0)
         has_folders = self._tree.folders and folder == ROOT
         for next_id, name, inode, size_bytes in self._tree.entries(folder, start_id):
-            entry = inner if has_folders and self._tree.is_folder(inode) else file
+            is_folder = has_folders and self._tree.is_folder(inode)
+            entry = self._listed_folder if is_folder else self._listed_file
             _fill(entry, inode, size_bytes)
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 break
