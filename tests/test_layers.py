@@ -248,7 +248,11 @@ def test_a_broad_except_is_found(handler: str, count: int) -> None:
 
 def _loaded_by(names: list[str]) -> set[str]:
     """Root packages in memory after a fresh interpreter imported some modules."""
-    code = f"import sys, {', '.join(names)}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    return {name.split(".")[0] for name in _modules_after(names)}
+
+
+def _modules_after(names: list[str]) -> set[str]:
+    code = f"import sys, {', '.join(names)}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
@@ -263,6 +267,15 @@ def test_mounting_never_imports_torch_nor_what_belongs_to_the_command_line() -> 
     loaded = _loaded_by(_modules_in("view") + _modules_in("mount"))
     assert "pyfuse3" in loaded
     assert not loaded & {"torch", "datasets", "huggingface_hub", "typer"}
+
+
+def test_a_daemon_loads_nothing_that_only_deciding_takes() -> None:
+    loaded = _modules_after(["hffs.mount.running"])
+    assert "hffs.view.opening" in loaded
+    assert not loaded & {
+        "duckdb", "pandas", "pyarrow.compute", "multiprocessing",
+        "hffs.view.deciding", "hffs.data.filters", "hffs.data.metadata",
+    }  # fmt: skip
 
 
 def test_the_command_line_starts_without_anything_heavy() -> None:
