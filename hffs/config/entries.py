@@ -79,12 +79,13 @@ def flatten(raw: Mapping[str, object], origin: str) -> tuple[Values, list[str]]:
     _check_disabling(raw, origin)
     values: Values = {}
     ignored = []
-    for block, key, value in _walk(raw, origin):
-        shown = f"{block}.{show_name(key)}" if block else show_name(key)
+    for place, key, value in _walk(raw, origin):
+        shown = f"{place}.{show_name(key)}" if place else show_name(key)
+        block = place.rpartition(".")[2]
         name = _name_of(block, key)
         if name is None:
             if key not in BLOCK_KEYS.get(block, ENTRY_KEYS):
-                raise unknown_key(origin, block, key, [*all_keys(), *ENTRY_KEYS])
+                raise unknown_key(origin, place, key, [*all_keys(), *ENTRY_KEYS])
             ignored.append(shown)
         elif value is not None:
             if name in values and not _same(values[name], value):
@@ -103,12 +104,12 @@ def _check_disabling(raw: Mapping[str, object], origin: str) -> None:
 
 
 def _walk(raw: Mapping[str, object], origin: str) -> Iterator[tuple[str, str, object]]:
-    """Block (as the file has it), key and value of everything that is no block."""
+    """Block (dotted, as the file has it), key and value of everything that is no block."""
     for key, value in raw.items():
         if key in _MERGED_BLOCKS:
             for inner, inner_value in _block(key, value, origin).items():
                 if inner in BLOCKS:
-                    yield from _walk_block(inner, inner_value, origin)
+                    yield from _walk_block(f"{key}.{inner}", inner_value, origin)
                 else:
                     yield key, inner, inner_value
         elif key in BLOCKS:
@@ -117,9 +118,9 @@ def _walk(raw: Mapping[str, object], origin: str) -> Iterator[tuple[str, str, ob
             yield "", key, value
 
 
-def _walk_block(name: str, value: object, origin: str) -> Iterator[tuple[str, str, object]]:
-    for key, inner in _block(name, value, origin).items():
-        yield name, key, inner
+def _walk_block(place: str, value: object, origin: str) -> Iterator[tuple[str, str, object]]:
+    for key, inner in _block(place, value, origin).items():
+        yield place, key, inner
 
 
 def _block(name: str, value: object, origin: str) -> Mapping[str, object]:
@@ -137,4 +138,12 @@ def _name_of(block: str, key: str) -> str | None:
 
 
 def _same(one: object, other: object) -> bool:
+    """Whether two values are one: a list of one may be without its list, 512.0 is 512."""
+    one, other = _plain(one), _plain(other)
     return type(one) is type(other) and one == other
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, list) and len(value) == 1:
+        return _plain(value[0])
+    return int(value) if isinstance(value, float) and value.is_integer() else value

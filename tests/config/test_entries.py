@@ -184,6 +184,31 @@ def test_a_key_that_stands_twice_must_be_the_same(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("key", "outer", "inner"),
+    [
+        ("collection", "photo", ["photo"]),
+        ("collection", ["photo"], "photo"),
+        ("min_width", 64, 64.0),
+    ],
+)
+def test_regression_one_value_in_two_spellings_is_the_same(
+    tmp_path: Path, key: str, outer: object, inner: object
+) -> None:
+    once = {**PHOTOS, "filter_func": {key: outer}}
+    twice = {**once, "huggingface": {"filter_func": {key: inner}}}
+    assert build(tmp_path, twice) == build(tmp_path, once)
+
+
+def test_regression_the_second_place_of_a_filter_is_named_in_full(tmp_path: Path) -> None:
+    inner = {"filter_func": {"min_width": 2}}
+    line = refusal(tmp_path, {**PHOTOS, "filter_func": {"min_width": 1}, "huggingface": inner})
+    assert "is 1 in one place and 2 in huggingface.filter_func.min_width; leave" in line
+    inner = {"filter_func": {"minwidth": 2}}
+    line = refusal(tmp_path, {**PHOTOS, "huggingface": inner})
+    assert line.startswith("huggingface.filter_func.minwidth: there is no such key")
+
+
 def test_true_and_1_are_not_the_same(tmp_path: Path) -> None:
     assert "in one place" in refusal(
         tmp_path, {**PHOTOS, "offline": True, "huggingface": {"offline": 1}}
@@ -234,7 +259,7 @@ def test_null_is_not_set(tmp_path: Path) -> None:
         ({"a\n\x1b[1m": 1}, '"a\\n\\u001b[1m": there is no such key'),
         ({"filter_func": 5}, "filter_func: 5 is not a block of keys"),
         ({"huggingface": []}, "huggingface: [] is not a block of keys"),
-        ({"huggingface": {"video": "x"}}, 'video: "x" is not a block of keys'),
+        ({"huggingface": {"video": "x"}}, 'huggingface.video: "x" is not a block of keys'),
         ({"type": "hugingface"}, 'type: "hugingface" is not one of huggingface, local'),
         ({"dataset_type": "images"}, 'dataset_type: "images" is not one of image, video, audio'),
         ({"dataset_name": None}, "dataset_name is missing"),
