@@ -45,7 +45,7 @@ class SourceSizes:
     def shape(self, filters: Filters, cells: int) -> Sizes:
         """Sizes of a view's files; 0 where one of the source image's is not known."""
         measured = self.measured or _nothing_measured(cells)
-        if self.columns:
+        if self.columns and self.measured is not None:
             measured = measured.displayed()  # what a column tells of the other side
         width = self.columns.get("width", measured.width)
         height = self.columns.get("height", measured.height)
