@@ -13,6 +13,7 @@ import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -94,13 +95,19 @@ class Content:
 
     def known_bytes(self) -> int:
         """Bytes of all images whose size is known."""
-        cells = self._manifest.cells
-        passes = np.asarray(self._passes)[self._manifest.forms]
-        mapped = int(self._stores.index.length[cells[passes]].sum())
-        slots = cells[~passes] * self._rendering.slots
+        if not self._manifest.info.rendered:
+            return self._passing_bytes
+        rendered = ~np.asarray(self._passes)[self._manifest.forms]
+        slots = self._manifest.cells[rendered] * self._rendering.slots
         if self._manifest.tiles is not None:
-            slots += self._manifest.tiles[~passes]
-        return mapped + self._stores.sizes.total_bytes(slots)
+            slots += self._manifest.tiles[rendered]
+        return self._passing_bytes + self._stores.sizes.total_bytes(slots)
+
+    @cached_property
+    def _passing_bytes(self) -> int:
+        """Once: `df` and overlays ask often, and it looks at every position."""
+        passes = np.asarray(self._passes)[self._manifest.forms]
+        return int(self._stores.index.length[self._manifest.cells[passes]].sum())
 
     def prepare(self, position: Position) -> None:
         """Refuse a source that changed (StaleError); let the disk fetch the bytes ahead."""
