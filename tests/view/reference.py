@@ -59,7 +59,11 @@ class Cell:
 WHERE: dict[str, Callable[[Row], bool]] = {
     "stars > 1": lambda row: row["stars"] is not None and row["stars"] > 1,
     "stars IS NULL OR stars = 0": lambda row: row["stars"] in (None, 0),
-    "meta.clip >= 0.5": lambda row: ((row["meta"] or {}).get("clip") or 0) >= 0.5,
+    # NaN is above every number to DuckDB.
+    "meta.clip >= 0.5": lambda row: not ((row["meta"] or {}).get("clip") or 0) < 0.5,
+    "meta.clip >= 0.5 AND NOT isnan(meta.clip)": lambda row: (
+        ((row["meta"] or {}).get("clip") or 0) >= 0.5
+    ),
     "len(tags) > 0": lambda row: bool(row["tags"]),
     "list_contains(tags, 'a')": lambda row: "a" in (row["tags"] or ()),
     "caption LIKE '%a%'": lambda row: "a" in (row["caption"] or ""),
