@@ -67,10 +67,12 @@ def find_places(config: Config) -> Places:
     store = Path(config.cache_dir) / "store"
     located = locate(config.dataset_name, config.split)
     rules = config.model_dump(mode="json", include=_DECIDING_KEYS)
+    # A column that is named has to be there, also where its name is the default's.
+    named = sorted(config.filter_func.model_fields_set & {"collection_column", "quality_column"})
     # Another release of the encoder may make other bytes: then the view is another one.
     encoder = parse_rendering(config).identity
     prepare_private_folder(store)
-    return Places(store, located, store / "views" / make_key(_pin(located), rules, encoder))
+    return Places(store, located, store / "views" / make_key(_pin(located), rules, named, encoder))
 
 
 def make_key(*parts: object) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from hffs.config import all_keys
+import os
+from pathlib import Path
+
+from hffs.config import all_keys, build_config
 from hffs.view import places
+from hffs.view.places import find_places
+from tests.view.conftest import encode, write_set
 
 NOT_OF_A_VIEW = {
     "id", "dataset_name", "split", "offline", "cache_dir", "cache_size", "num_proc",
@@ -15,3 +20,14 @@ def test_every_key_that_may_change_a_view_is_part_of_its_place() -> None:
     keys = [key for key in all_keys().values() if key.unbuilt is None and not key.for_tool]
     built = {key.name.partition(".")[0] for key in keys}
     assert built - NOT_OF_A_VIEW == places._DECIDING_KEYS
+
+
+def test_a_column_that_is_named_has_a_place_of_its_own(tmp_path: Path) -> None:
+    source = write_set(tmp_path / "a.parquet", [encode("JPEG")], caption=["a"])
+    environ = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+
+    def place(flags: dict[str, object]) -> Path:
+        return find_places(build_config(str(source), flags, None, environ)).view
+
+    assert place({"filter_func.quality_column": "quality_assessment"}) != place({})
+    assert place({}) == place({"caption_multi": "lines"})

@@ -126,10 +126,14 @@ def _require_numbers(path: ColumnPath) -> None:
 
 def _judged(reader: Reader, minimum: float) -> Reader:
     """Whether there is a number, whether it reaches the minimum; of JSON texts also the kinds."""
+    # In the column's own precision: 0.7 kept as float32 is a little less than 0.7, and reaches it.
+    limit = minimum
+    if pa.types.is_float16(reader.path.type) or pa.types.is_float32(reader.path.type):
+        limit = float(reader.path.type.to_pandas_dtype()(minimum))
 
     def judge(arrays: Arrays) -> Arrays:
         numbers, *kinds = arrays
-        return (~np.isnan(numbers), numbers >= minimum, *kinds)
+        return (~np.isnan(numbers), numbers >= limit, *kinds)
 
     return reader.then(judge)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hffs.config import Config
+from hffs.config import Config, find_idle_keys
 from hffs.core.formats import ImageFormat
 from hffs.core.histograms import ASPECT_EDGES, LENGTH_EDGES, SIZE_EDGES, describe_spread
 from hffs.data.filters.selection import SIZE_NOT_MEASURED, Measured, read_sizes
@@ -56,6 +56,8 @@ class Wanted:
 
 def inspect_view(config: Config, watcher: Watcher, workers: int, wanted: Wanted) -> Inspection:
     """Look at the view that a configuration describes; raises as deciding it would."""
+    for notice in find_idle_keys(config):
+        watcher.notice(notice)
     places = find_places(config)
     examined = examine(config, places, watcher, workers)
     planned = Planned(config, examined, make_files(config, examined))

@@ -171,3 +171,12 @@ def test_a_source_without_rows_has_any_metric_in_json(tmp_path: Path) -> None:
         "clip is missing": [],
         "quality_thresholds clip": [],
     }
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_regression_a_minimum_is_reached_in_the_precision_of_its_column(
+    tmp_path: Path, kind: pa.DataType
+) -> None:
+    scores = pa.array(np.array([0.7, 0.69, 0.71], kind.to_pandas_dtype()), kind)
+    source = write(tmp_path / "0.parquet", {"score": scores})
+    assert judge(source, {"score": 0.7})["quality_thresholds score"] == [1]
