@@ -68,14 +68,14 @@ _T = TypeVar("_T", bound=np.generic)
 def select(
     source: Source, filters: Filters, cell_rows: NDArray[np.int64], measure: Measure
 ) -> Selection:
-    """Decide for each cell, `cell_rows[i]` being the source row of cell i.
+    """Decide for each cell, `cell_rows[i]` being the source row of cell i; rows ascend.
 
     `measure` is called at most once, only where a size term has no column to look at, and with the
     cells that are kept by then. Raises ConfigError for a filter that this source cannot answer.
     """
     readers = size_readers(source, filters, needed_dimensions(filters))
     steps, sizes = _read_steps(source, filters, list(readers.values()))
-    is_plain = np.array_equal(cell_rows, np.arange(source.rows))
+    is_plain = _is_each_row(cell_rows, source.rows)
 
     def of_cells(rows: NDArray[_T]) -> NDArray[_T]:
         return rows if is_plain else rows[cell_rows]
@@ -86,6 +86,11 @@ def select(
     columns = {of: of_cells(pixels) for of, (pixels,) in zip(readers, sizes, strict=True)}
     return size_steps(filters, columns, chosen, measure)
     # a step that needs more than columns and sizes comes behind these
+
+
+def _is_each_row(cell_rows: NDArray[np.int64], rows: int) -> bool:
+    """Whether cell i is of row i. Rows ascend, so it is enough that as many are all different."""
+    return len(cell_rows) == rows and bool((cell_rows[1:] != cell_rows[:-1]).all())
 
 
 def _read_steps(
