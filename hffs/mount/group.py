@@ -51,9 +51,13 @@ def run_group(path: Path, starts: Mapping[str, Start], registry: Registry, *, st
         with _handling(raise_interrupt, signal.SIGTERM):
             group = _claim(Path(folder), tuple(starts), registry)
             children = _start(group, starts)
-            _say_all_started(group, registry)
-            if stay:
-                _supervise(children)
+            if not stay:
+                _say_all_started(group, registry)
+                return
+            # Before it is said: who reads it may signal at once, which interrupts no start.
+            with _blocking(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as numbers:
+                _say_all_started(group, registry)
+                _supervise(children, numbers)
     except BaseException:
         with _handling(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT):
             _take_down(folder, registry)
@@ -170,31 +174,30 @@ def _take_down(folder: str, registry: Registry) -> None:
             log.warning("%s", error)  # what went wrong first is what is raised
 
 
-def _supervise(children: Mapping[int, str]) -> None:
+def _supervise(children: Mapping[int, str], numbers: Collection[int]) -> None:
     """Wait for the first end of a child, or a signal, and end the others. MountError if one broke.
 
-    The signals are blocked, and taken one by one: none is lost, none raises in between.
+    The signals `numbers` are blocked, and taken one by one: none is lost, none raises in between.
     """
     left, broken = dict(children), []
     stopped_at: float | None = None
-    with _blocking(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as numbers:
-        while True:
-            for pid, status in _reap(left):
-                name = left.pop(pid)
-                if status != 0:
-                    broken.append(f"{name} ({describe_end(status)})")
-                elif stopped_at is None:
-                    log.info("entry %s is unmounted: unmounting all", name)
-            if not left:
-                break
-            if stopped_at is None and len(left) < len(children):
-                stopped_at = _stop(left)
-            received = _next_signal(numbers, stopped_at)
-            if received in (signal.SIGTERM, signal.SIGINT) and stopped_at is None:
-                log.info("%s: unmounting all", signal.Signals(received).name)
-                stopped_at = _stop(left)
-            if stopped_at is not None and time.monotonic() - stopped_at > _KILL_AFTER_S:
-                _send(left, signal.SIGKILL)
+    while True:
+        for pid, status in _reap(left):
+            name = left.pop(pid)
+            if status != 0:
+                broken.append(f"{name} ({describe_end(status)})")
+            elif stopped_at is None:
+                log.info("entry %s is unmounted: unmounting all", name)
+        if not left:
+            break
+        if stopped_at is None and len(left) < len(children):
+            stopped_at = _stop(left)
+        received = _next_signal(numbers, stopped_at)
+        if received in (signal.SIGTERM, signal.SIGINT) and stopped_at is None:
+            log.info("%s: unmounting all", signal.Signals(received).name)
+            stopped_at = _stop(left)
+        if stopped_at is not None and time.monotonic() - stopped_at > _KILL_AFTER_S:
+            _send(left, signal.SIGKILL)
     if broken:
         raise MountError("lost the mount of entry", ", ".join(broken))
 
