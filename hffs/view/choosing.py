@@ -37,25 +37,26 @@ class Inputs:
     workers: int
     progress: Callable[[int, int], None]
 
+    def mark(self, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Mask over all cells of the index, set at these: what `measure` is asked with."""
+        marks = np.zeros(len(self.index), np.bool_)
+        marks[cells] = True
+        return marks
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """The outcome: `reasons` has one entry a cell of the index, 0 where it is shown, else the
-    number of the step in `steps`, from 1, that left it out. `cells` are those that are shown;
-    captions and `folders` (the label of each) go along with them, None where there are none.
+    """The outcome: which step left out each cell of the index, if any.
+
+    `cells` are those that are shown; captions and `folders` (labels, and which of them each cell
+    has) go along with them, None where there are none.
     """
 
-    steps: tuple[str, ...]
-    reasons: NDArray[np.uint8]
+    selection: Selection
     cells: NDArray[np.int64]
     captions: Captions | None
     folders: tuple[tuple[str, ...], NDArray[np.int32]] | None
     filters: Filters
-
-    def counts(self) -> dict[str, int]:
-        """How many images each step left out, in their order."""
-        numbers = np.bincount(self.reasons, minlength=len(self.steps) + 1)[1:]
-        return dict(zip(self.steps, numbers.tolist(), strict=True))
 
 
 class _Account:
@@ -81,17 +82,16 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
     account = _Account(select(inputs.source, filters, rows, inputs.measure))
     if config.filter_func.python is not None:
         _filter_rows(inputs, config.filter_func.python, account)
-    folders = None
-    if config.group_by is not None:
-        groups = read_groups(inputs.source, config.group_by)
+    groups = None if config.group_by is None else read_groups(inputs.source, config.group_by)
+    if groups is not None:
         account.drop(NO_GROUP, groups.codes[rows[account.cells]] < 0)
     captions = _read_captions(config, inputs, account) if _wants_captions(config) else None
     if config.max_num_samples is not None:
         captions = _sample(config, inputs, account, captions)
-    if config.group_by is not None:
+    folders = None
+    if groups is not None:
         folders = (groups.labels, groups.codes[rows[account.cells]])
-    chosen = account.selection
-    return Choice(chosen.steps, chosen.reasons, account.cells, captions, folders, filters)
+    return Choice(account.selection, account.cells, captions, folders, filters)
 
 
 def check_columns(config: Config, source: Source) -> None:

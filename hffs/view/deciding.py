@@ -54,12 +54,14 @@ class Examined:
     @property
     def removed(self) -> Counts:
         """What each filter took away, in order."""
-        return tuple(step for step in self.choice.counts().items() if step[0] not in UNASKED)
+        taken = self.choice.selection.removed
+        return tuple((each.step, each.count) for each in taken if each.step not in UNASKED)
 
     @property
     def dropped(self) -> Counts:
         """What could not be shown, by reason."""
-        unasked = (step for step in self.choice.counts().items() if step[0] in UNASKED)
+        taken = self.choice.selection.removed
+        unasked = ((each.step, each.count) for each in taken if each.step in UNASKED)
         return (*self.inputs.index.dropped.items(), *unasked)
 
 
@@ -131,14 +133,8 @@ def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
     inputs, cells = examined.inputs, examined.choice.cells
     reshape = examined.rendering.reshape
     if reshape.composite is None and reshape.upright:
-        return inputs.measure(_mark(cells, len(inputs.index))).orientation[cells] > 1
+        return inputs.measure(inputs.mark(cells)).orientation[cells] > 1
     return np.full(len(cells), reshape.composite is not None)
-
-
-def _mark(cells: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    marks = np.zeros(count, np.bool_)
-    marks[cells] = True
-    return marks
 
 
 def _lay_out(
@@ -173,7 +169,7 @@ def _number_by_row(
 def _write_metadata(places: Places, examined: Examined, files: Files) -> NDArray[np.uint8]:
     inputs, choice = examined.inputs, examined.choice
     rows = np.asarray(inputs.index.row)
-    wanted = _mark(choice.cells, len(inputs.index))
+    wanted = inputs.mark(choice.cells)
     sizes = read_sizes(inputs.source, choice.filters, rows, wanted, inputs.measure)
     extensions = examined.rendering.extensions()
     count = len(files.cells)

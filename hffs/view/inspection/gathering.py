@@ -120,14 +120,13 @@ def _describe_sizes(planned: Planned, *, all_of_them: bool) -> SizeFacts:
     """Sizes by columns where these tell them; else headers of a sample, or all that were read."""
     examined = planned.examined
     inputs, choice, rendering = examined.inputs, examined.choice, examined.rendering
-    measured_before = SIZE_NOT_MEASURED in choice.steps or (
+    measured_before = SIZE_NOT_MEASURED in choice.selection.steps or (
         rendering.reshape.upright and rendering.reshape.composite is None
     )
     cells = choice.cells
     if not all_of_them and not measured_before:
         cells = cells[pick_sample(inputs.index, cells, SAMPLE_IMAGES)]
-    wanted = np.zeros(len(inputs.index), np.bool_)
-    wanted[cells] = True
+    wanted = inputs.mark(cells)
     asked: list[NDArray[np.bool_]] = []
 
     def measure(mask: NDArray[np.bool_]) -> Measured:

@@ -63,7 +63,7 @@ def describe_steps(config: Config, examined: Examined) -> tuple[StepFacts, ...]:
     """Every step in order, also those that left nothing out."""
     steps = [
         _find_step(config, examined, number, name)
-        for number, name in enumerate(examined.choice.steps, 1)
+        for number, name in enumerate(examined.choice.selection.steps, 1)
     ]
     values = _read_values(examined.inputs.source, np.asarray(examined.inputs.index.row), steps)
     sizes = _read_sizes(examined, steps)
@@ -115,7 +115,7 @@ def _list_values(values: tuple[str | int, ...]) -> str:
 
 
 def _find_step(config: Config, examined: Examined, number: int, name: str) -> _Step:
-    cells = np.flatnonzero(examined.choice.reasons == number)
+    cells = np.flatnonzero(examined.choice.selection.reasons == number)
     picked = cells[pick_spread(examined.inputs.index, cells, MOST_EXAMPLES)]
     columns = tuple(_find_columns(config, examined.inputs.source, name)) if len(picked) else ()
     return _Step(name, len(cells), picked, columns)
@@ -202,8 +202,7 @@ def _read_sizes(examined: Examined, steps: list[_Step]) -> Mapping[int, str]:
         return {}
     cells = np.concatenate(asked)
     inputs = examined.inputs
-    wanted = np.zeros(len(inputs.index), np.bool_)
-    wanted[cells] = True
+    wanted = inputs.mark(cells)
     filters, rows = examined.choice.filters, np.asarray(inputs.index.row)
     width, height = read_sizes(inputs.source, filters, rows, wanted, inputs.measure)
     return {
