@@ -1,0 +1,1 @@
+"""Data sets whose files are neither Parquet nor Arrow: made into one Parquet table a split, once."""

@@ -1,0 +1,29 @@
+"""What is to be made of which files; light, so that whoever hands it on needs no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One split of a data set, all of whose files are on this host.
+
+    `name` is what messages call the data set; `format` and `options` are those of
+    `hffs.data.hub.resolution.Resolution`. `files` are absolute paths in row order; `root` is the
+    folder that every path in a cell is confined to. The outcome goes into `folder`, which exists,
+    is empty and private; whoever asked makes it whole or not at all.
+    """
+
+    name: str
+    format: str
+    options: Mapping[str, Any]
+    split: str
+    files: tuple[Path, ...]
+    root: Path
+    folder: Path
+    progress: Callable[[str, int, int], None]
+    """Told what is done, how far, of how much (0 where that is not known)."""
