@@ -1,8 +1,9 @@
-"""What a person sees while a mount is being made: a bar on a terminal, nothing in a log."""
+"""What a person sees while a mount is being made: bars on a terminal, lines in a log."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from hffs.cli.untrusted import clean_line
@@ -10,8 +11,49 @@ from hffs.cli.untrusted import clean_line
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-_SHOWN_AFTER = 20_000
-"""Work on fewer rows than this is over before a bar could be read."""
+    from hffs.data.watcher import Unit
+
+_SHOWN_AFTER = {"": 20_000, "B": 1_000_000}
+"""Work on less than this is over before a bar could be read."""
+
+_LINES_APART_S = 10.0
+
+
+class DownloadLog:
+    """Tells how far a download is where no bar can be drawn: a line now and then."""
+
+    def __init__(self, now_s: float) -> None:
+        self._begun_s = self._told_s = now_s
+        self._at_first: int | None = None
+
+    def describe(self, what: str, done: int, total: int, now_s: float) -> str | None:
+        """The line to print now, if it is time for one; sizes in bytes."""
+        if self._at_first is None:
+            self._at_first = done
+        if now_s - self._told_s < _LINES_APART_S or done >= total:
+            return None
+        self._told_s = now_s
+        rate = (done - self._at_first) / (now_s - self._begun_s)
+        left = f", {_show_time((total - done) / rate)} left" if rate > 0 else ""
+        share = f"{100 * done // total} %"
+        amount = f"{_show_bytes(done)} of {_show_bytes(total)}"
+        return f"{what}: {amount} ({share}), {_show_bytes(rate)}/s{left}"
+
+
+def _show_bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _show_time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
 
 
 class TerminalListener:
@@ -24,6 +66,7 @@ class TerminalListener:
         self._before = f"{name}: " if name else ""
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._logs: dict[str, DownloadLog] = {}
 
     def close(self) -> None:
         """Take the bars away."""
@@ -31,14 +74,25 @@ class TerminalListener:
             self._bars.stop()
             self._bars = None
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, what: str, done: int, total: int, unit: Unit = "") -> None:
         """Move the bar of one kind of work."""
-        if total < _SHOWN_AFTER or not sys.stderr.isatty():
+        if total < _SHOWN_AFTER[unit]:
+            return
+        if not sys.stderr.isatty():
+            if unit:
+                self._log(what, done, total)
             return
         bars = self._bars or self._open()
         if what not in self._tasks:
-            self._tasks[what] = bars.add_task(self._before + what, total=total)
+            self._tasks[what] = bars.add_task(clean_line(self._before + what), unit=unit)
         bars.update(self._tasks[what], completed=done, total=total)
+
+    def _log(self, what: str, done: int, total: int) -> None:
+        now_s = time.monotonic()
+        log = self._logs.setdefault(what, DownloadLog(now_s))
+        line = log.describe(what, done, total, now_s)
+        if line is not None:
+            self.notice(line)
 
     def notice(self, text: str) -> None:
         """One line that a person should read."""
@@ -48,16 +102,8 @@ class TerminalListener:
         """Nothing is shown: the command just ends."""
 
     def _open(self) -> Progress:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from hffs.cli.bars import make_bars
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self._bars = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self._bars = make_bars()
         self._bars.start()
         return self._bars

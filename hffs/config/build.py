@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 _NO_PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?|[A-Za-z][A-Za-z0-9+.-]*://.*", re.ASCII)
 """What may be an id on the Hub, or is a URL."""
 
+_OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+_TRUE = ("1", "ON", "YES", "TRUE")
+"""What huggingface_hub takes for yes; with it nothing there would reach the Hub."""
+
 _NOT_IMAGES = ("video", "audio")
 _OF_ONE_ENTRY = ("id", "dataset_name")
 """Keys whose flag would make all entries of a file the same one."""
@@ -106,9 +110,7 @@ def refuse_unbuilt(config: Config) -> None:
     asked = []
     for key in all_keys().values():
         value = key.read_from(config)
-        if key.unbuilt is None or value == key.default:
-            continue
-        if key.unbuilt.but is None or not key.unbuilt.but(value):
+        if key.unbuilt is not None and value != key.default:
             asked.append(f"{key.name} ({show(value)})")
     if asked:
         raise ConfigError("not built yet", why=", ".join(asked), fix="leave it out")
@@ -228,6 +230,8 @@ def _place(values: Values, environ: Mapping[str, str], origin: str) -> Values:
         if is_path or not _NO_PATH.fullmatch(value) or os.path.lexists(value):
             value = os.path.abspath(value)
         placed[name] = value
+    if any(environ.get(name, "").upper() in _TRUE for name in _OFFLINE):
+        placed["offline"] = True
     return placed
 
 

@@ -5,7 +5,6 @@ Invariant: a key without a marker is built and read by the mount.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +13,10 @@ from pydantic import Field
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """The key is understood and then refused, unless it has its default or a value that is built.
+    """The key is understood and then refused, unless it has its default.
 
     Delete the marker from the key when the key is built.
     """
-
-    but: Callable[[object], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from hffs.config.markers import FOR_TOOL, UNBUILT, Unbuilt, key
+from hffs.config.markers import FOR_TOOL, UNBUILT, key
 from hffs.config.values import (
     AnyText,
     Bytes,
@@ -37,7 +37,6 @@ from hffs.config.values import (
     Text,
     Values,
     Whole,
-    is_plain_split,
 )
 
 SOURCE, CAPTIONS, FILTERS, COMPOSITES = "Source", "Captions", "Filters", "Composites"
@@ -142,24 +141,29 @@ class Config(Block):
         "image", SOURCE, "What a row is: `image`, `video` or `audio`."
     )
     dataset_name: AnyText = key("", SOURCE, "The data set: a path, or an id on the Hub.", shown="-")
-    config_name: Annotated[Text | None, UNBUILT] = key(
+    config_name: Text | None = key(
         None, SOURCE, "Which configuration of the data set.", shown="the only one"
     )
-    split: Annotated[Split, Unbuilt(but=is_plain_split)] = key(
-        "train", SOURCE, "Which split; slices (`train[:10%]`) and sums (`a+b`) are not built yet."
+    split: Split = key(
+        "train", SOURCE, "Which split, a slice of it (`train[:10%]`), or several (`train+test`)."
     )
-    revision: Annotated[Text, UNBUILT] = key(
+    revision: Text = key(
         "main", SOURCE, "Branch, tag or commit on the Hub; resolved to a commit when mounting."
     )
-    data_files: Annotated[DataFiles | None, UNBUILT] = key(
+    data_files: DataFiles | None = key(
         None, SOURCE, "Which files: a path, a list, or a map of splits, as in `load_dataset`."
     )
     streaming: Annotated[bool, UNBUILT] = key(
         False, SOURCE, "Read from the Hub only what is read from the mount."
     )
-    offline: bool = key(False, SOURCE, "Use only what is on this host.")
-    token_file: Annotated[Folder | None, UNBUILT] = key(
-        None, SOURCE, "File with the token for the Hub."
+    offline: bool = key(
+        False, SOURCE, "Use only what is on this host; HF_HUB_OFFLINE=1 says the same."
+    )
+    token_file: Folder | None = key(
+        None,
+        SOURCE,
+        "File with the token for the Hub, read again when it changes.",
+        shown="HF_TOKEN, else that of `hf auth login`",
     )
     image_column: Text | None = key(
         None,

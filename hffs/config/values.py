@@ -23,7 +23,7 @@ _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?I?)B?", re.ASCII | re.IG
 _LARGEST = 2**53 - 1
 """Numbers up to here are the same in JSON, TOML, int64 and float64."""
 
-_SLICE = r"(?:\[[^\]\[+]*\])?"
+_SLICE = r"(?:\s*\[[^\]\[+]*\])?(?:\s*\(\w+\))?"
 _SPLIT_NAME = r"\w+(?:\.\w+)*"
 _SPLITS = re.compile(rf"{_SPLIT_NAME}{_SLICE}(?:\s*\+\s*{_SPLIT_NAME}{_SLICE})*")
 _LAYOUT = re.compile(r"horizontal|vertical|auto|[1-9]\d{0,2}x[1-9]\d{0,2}", re.ASCII)
@@ -105,11 +105,6 @@ def _split(value: str) -> str:
     if not _SPLITS.fullmatch(value):
         raise ValueError("is not a split such as train, train[:10%] or train+test")
     return value
-
-
-def is_plain_split(value: object) -> bool:
-    """Whether a split is one name: no slice, no sum."""
-    return isinstance(value, str) and re.fullmatch(_SPLIT_NAME, value) is not None
 
 
 def _missing_caption(value: str) -> str:

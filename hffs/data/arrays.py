@@ -1,22 +1,17 @@
 """Named numpy arrays and a few plain values, kept as one folder: mapped on load, never half there.
 
-Owns the folder's form (`NAME.npy` each, `meta.json`; mode 0700), its creation and the check on
-load. Must not know what the arrays mean; the caller puts what makes a folder valid into its name.
+Owns the folder's form (`NAME.npy` each, `meta.json`) and the check on load. Must not know what the
+arrays mean; the caller puts what makes a folder valid into its name.
 
-Invariants: a folder is complete or absent (it is made under another name and renamed); of two
-processes that make the same folder one wins and both use the winner's; nothing is unpickled;
-opening touches headers only, so the memory used is that of the pages touched later.
+Invariants: a folder is complete or absent (`hffs.data.folders`); nothing is unpickled; opening
+touches headers only, so the memory used is that of the pages touched later.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.data.folders import make_whole, remove_whole
 from hffs.errors import FormatError, MountError
 
 log = logging.getLogger(__name__)
 
 _META = "meta.json"
 _VERSION = 1
-_ABANDONED_S = 24 * 3600  # a folder under a temporary name for this long has lost its maker
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +62,7 @@ def load_kept(folder: Path) -> Stored | None:
         return load_arrays(folder)
     except FormatError as error:
         log.warning("%s; it is made again", error)
-        remove_arrays(folder)
+        remove_whole(folder)
         return None
 
 
@@ -76,34 +71,12 @@ def save_arrays(folder: Path, stored: Stored) -> Stored:
 
     Raises MountError where the folder cannot be written.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _sweep(folder)
-        making = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
-        try:
-            _write(making, stored)
-            with contextlib.suppress(FileExistsError):
-                _rename_once(making, folder)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
-    except OSError as error:
-        fix = "free or choose another cache_dir"
-        raise MountError("cannot write", str(folder), why=str(error.strerror), fix=fix) from error
+    with make_whole(folder) as making:
+        _write(making, stored)
     loaded = load_arrays(folder)
     if loaded is None:
         raise MountError("cannot write", str(folder), why="another process removed it", fix="retry")
     return loaded
-
-
-def remove_arrays(folder: Path) -> None:
-    """Remove a folder at once; what is mapped of it by anyone stays valid."""
-    try:
-        grave = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(folder, grave / "removed")
-        shutil.rmtree(grave, ignore_errors=True)
-    except OSError as error:
-        raise MountError("cannot remove", str(folder), why=str(error.strerror)) from error
 
 
 def _load(path: Path, dtype: str, shape: list[int]) -> NDArray[Any]:
@@ -131,26 +104,3 @@ def _sync(descriptor: int, flush: Callable[[], None]) -> None:
     """After a power cut the rename must not have survived what it names."""
     flush()
     os.fsync(descriptor)
-
-
-def _rename_once(source: Path, target: Path) -> None:
-    """Rename a folder; FileExistsError if the target is there (rename(2) may say ENOTEMPTY)."""
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if target.is_dir():
-            raise FileExistsError(str(target)) from error
-        raise
-
-
-def _prefix(folder: Path) -> str:
-    return f".{folder.name}."
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed makers of this folder left behind."""
-    now = time.time()
-    for path in folder.parent.glob(f"{_prefix(folder)}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if now - path.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(path, ignore_errors=True)

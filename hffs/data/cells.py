@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.arrays import Stored, load_arrays, remove_arrays, save_arrays
+from hffs.data.arrays import Stored, load_arrays, save_arrays
 from hffs.data.arrow import NO_SLOT
-from hffs.data.extents import CellBatch, read_extents
-from hffs.data.locate import Located, Shard, source_identity
+from hffs.data.extents import CellBatch, cut_rows, read_extents
+from hffs.data.folders import remove_whole
 from hffs.data.pathcells import (
     DENIED,
     EMPTY_FILE,
@@ -44,6 +44,7 @@ from hffs.data.pathcells import (
     PathResolver,
     check_file,
 )
+from hffs.data.shards import Located, Shard, identify
 from hffs.data.source import ImageColumn, Source, open_shard
 from hffs.errors import FormatError, HffsError, StaleError
 
@@ -149,11 +150,11 @@ def load_index(folder: Path, located: Located) -> CellIndex | None:
         index = _restore(folder, stored, located)
     except FormatError as error:
         log.warning("%s; the index is made again", error)
-        remove_arrays(folder)
+        remove_whole(folder)
         return None
     if not _files_hold(index, located):
         log.info("files of %s have changed; its index is made again", located.name)
-        remove_arrays(folder)
+        remove_whole(folder)
         return None
     return index
 
@@ -163,14 +164,14 @@ def load_or_build(
 ) -> CellIndex:
     """The index kept in a folder, which is made if need be.
 
-    The folder's name must pin the shards (`source_identity`) and the column. Raises AccessError,
+    The folder's name must pin the shards (`pin_shards`) and the column. Raises AccessError,
     DataError, StaleError (a shard changed since it was located), MountError (cannot be kept).
     """
     index = load_index(folder, source)
     if index is not None and index.column == column:
         return index
     if index is not None:
-        remove_arrays(folder)
+        remove_whole(folder)
     stored = save_arrays(folder, build_index(source, column, progress))
     return _restore(folder, stored, source)
 
@@ -179,16 +180,22 @@ def build_index(source: Source, column: ImageColumn, progress: Progress) -> Stor
     """Locate every cell of a source."""
     builder = _Builder(source)
     done = 0
-    for number, shard in enumerate(source.shards):
-        first = done
+    for number, (shard, (start, stop)) in enumerate(
+        zip(source.shards, source.windows, strict=True)
+    ):
+        if start == stop and source.shard_rows[number]:
+            continue
+        seen = 0
         with open_shard(shard) as file:
             for batch in read_extents(file, shard.layout, column):
-                builder.add(number, done, batch)
-                done += batch.row_count
+                cut = cut_rows(batch, start - seen, stop - seen)
+                seen += batch.row_count
+                builder.add(number, done, cut)
+                done += cut.row_count
                 progress(done, source.rows)
             file.check()
-        if done - first != source.shard_rows[number]:
-            why = f"it has {done - first} rows, and had {source.shard_rows[number]}"
+        if seen != source.shard_rows[number]:
+            why = f"it has {seen} rows, and had {source.shard_rows[number]}"
             raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
     return builder.finish(column)
 
@@ -269,7 +276,7 @@ class _Builder:
         return self._segments.setdefault(place, len(self._segments))
 
     def _identity(self, column: ImageColumn) -> str:
-        facts = [source_identity(self._source.shards), column.name, len(self._files)]
+        facts = [identify(self._source), column.name, len(self._files)]
         digest = blake2b(json.dumps(facts).encode(), digest_size=16)
         for file in self._files:
             digest.update(b"%d %d %b\0" % (file.size_bytes, file.mtime_ns, file.name))

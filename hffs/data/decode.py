@@ -35,8 +35,8 @@ from hffs.data.arrow import (
     read_batches,
     read_schema,
 )
-from hffs.data.locate import Layout
 from hffs.data.mapped import MappedFile
+from hffs.data.shards import Layout
 from hffs.data.source import ImageColumn, is_binary, is_list, is_text
 from hffs.errors import DataError
 

@@ -7,7 +7,7 @@ image bytes beyond the heads that tell formats.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from hffs.data.arrow import NO_SLOT, find_slots, read_paths
 from hffs.data.decode import Decoder, ParquetCells, Part, decode_parts, open_decoder
-from hffs.data.locate import Layout
 from hffs.data.mapped import MappedFile, sniff_values
 from hffs.data.parquet import LeafValues, read_leaf
+from hffs.data.shards import Layout
 from hffs.data.source import ImageColumn
 from hffs.errors import FormatError
 
@@ -71,6 +71,29 @@ def read_extents(file: MappedFile, layout: Layout, column: ImageColumn) -> Itera
     for group in range(decoder.groups):
         for number, part in enumerate(decode_parts(decoder, column, group)):
             yield _part_batch(file, part, group, number)
+
+
+def cut_rows(batch: CellBatch, start: int, stop: int) -> CellBatch:
+    """The rows of a batch from `start` up to `stop`, as far as it has them."""
+    start, stop = max(start, 0), min(stop, batch.row_count)
+    if start == 0 and stop == batch.row_count:
+        return batch
+    low, high = (int(place) for place in np.searchsorted(batch.rows, (start, max(start, stop))))
+
+    def read_paths_of(chosen: NDArray[np.int64]) -> list[bytes | None]:
+        return batch.read_paths(chosen + low)
+
+    return replace(
+        batch,
+        row_count=max(stop - start, 0),
+        rows=batch.rows[low:high] - start,
+        items=batch.items[low:high],
+        offsets=batch.offsets[low:high],
+        lengths=batch.lengths[low:high],
+        formats=batch.formats[low:high],
+        vacant=batch.vacant[low:high],
+        read_paths=read_paths_of,
+    )
 
 
 def _path_batches(decoder: Decoder, column: ImageColumn) -> Iterator[CellBatch]:

@@ -1,10 +1,10 @@
-"""Which local files a data set's name stands for: one split's shards, in row order.
+"""Which local Parquet or Arrow files a name stands for: the shards of a split, in row order.
 
-Owns the rules by which a path, a glob or a folder becomes shards, and their identity. It looks at
-names and `stat` only (and at the small JSON files of `save_to_disk`), because it runs at every
-mount; it must not know what is inside a shard, nor import pyarrow.
+Owns the rules by which a path, a glob or a folder becomes shards. It looks at names and `stat` only
+(and at the small JSON files of `save_to_disk`), because it runs at every mount; it must not know
+what is inside a shard, nor import pyarrow. What `datasets` has to look at is not decided here.
 Invariants: shards are never mixed across splits or layouts; every path is absolute, so that a
-daemon may change its folder; the same files give the same order and identity on every host.
+daemon may change its folder; the same files give the same order on every host.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
-from hffs.errors import AccessError, DataError, SourceError
+from hffs.data.shards import (
+    Layout,
+    Located,
+    Shard,
+    os_error,
+    parse_terms,
+    source_identity,
+)
+from hffs.errors import DataError, SourceError
 
-Layout = Literal["parquet", "arrow"]
+__all__ = ["Layout", "Located", "Shard", "locate", "locate_plain", "source_identity", "split_of"]
 
 DEFAULT_SPLIT = "train"
 """The split of files that name none, as in `datasets`."""
-
-IDENTITY_BYTES = 64 * 1024
-"""How much of each end of a shard its identity hashes: both hold a Parquet file's metadata."""
 
 _LAYOUTS: dict[str, Layout] = {".parquet": "parquet", ".arrow": "arrow"}
 _SPLIT_WORDS = {
@@ -44,91 +47,96 @@ _SPLIT_PATTERNS = {
 # What push_to_hub writes; the only place where a split may have any name (datasets.data_files).
 _HUB_SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*")
 _SPLIT_NAME = re.compile(r"\w+(?:\.\w+)*")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_FOLDER_METADATA = "metadata.parquet"  # of an imagefolder: what it says of images, not a shard
+_README_CHARACTERS = 1 << 20
+_CONFIGS = re.compile(r"^configs:", re.MULTILINE)
 # Results of `Dataset.map` that datasets leaves beside the rows they were made from.
 _MAP_CACHE = re.compile(r"cache-[0-9a-f]{16}(?:_\d{5}_of_\d{5})?\.arrow")
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One file of rows, as it was when it was found (`mtime_ns`, `size_bytes` pin it).
-
-    `name` is its path below the source's root, with `/`.
-    """
-
-    path: Path
-    name: str
-    size_bytes: int
-    mtime_ns: int
-    layout: Layout
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """The shards of one split in row order; none has been opened.
-
-    `name` is what the user called the data set, for messages; cell paths are relative to `root`.
-    """
-
-    name: str
-    root: Path
-    shards: tuple[Shard, ...]
-
-
 def locate(dataset_name: str, split: str = DEFAULT_SPLIT) -> Located:
-    """Find the shards of one split of a local data set.
+    """Find the shards of a local data set of Parquet or Arrow files.
 
     Raises SourceError (nothing there, unknown split), AccessError, DataError (layouts mixed).
     """
+    located = locate_plain(dataset_name, split)
+    if located is None:
+        found = list_files(dataset_name)
+        _fail(dataset_name, f"no Parquet or Arrow file here ({describe_files(found)})")
+    return located
+
+
+def locate_plain(dataset_name: str, split: str = DEFAULT_SPLIT) -> Located | None:
+    """As `locate`; None where there are files, but others than Parquet and Arrow.
+
+    None also for a folder whose README.md says which files are which split.
+    """
+    path = _absolute(dataset_name)
+    terms = parse_terms(split)
+    parts = [_locate_split(dataset_name, path, term.split) for term in terms]
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts):
+        return None
+    shards = tuple(shard for part in found for shard in part.shards)
+    counts = tuple((term, len(part.shards)) for term, part in zip(terms, found, strict=True))
+    _require_one_layout(dataset_name, shards)
+    return Located(dataset_name, found[0].root, shards, terms=counts)
+
+
+def list_files(dataset_name: str) -> list[Path]:
+    """Every file that a local name stands for; hidden ones are none."""
+    path = _absolute(dataset_name)
+    if _is_glob(dataset_name):
+        return [Path(match) for match in glob.iglob(str(path), recursive=True)]
+    return list(_walk(dataset_name, path)) if path.is_dir() else [path]
+
+
+def _absolute(dataset_name: str) -> Path:
     if _URL.match(dataset_name):
-        _fail(dataset_name, "data sets at a URL are not built yet", "give a local path")
+        fix = "give a local path, or the id of a data set on the Hub (owner/name)"
+        _fail(dataset_name, "this is a URL", fix)
     text = os.path.expanduser(dataset_name)
     if not text or "\0" in text:
         _fail(repr(dataset_name), "this is no path", "give a file, a folder or a glob")
-    path = Path(os.path.abspath(text))
-    if glob.has_magic(text) and not os.path.lexists(text):
+    return Path(os.path.abspath(text))
+
+
+def _is_glob(dataset_name: str) -> bool:
+    text = os.path.expanduser(dataset_name)
+    return glob.has_magic(text) and not os.path.lexists(text)
+
+
+def _locate_split(dataset_name: str, path: Path, split: str) -> Located | None:
+    if _is_glob(dataset_name):
         return _locate_glob(dataset_name, path, split)
     if stat.S_ISDIR(_stat(dataset_name, path).st_mode):
         return _locate_folder(dataset_name, path, split)
     return _locate_file(dataset_name, path, split)
 
 
-def source_identity(shards: Sequence[Shard]) -> str:
-    """Hash of every shard's name, size, mtime and both ends; where the data set lies is no part."""
-    digest = blake2b(digest_size=16)
-    for shard in shards:
-        facts = json.dumps([shard.name, shard.size_bytes, shard.mtime_ns, shard.layout])
-        digest.update(facts.encode())
-        try:
-            with shard.path.open("rb") as file:
-                digest.update(file.read(IDENTITY_BYTES))
-                file.seek(max(shard.size_bytes - IDENTITY_BYTES, 0))
-                digest.update(file.read(IDENTITY_BYTES))
-        except OSError as error:
-            raise _os_error(str(shard.path), error) from error
-    return digest.hexdigest()
-
-
-def _locate_file(name: str, path: Path, split: str) -> Located:
+def _locate_file(name: str, path: Path, split: str) -> Located | None:
     if path.suffix.lower() not in _LAYOUTS:
-        _fail(name, "its name ends in neither .parquet nor .arrow", "other files are not built yet")
+        return None
     return _located(name, path.parent, [path], _explicit(name, [path.name], split))
 
 
-def _locate_glob(name: str, pattern: Path, split: str) -> Located:
+def _locate_glob(name: str, pattern: Path, split: str) -> Located | None:
     root = pattern
     while glob.has_magic(str(root)):
         root = root.parent
     found = [Path(match) for match in glob.iglob(str(pattern), recursive=True)]
     paths = [path for path in found if path.suffix.lower() in _LAYOUTS and not path.is_dir()]
+    if not found:
+        _fail(name, "no file matches this pattern", "check it")
     if not paths:
-        _fail(name, f"no Parquet or Arrow file matches ({_census(found)})", "check the pattern")
+        return None
     names = [path.relative_to(root).as_posix() for path in paths]
     return _located(name, root, paths, _explicit(name, names, split))
 
 
-def _locate_folder(name: str, root: Path, split: str) -> Located:
+def _locate_folder(name: str, root: Path, split: str) -> Located | None:
     if (root / "dataset_dict.json").is_file():
         listed = _read_json(root / "dataset_dict.json").get("splits")
         splits = [s for s in _texts(listed) if _SPLIT_NAME.fullmatch(s)]
@@ -139,8 +147,8 @@ def _locate_folder(name: str, root: Path, split: str) -> Located:
         return _saved(name, root, root)
     found = list(_walk(name, root))
     paths = [path for path in found if path.suffix.lower() in _LAYOUTS]
-    if not paths:
-        _fail(name, f"no Parquet or Arrow file in this folder ({_census(found)})")
+    if all(path.name == _FOLDER_METADATA for path in paths) or _declares_files(root):
+        return None
     splits = [split_of(path.relative_to(root).as_posix()) for path in paths]
     if split not in splits:
         _unknown_split(name, split, splits)
@@ -164,11 +172,25 @@ def _located(name: str, root: Path, paths: Iterable[Path], split: str | None) ->
     if split is not None:
         shards = [shard for shard in shards if split_of(shard.name) == split]
     shards.sort(key=lambda shard: _natural(shard.name))
+    return Located(name, root, tuple(shards))
+
+
+def _require_one_layout(name: str, shards: Sequence[Shard]) -> None:
     by_layout = {shard.layout: shard.name for shard in shards}
     if len(by_layout) > 1:
         why = f"Parquet and Arrow files are mixed ({by_layout['parquet']}, {by_layout['arrow']})"
         raise DataError("cannot use", name, why=why, fix="name one kind by a glob")
-    return Located(name, root, tuple(shards))
+
+
+def _declares_files(root: Path) -> bool:
+    """Whether a README.md begins with YAML that names configurations of the data set."""
+    try:
+        with (root / "README.md").open(encoding="utf-8", errors="replace") as file:
+            head = file.read(_README_CHARACTERS)
+    except OSError:
+        return False
+    parts = head.split("\n---", 1)
+    return parts[0].startswith("---") and _CONFIGS.search(parts[0]) is not None
 
 
 def _shard(root: Path, path: Path) -> Shard:
@@ -214,7 +236,7 @@ def _walk(name: str, root: Path) -> Iterator[Path]:
     """Every file below `root` that is not hidden; linked folders are entered, each once."""
 
     def refuse(error: OSError) -> NoReturn:
-        raise _os_error(name, error) from error
+        raise os_error(name, error) from error
 
     seen = set()
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
@@ -235,8 +257,8 @@ def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
     return tuple((int(p), "") if p[0] in "0123456789" else (-1, p) for p in parts), name
 
 
-def _census(paths: Sequence[Path]) -> str:
-    """What is there instead: `12 .jpg files, 1 .csv file`."""
+def describe_files(paths: Sequence[Path]) -> str:
+    """What is there: `12 .jpg files, 1 .csv file`."""
     if not paths:
         return "nothing found"
     kinds = Counter(path.suffix.lower() or "no-suffix" for path in paths)
@@ -251,18 +273,19 @@ def _stat(name: str, path: Path) -> os.stat_result:
         return path.stat()
     except FileNotFoundError as error:
         if _HUB_ID.fullmatch(name):
-            why = "no such file or folder, and Hub data sets are not built yet"
-            raise SourceError("cannot open", name, why=why, fix="give a local path") from error
-        raise _os_error(name, error) from error
+            why = "no such file or folder"
+            fix = "check the path; a data set on the Hub is owner/name"
+            raise SourceError("cannot open", name, why=why, fix=fix) from error
+        raise os_error(name, error) from error
     except OSError as error:
-        raise _os_error(name, error) from error
+        raise os_error(name, error) from error
 
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
         value = json.loads(path.read_bytes())
     except OSError as error:
-        raise _os_error(str(path), error) from error
+        raise os_error(str(path), error) from error
     except (ValueError, RecursionError) as error:
         raise DataError("cannot read", str(path), why=f"not JSON ({error})") from error
     if not isinstance(value, dict):
@@ -272,14 +295,6 @@ def _read_json(path: Path) -> dict[str, object]:
 
 def _texts(value: object) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
-
-
-def _os_error(which: str, error: OSError) -> SourceError:
-    why = (error.strerror or str(error)).lower()
-    if isinstance(error, FileNotFoundError):
-        return SourceError("cannot open", which, why="no such file or folder", fix="check the path")
-    kind = AccessError if isinstance(error, PermissionError) else SourceError
-    return kind("cannot open", which, why=why)
 
 
 def _unknown_split(name: str, split: str, present: Iterable[str]) -> NoReturn:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hffs.core.captions import lookup
 from hffs.data.arrow import format_errors, open_table
-from hffs.data.locate import Shard
+from hffs.data.shards import Shard
 from hffs.data.source import Source, is_text, media_columns
 from hffs.errors import ConfigError, StaleError
 
@@ -154,17 +154,14 @@ def read_batches(
     """
     schema = _projected_schema(source, names)
     paths = [ColumnPath(field.name, field.type) for field in schema]
-    for shard, expected in zip(source.shards, source.shard_rows, strict=True):
-        rows = 0
-        for part in _read_shard(shard, paths, batch_rows):
-            rows += part.num_rows
+    for number, shard in enumerate(source.shards):
+        for part in _read_window(source, number, paths, batch_rows):
             with format_errors("cannot read", str(shard.path)):
                 columns = [part.column(field.name).cast(field.type) for field in schema]
                 # datasets writes Arrow batches of 1000 rows: one query each would take 50 times as
                 # long. After the cast, which widens offsets, any texts fit into one array.
                 joined = pa.Table.from_arrays(columns, schema=schema).combine_chunks()
             yield from joined.to_batches()
-        _check_rows(shard, rows, expected)
 
 
 def read_rows(
@@ -204,15 +201,12 @@ def read_tables(source: Source, paths: Sequence[ColumnPath]) -> Iterator[pa.Tabl
 def _read_paths(source: Source, paths: Sequence[ColumnPath]) -> Iterator[pa.RecordBatch]:
     for path in paths:
         require_metadata(source, path.column, "columns")
-    for shard, expected in zip(source.shards, source.shard_rows, strict=True):
-        rows = 0
-        for part in _read_shard(shard, paths, BATCH_ROWS):
-            rows += part.num_rows
+    for number, shard in enumerate(source.shards):
+        for part in _read_window(source, number, paths, BATCH_ROWS):
             with format_errors("cannot read", str(shard.path)):
                 columns = [_take_plain(path, part) for path in paths]
                 names = [path.column for path in paths]
                 yield from pa.Table.from_arrays(columns, names).combine_chunks().to_batches()
-        _check_rows(shard, rows, expected)
 
 
 def _take_plain(path: ColumnPath, part: pa.Table) -> pa.ChunkedArray:
@@ -220,6 +214,26 @@ def _take_plain(path: ColumnPath, part: pa.Table) -> pa.ChunkedArray:
     values = path.take_from(part)
     is_coded = pa.types.is_dictionary(values.type) and is_text(values.type)
     return values if is_coded else values.cast(path.type)
+
+
+def _read_window(
+    source: Source, number: int, paths: Sequence[ColumnPath], part_rows: int
+) -> Iterator[pa.Table]:
+    """`_read_shard` of those rows of a shard that the source has."""
+    shard, (start, stop) = source.shards[number], source.windows[number]
+    if start == stop and source.shard_rows[number]:
+        return
+    rows = 0
+    for part in _read_shard(shard, paths, part_rows):
+        low, high = max(start - rows, 0), min(stop - rows, part.num_rows)
+        rows += part.num_rows
+        if low < high:
+            yield part.slice(low, high - low)
+        if rows >= stop < source.shard_rows[number]:
+            return
+    if rows != source.shard_rows[number]:
+        why = f"it has {rows} rows, and had {source.shard_rows[number]}"
+        raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
 
 
 def _read_shard(shard: Shard, paths: Sequence[ColumnPath], part_rows: int) -> Iterator[pa.Table]:
@@ -272,12 +286,6 @@ def _coded_texts(footer: pq.FileMetaData, names: Sequence[str]) -> list[str]:
         and chunk.has_dictionary_page
         and chunk.total_uncompressed_size < _LENGTH_BYTES * chunk.num_values
     ]
-
-
-def _check_rows(shard: Shard, rows: int, expected: int) -> None:
-    if rows != expected:
-        why = f"it has {rows} rows, and had {expected}"
-        raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
 
 
 def _projected_schema(source: Source, names: Sequence[str]) -> pa.Schema:

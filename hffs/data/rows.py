@@ -16,10 +16,10 @@ import threading
 from hffs.data.cache import DiskCache
 from hffs.data.cells import CellIndex, SegmentKind
 from hffs.data.decode import Decoder, decode_parts, open_decoder
-from hffs.data.locate import Located
 from hffs.data.mapped import MappedFile
 from hffs.data.pathcells import check_file, read_file
 from hffs.data.recent import Recent
+from hffs.data.shards import Located
 from hffs.data.source import open_shard
 from hffs.errors import FormatError
 

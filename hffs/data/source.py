@@ -11,15 +11,16 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hffs.data.arrow import format_errors, read_batches, read_schema
-from hffs.data.locate import Located, Shard
 from hffs.data.mapped import MappedFile, open_mapped
+from hffs.data.shards import Located, Shard
+from hffs.data.slices import find_windows
 from hffs.errors import ConfigError, DataError, StaleError
 
 __all__ = [
@@ -45,17 +46,19 @@ _IMAGE_LABELS = ("Image", "Value", "")
 class Source(Located):
     """The shards of one split in order, with the schema that all of them share.
 
-    Row numbers run through all shards: shard k begins at `sum(shard_rows[:k])`.
+    Row numbers run through the windows of all shards: that of shard k are its rows from
+    `windows[k][0]` up to `windows[k][1]`, of the `shard_rows[k]` that it has.
     The schema is the first shard's; another may say `large_string` for `string` and the like.
     """
 
     schema: pa.Schema
     shard_rows: tuple[int, ...]
+    windows: tuple[tuple[int, int], ...] = ()
 
     @property
     def rows(self) -> int:
-        """Rows of all shards together."""
-        return sum(self.shard_rows)
+        """Rows of all windows together."""
+        return sum(stop - start for start, stop in self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,19 @@ def open_source(located: Located) -> Source:
             schemas.append(schema)
             rows.append(count)
             _require_same(located, shard, schemas)
-    return Source(located.name, located.root, located.shards, schemas[0], tuple(rows))
+    every = {each.name: getattr(located, each.name) for each in fields(Located)}
+    schema = _add_features(schemas[0], located.features)
+    return Source(
+        **every, schema=schema, shard_rows=tuple(rows), windows=find_windows(located, rows)
+    )
+
+
+def _add_features(schema: pa.Schema, features: str) -> pa.Schema:
+    """The schema with the features that the data set declares, where its shards tell none."""
+    metadata = schema.metadata or {}
+    if not features or b"huggingface" in metadata:
+        return schema
+    return schema.with_metadata(metadata | {b"huggingface": features.encode()})
 
 
 def open_shard(shard: Shard) -> MappedFile:

@@ -22,9 +22,9 @@ from types import FrameType
 from typing import IO, NoReturn, Protocol
 
 from hffs import errors
+from hffs.data.watcher import Unit, Watcher
 from hffs.errors import DataError, HffsError, InterruptedRun, MountError
 from hffs.mount.registry import read_start_time
-from hffs.view.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,9 @@ class PipeListener:
         """Whether more can be said: until `ready`."""
         return self._pipe is not None
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, what: str, done: int, total: int, unit: Unit = "") -> None:
         """See `Watcher`."""
-        self._say({"progress": [what, done, total]})
+        self._say({"progress": [what, done, total, unit]})
 
     def notice(self, text: str) -> None:
         """See `Watcher`."""

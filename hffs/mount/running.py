@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hffs.config import Config
+from hffs.data.acquired import Wanted, find_source, load_acquired
+from hffs.data.shards import Located
+from hffs.errors import StaleError
 from hffs.mount import daemon
 from hffs.mount.daemon import Listener
 from hffs.mount.operations import Owner
@@ -18,7 +21,7 @@ from hffs.mount.unmounting import leave_group
 from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
 from hffs.view.opening import is_decided, open_view
-from hffs.view.places import find_places
+from hffs.view.places import find_places, find_store, name_source
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +49,10 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
     os.umask(0o077)
     silence_warnings()
     _allow_descriptors()
-    if not is_decided(request.config):
-        daemon.run_apart(lambda apart: _decide(request, apart), listener)
-    with open_view(request.config, listener, request.workers, just_decided=True) as tree:
+    located = _get_source(request.config, listener)
+    if not is_decided(request.config, located):
+        daemon.run_apart(lambda apart: _decide(request, located, apart), listener)
+    with open_view(request.config, listener, request.workers, located) as tree:
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
         info = tree.manifest.info
 
@@ -73,13 +77,33 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
     log.info("unmounted %s", request.mountpoint)
 
 
-def _decide(request: MountRequest, listener: Listener) -> None:
+def _get_source(config: Config, listener: Listener) -> Located:
+    """The source, got to this host if need be, by a process of its own: it takes datasets."""
+    wanted, store = name_source(config), find_store(config)
+    located = find_source(wanted, store)
+    if located is None:
+        daemon.run_apart(lambda apart: _acquire(wanted, store, apart), listener)
+        located = load_acquired(wanted, store)
+    if located is None:
+        why = "its files were removed or changed while it was opened"
+        raise StaleError("cannot open", config.dataset_name, why=why, fix="try again")
+    return located
+
+
+def _acquire(wanted: Wanted, store: Path, listener: Listener) -> None:
+    from hffs.data.acquiring import acquire
+
+    acquire(wanted, store, listener)
+    listener.ready()
+
+
+def _decide(request: MountRequest, located: Located, listener: Listener) -> None:
     """In a process of its own: what deciding takes (a table of ten million rows, DuckDB, pandas,
     which pyarrow imports) would stay in the daemon's memory for as long as it serves.
     """
     from hffs.view.deciding import decide
 
-    decide(request.config, find_places(request.config), listener, request.workers)
+    decide(request.config, find_places(request.config, located), listener, request.workers)
     listener.ready()
 
 
@@ -95,7 +119,7 @@ def _make_record(request: MountRequest, info: ViewInfo) -> Record:
         pid=os.getpid(),
         started=read_start_time(os.getpid()) or 0,
         source=info.source,
-        commit=info.identity,
+        commit=info.commit or info.identity,
         fingerprint=info.fingerprint,
         positions=info.positions,
         log=str(request.log) if request.log else None,

@@ -16,7 +16,6 @@ from hffs.config import Config
 from hffs.core.foldernames import make_folder_names
 from hffs.core.names import format_name
 from hffs.core.types import Position
-from hffs.data.arrays import remove_arrays
 from hffs.data.cache import DiskCache
 from hffs.data.cells import load_or_build
 from hffs.data.filters.selection import (
@@ -26,8 +25,10 @@ from hffs.data.filters.selection import (
     Measured,
     read_sizes,
 )
+from hffs.data.folders import remove_whole
 from hffs.data.rows import RowStore
 from hffs.data.source import find_image_column, open_source
+from hffs.data.watcher import Watcher
 from hffs.errors import DataError
 from hffs.view import metadata_file
 from hffs.view.choosing import NO_CAPTION, NO_GROUP, Choice, Inputs, choose
@@ -37,7 +38,6 @@ from hffs.view.manifest import CaptionFiles, Counts, Files, ViewInfo, make_finge
 from hffs.view.measuring import load_or_measure
 from hffs.view.places import Places
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
-from hffs.view.watcher import Watcher
 
 UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
 """Steps that leave out what cannot be shown as asked, rather than what was asked to be left out."""
@@ -104,7 +104,7 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
     if config.images_only:
         files = replace(files, captions=None)
     if config.filter_func.python is not None and places.view.exists():
-        remove_arrays(places.view)  # decided by what the function was then
+        remove_whole(places.view)  # decided by what the function was then
     return keep(places, _describe(config, examined, files), files, examined.inputs.index)
 
 
@@ -208,6 +208,7 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
         facts["encoder"] = rendering.identity
     return ViewInfo(
         source=source.name,
+        commit=source.commit,
         identity=index.identity,
         fingerprint=make_fingerprint(facts, name_arrays(files)),
         source_rows=source.rows,

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.arrays import Stored, load_kept, remove_arrays, save_arrays
+from hffs.data.arrays import Stored, load_kept, save_arrays
 from hffs.data.cells import CellIndex, load_index
+from hffs.data.folders import remove_whole
 from hffs.data.source import ImageColumn
 from hffs.view.layout import Folders, Layout
 from hffs.view.manifest import CaptionFiles, Files, Manifest, ViewInfo
@@ -50,11 +51,11 @@ def reopen(places: Places) -> Decided | None:
         column = ImageColumn(**stored.meta["column"])
         manifest = _restore(stored.arrays, info)
     except (KeyError, TypeError, ValueError):  # another release kept it
-        remove_arrays(places.view)
+        remove_whole(places.view)
         return None
     index = load_index(places.index(column), places.located)
     if index is None or index.identity != info.identity:
-        remove_arrays(places.view)
+        remove_whole(places.view)
         return None
     return Decided(manifest, index)
 

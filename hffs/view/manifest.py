@@ -33,10 +33,11 @@ class ViewInfo:
 
     `removed` is what filters took away, `dropped` what could not be shown (no image, no caption,
     no size), both by step or reason with the number of images, in order. `caption_extension` is
-    empty where there are no caption files.
+    empty where there are no caption files, `commit` where the source is not of the Hub.
     """
 
     source: str
+    commit: str
     identity: str
     fingerprint: str
     source_rows: int

@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.arrays import Stored, load_kept, remove_arrays, save_arrays
+from hffs.data.arrays import Stored, load_kept, save_arrays
 from hffs.data.filters.selection import Measured
+from hffs.data.folders import remove_whole
 from hffs.data.rows import RowStore
 from hffs.errors import FormatError, RenderError
 from hffs.view import codecs
@@ -105,5 +106,5 @@ def _recall(folder: Path, count: int) -> _Memory:
             memory.put(stored.arrays["cell"], stored.arrays["size"])
         else:
             log.warning("%s does not hold what its name says; it is made again", part)
-            remove_arrays(part)
+            remove_whole(part)
     return memory

@@ -11,21 +11,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hffs.config import Config, find_idle_keys
+from hffs.data.acquired import find_source
 from hffs.data.cache import DiskCache
 from hffs.data.rows import RowStore
+from hffs.data.shards import Located, make_key
+from hffs.data.watcher import Watcher
 from hffs.view.content import Content, Stores
 from hffs.view.kept import reopen
 from hffs.view.manifest import Manifest
-from hffs.view.places import find_places, make_key
+from hffs.view.places import find_places, find_store, name_source
 from hffs.view.rendering import parse_rendering
 from hffs.view.sizes import LearnedSizes
 from hffs.view.tree import Tree
-from hffs.view.watcher import Watcher
 
 
-def is_decided(config: Config) -> bool:
+def get_source(config: Config, watcher: Watcher) -> Located:
+    """The source of a configuration, got to this host if need be.
+
+    Getting one brings datasets along, so a daemon has a process of its own do that before.
+    """
+    wanted, store = name_source(config), find_store(config)
+    located = find_source(wanted, store)
+    if located is None:
+        from hffs.data.acquiring import acquire
+
+        located = acquire(wanted, store, watcher)
+    return located
+
+
+def is_decided(config: Config, located: Located) -> bool:
     """Whether `open_view` will find the view decided."""
-    return _may_reuse(config) and reopen(find_places(config)) is not None
+    return _may_reuse(config) and reopen(find_places(config, located)) is not None
 
 
 def _may_reuse(config: Config) -> bool:
@@ -35,15 +51,15 @@ def _may_reuse(config: Config) -> bool:
 
 @contextmanager
 def open_view(
-    config: Config, watcher: Watcher, workers: int, *, just_decided: bool = False
+    config: Config, watcher: Watcher, workers: int, decided_of: Located | None = None
 ) -> Iterator[Tree]:
     """The tree of the view that a configuration describes, decided first if need be.
 
-    `just_decided` says that the caller had it decided, so that what is kept holds in any case.
-    Raises SourceError, AccessError, ConfigError or DataError, each naming the thing.
+    `decided_of` is the source of which the caller had it decided, so that what is kept holds in
+    any case. Raises SourceError, AccessError, ConfigError or DataError, each naming the thing.
     """
-    places = find_places(config)
-    decided = reopen(places) if just_decided or _may_reuse(config) else None
+    places = find_places(config, decided_of or get_source(config, watcher))
+    decided = reopen(places) if decided_of or _may_reuse(config) else None
     if decided is None:
         from hffs.view.deciding import decide
 

@@ -1,5 +1,7 @@
 """Where what is kept of a view lies, and under which keys: everything below `{cache_dir}/store`.
 
+    sources/KEY   which files a source came to, if it was asked for or made (`hffs.data.acquired`)
+    prepared/KEY  tables made of other formats (`hffs.data.prepare`)
     index/KEY     where every image of a source lies (`hffs.data.cells`)
     measured/KEY  sizes of a source's images, if a filter asked for them
     views/KEY     manifests: cells by position, captions, what was removed
@@ -12,19 +14,16 @@ stale; all of it may be deleted at any time. Folders are 0700.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hffs.config import Config
+from hffs.data.acquired import Wanted, make_wanted
 from hffs.data.cache import prepare_private_folder
-from hffs.data.locate import Located, locate
+from hffs.data.hub.resolution import Request
+from hffs.data.shards import Located, make_key, pin_shards
 from hffs.data.source import ImageColumn
 from hffs.view.rendering import parse_rendering
-
-_VERSION = 1
-"""Part of every key: raised when what is kept changes its meaning."""
 
 _DECIDING_KEYS = {
     "image_column", "width_column", "height_column", "filter_func", "max_num_samples", "seed",
@@ -36,7 +35,7 @@ _DECIDING_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The folders of one configuration's view over the files as they are now."""
+    """The folders of one configuration's view over a source as it is now."""
 
     store: Path
     located: Located
@@ -49,7 +48,7 @@ class Places:
 
     def index(self, column: ImageColumn) -> Path:
         """Folder of the source's cell index."""
-        return self.store / "index" / make_key(_pin(self.located), asdict(column))
+        return self.store / "index" / make_key(pin_shards(self.located), asdict(column))
 
     def measured(self, identity: str) -> Path:
         """Folder of the measured sizes of an index's cells."""
@@ -62,25 +61,33 @@ class Places:
         return folder / rendering
 
 
-def find_places(config: Config) -> Places:
-    """Locate the source and everything that may be kept of its view; makes the store's folder."""
+def find_store(config: Config) -> Path:
+    """Folder of everything that hffs keeps; made if need be."""
     store = Path(config.cache_dir) / "store"
-    located = locate(config.dataset_name, config.split)
+    prepare_private_folder(store)
+    return store
+
+
+def name_source(config: Config) -> Wanted:
+    """The source that a configuration asks for."""
+    request = Request(
+        name=config.dataset_name,
+        config=config.config_name,
+        revision=config.revision,
+        data_files=config.data_files,
+        offline=config.offline,
+        token_file=config.token_file,
+    )
+    return make_wanted(request, config.split, config.image_column)
+
+
+def find_places(config: Config, located: Located) -> Places:
+    """Where the view of a source is kept."""
     rules = config.model_dump(mode="json", include=_DECIDING_KEYS)
     # A column that is named has to be there, also where its name is the default's.
     named = sorted(config.filter_func.model_fields_set & {"collection_column", "quality_column"})
     # Another release of the encoder may make other bytes: then the view is another one.
     encoder = parse_rendering(config).identity
-    prepare_private_folder(store)
-    return Places(store, located, store / "views" / make_key(_pin(located), rules, named, encoder))
-
-
-def make_key(*parts: object) -> str:
-    """A file name that stands for plain values."""
-    text = json.dumps([_VERSION, *parts], sort_keys=True)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _pin(located: Located) -> list[object]:
-    shards = [[shard.name, shard.size_bytes, shard.mtime_ns] for shard in located.shards]
-    return [str(located.root), *shards]
+    store = find_store(config)
+    view = make_key(pin_shards(located), located.commit, rules, named, encoder)
+    return Places(store, located, store / "views" / view)

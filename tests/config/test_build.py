@@ -120,12 +120,7 @@ def test_the_id_comes_from_the_source_unless_it_is_given(tmp_path: Path) -> None
 UNBUILT = {
     "type": "local",
     "dataset_type": "video",
-    "config_name": "large",
-    "split": "train[:10%]",
-    "revision": "v1",
-    "data_files": "*.csv",
     "streaming": True,
-    "token_file": "/t",
     "video_column": "clip",
     "audio_column": "sound",
     "video.num_frames": 9,
@@ -162,14 +157,17 @@ def test_a_key_that_is_not_built_may_have_its_default() -> None:
 
 def test_everything_that_is_not_built_is_named_at_once() -> None:
     with pytest.raises(
-        ConfigError, match=r"not built yet: split \(.*\), streaming \(true\); leave"
+        ConfigError, match=r"not built yet: streaming \(true\), scratch \(.*\); leave"
     ):
-        refuse_unbuilt(build(split="a+b", streaming=True))
+        refuse_unbuilt(build(scratch="/s", streaming=True))
 
 
 def test_what_is_built_is_not_refused() -> None:
     config = build(
-        split="test",
+        split="train[:10%] + test",
+        config_name="large",
+        revision="v1",
+        data_files={"train": "*.csv"},
         image_column="photo",
         caption_column=["a", "b.c"],
         fallback_caption_column="d",

@@ -42,8 +42,6 @@ def state(key: Key) -> str:
         return "bundled tool"
     if key.unbuilt is None:
         return "yes"
-    if key.unbuilt.but is not None:
-        return "in part"
     return f"only `{key.default}`" if key.choices else "not built yet"
 
 

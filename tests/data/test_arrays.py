@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hffs.data.arrays import Stored, load_arrays, remove_arrays, save_arrays
+from hffs.data.arrays import Stored, load_arrays, save_arrays
+from hffs.data.folders import remove_whole
 from hffs.errors import MountError
 
 
@@ -43,8 +44,8 @@ def test_the_first_of_two_makers_wins(tmp_path: Path) -> None:
 
 def test_maps_outlive_their_folder(tmp_path: Path) -> None:
     stored = save_arrays(tmp_path / "x", _stored())
-    remove_arrays(tmp_path / "x")
-    remove_arrays(tmp_path / "x")
+    remove_whole(tmp_path / "x")
+    remove_whole(tmp_path / "x")
     assert [path for path in tmp_path.iterdir() if "xdg" not in path.name] == []
     assert stored.arrays["a"].tolist() == [0, 1, 2, 3, 4]
 
@@ -72,4 +73,4 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(
     with pytest.raises(MountError, match="cannot write"):
         save_arrays(tmp_path / "taken", _stored())
     with pytest.raises(MountError, match="cannot remove"):
-        remove_arrays(tmp_path / "nowhere" / "x")
+        remove_whole(tmp_path / "nowhere" / "x")

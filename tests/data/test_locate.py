@@ -122,7 +122,7 @@ def test_a_glob_takes_data_files_only(tmp_path: Path) -> None:
     assert _names(tmp_path / "a" / "*") == ["9.parquet", "10.parquet"]
     assert _names(tmp_path / "**" / "[0-9].parquet") == ["a/9.parquet", "a/b/1.parquet"]
     assert _names(tmp_path / "[x].parquet") == ["[x].parquet"]
-    with pytest.raises(SourceError, match=r"matches \(found 1 \.md file\)"):
+    with pytest.raises(SourceError, match=r"no Parquet or Arrow file here \(found 1 \.md file\)"):
         locate(str(tmp_path / "a" / "*.md"))
 
 
@@ -174,10 +174,10 @@ def _make_bad(root: Path) -> None:
     ("name", "kind", "message"),
     [
         ("gone.parquet", SourceError, "gone.parquet: no such file or folder; check the path"),
-        ("gone/*.parquet", SourceError, r"no Parquet or Arrow file matches \(nothing found\)"),
-        ("notes.csv", SourceError, "ends in neither .parquet nor .arrow"),
+        ("gone/*.parquet", SourceError, "no file matches this pattern; check it"),
+        ("notes.csv", SourceError, r"no Parquet or Arrow file here \(found 1 \.csv file\)"),
         ("photos", SourceError, "found 12 .jpg files, 1 .csv file, 1 no-suffix file"),
-        ("bare", SourceError, r"no Parquet or Arrow file in this folder \(nothing found\)"),
+        ("bare", SourceError, r"no Parquet or Arrow file here \(nothing found\)"),
         ("folder.parquet", SourceError, "found 1 .txt file"),
         ("mixed", DataError, r"are mixed \(a.parquet, b.arrow\); name one kind by a glob"),
         ("empty.parquet", DataError, "empty.parquet: the file is empty"),
@@ -201,8 +201,8 @@ def test_what_cannot_be_used_is_one_clear_line(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("user/name", "cannot open user/name: no such file or folder, and Hub data sets"),
-        ("hf://datasets/user/name", "data sets at a URL are not built yet"),
+        ("user/name", "cannot open user/name: no such file or folder; check the path; a data set"),
+        ("hf://datasets/user/name", "this is a URL; give a local path, or the id of a data set"),
         ("", "this is no path"),
         ("a\0b", "this is no path"),
         ("mnist", "no such file or folder"),

@@ -23,7 +23,7 @@ class Heard:
         self.notices: list[str] = []
         self.is_ready = False
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
         self.bars.append((what, done, total))
 
     def notice(self, text: str) -> None:
@@ -80,7 +80,7 @@ def test_a_child_that_dies_silently_is_an_error(tmp_path: Path) -> None:
 
 def test_an_interrupt_while_waiting_ends_the_child(tmp_path: Path) -> None:
     class Impatient(Heard):
-        def progress(self, what: str, done: int, total: int) -> None:
+        def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
             raise KeyboardInterrupt
 
     pids = tmp_path / "pid"

@@ -26,7 +26,7 @@ class Quiet:
     def __init__(self) -> None:
         self.notices: list[str] = []
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
         assert 0 <= done <= total
 
     def notice(self, text: str) -> None:

@@ -6,14 +6,16 @@ import os
 from pathlib import Path
 
 from hffs.config import all_keys, build_config
+from hffs.data.locate import locate
 from hffs.view import places
 from hffs.view.places import find_places
 from tests.view.conftest import encode, write_set
 
 NOT_OF_A_VIEW = {
-    "id", "dataset_name", "split", "offline", "cache_dir", "cache_size", "num_proc",
+    "id", "dataset_name", "config_name", "split", "revision", "data_files", "offline", "token_file",
+    "cache_dir", "cache_size", "num_proc",
 }  # fmt: skip
-"""Where the source and the caches are, and how fast: shards have a key of their own."""
+"""Which source, where the caches are, and how fast: what a source came to has keys of its own."""
 
 
 def test_every_key_that_may_change_a_view_is_part_of_its_place() -> None:
@@ -27,7 +29,8 @@ def test_a_column_that_is_named_has_a_place_of_its_own(tmp_path: Path) -> None:
     environ = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
 
     def place(flags: dict[str, object]) -> Path:
-        return find_places(build_config(str(source), flags, None, environ)).view
+        config = build_config(str(source), flags, None, environ)
+        return find_places(config, locate(str(source))).view
 
     assert place({"filter_func.quality_column": "quality_assessment"}) != place({})
     assert place({}) == place({"caption_multi": "lines"})

@@ -1,1 +1,1 @@
-"""Data sets whose files are neither Parquet nor Arrow: made into one Parquet table a split, once."""
+"""Data sets that are neither Parquet nor Arrow: one Parquet table a split is made of them, once."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hffs.core.composites import Composite
 from hffs.data.cache import DiskCache
 from hffs.data.rows import RowStore
+from hffs.data.watcher import Watcher
 from hffs.errors import DataError, SourceError
 from hffs.view.codecs.thumbnails import make_thumbnail
 from hffs.view.deciding import Examined
@@ -22,7 +23,6 @@ from hffs.view.inspection.picking import pick_spread
 from hffs.view.inspection.planned import Planned
 from hffs.view.inspection.removals import find_cell
 from hffs.view.places import Places
-from hffs.view.watcher import Watcher
 
 MOST_PICTURES = 1_000
 """Pictures of what is shown: each adds about 10 KB to a page."""

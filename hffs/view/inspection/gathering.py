@@ -18,6 +18,7 @@ from hffs.config import Config, find_idle_keys
 from hffs.core.formats import ImageFormat
 from hffs.core.histograms import ASPECT_EDGES, LENGTH_EDGES, SIZE_EDGES, describe_spread
 from hffs.data.filters.selection import SIZE_NOT_MEASURED, Measured, read_sizes
+from hffs.data.watcher import Watcher
 from hffs.view.deciding import examine, make_files
 from hffs.view.inspection.contact_sheet import make_sheet
 from hffs.view.inspection.facts import (
@@ -35,8 +36,8 @@ from hffs.view.inspection.facts import (
 from hffs.view.inspection.picking import pick_sample, spread
 from hffs.view.inspection.planned import Planned
 from hffs.view.inspection.removals import describe_steps
+from hffs.view.opening import get_source
 from hffs.view.places import find_places
-from hffs.view.watcher import Watcher
 
 SAMPLE_IMAGES = 2_000
 """Images whose headers are read for their sizes, where no column tells them."""
@@ -58,7 +59,7 @@ def inspect_view(config: Config, watcher: Watcher, workers: int, wanted: Wanted)
     """Look at the view that a configuration describes; raises as deciding it would."""
     for notice in find_idle_keys(config):
         watcher.notice(notice)
-    places = find_places(config)
+    places = find_places(config, get_source(config, watcher))
     examined = examine(config, places, watcher, workers)
     planned = Planned(config, examined, make_files(config, examined))
     report = _report(planned, wanted)

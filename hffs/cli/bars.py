@@ -1,0 +1,39 @@
+"""How progress is drawn on a terminal: things as `3/10`, bytes with their rate."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+
+class _Amount(ProgressColumn):
+    """How much is done, in the task's own unit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._things, self._bytes = MofNCompleteColumn(), DownloadColumn()
+        self._rate = TransferSpeedColumn()
+
+    def render(self, task: Task) -> Text:
+        if task.fields["unit"] != "B":
+            return self._things.render(task)
+        return Text.assemble(self._bytes.render(task), " ", self._rate.render(task))
+
+
+def make_bars() -> Progress:
+    """Bars on standard error; each task has a `unit`."""
+    text = TextColumn("{task.description}", markup=False)
+    return Progress(
+        text, BarColumn(), _Amount(), TimeRemainingColumn(), console=Console(stderr=True)
+    )

@@ -1,0 +1,183 @@
+"""Where a configuration's source is on this host, if it needs no asking, downloading or preparing.
+
+Owns what is kept of a source that took any of these (`hffs.data.acquiring`): one JSON file that
+says which files it came to. It runs at every mount and imports nothing slow.
+Invariant: a record that is returned holds: every shard is there, of the size and time it had.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hffs.core.formats import IMAGE_EXTENSIONS
+from hffs.data.hub.resolution import Request
+from hffs.data.locate import list_files, locate_plain
+from hffs.data.shards import Located, Pin, Shard, Term, make_key, parse_terms
+from hffs.errors import HffsError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_URL = "hf://datasets/"
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
+_FILES = re.compile(r"\.(?:parquet|arrow|jsonl?|csv|tsv|tar|zip|txt|toml)$", re.IGNORECASE)
+"""Ends of names that are files: a path that was misspelt is not asked of the Hub."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A source as a configuration names it; `split` may have slices and several terms."""
+
+    request: Request
+    split: str = "train"
+    image_column: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this host, if it is anywhere."""
+        return not is_hub_id(self.request.name)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether nobody has to be asked what is meant today."""
+        request = self.request
+        return request.offline or _COMMIT.fullmatch(request.revision) is not None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name that is no path on this host may be a repository on the Hub."""
+    return _HUB_ID.fullmatch(name) is not None and _FILES.search(name) is None
+
+
+def parse_name(name: str, revision: str) -> tuple[str, str]:
+    """The id and revision that a name means: `hf://datasets/owner/name@v1` is one too.
+
+    >>> parse_name("hf://datasets/owner/name@v1", "main")
+    ('owner/name', 'v1')
+    """
+    if not name.startswith(_HUB_URL):
+        return name, revision
+    name, _, own = name.removeprefix(_HUB_URL).strip("/").partition("@")
+    return name, own or revision
+
+
+def find_source(wanted: Wanted, store: Path) -> Located | None:
+    """The source, unless something has to be asked, downloaded or prepared first.
+
+    Raises SourceError, AccessError or DataError where a local path is none.
+    """
+    if not wanted.is_local:
+        return load_acquired(wanted, store) if wanted.is_pinned else None
+    request = wanted.request
+    if request.config is None and request.data_files is None:
+        located = locate_plain(request.name, wanted.split)
+        if located is not None:
+            return located
+    return load_acquired(wanted, store)
+
+
+def load_acquired(wanted: Wanted, store: Path) -> Located | None:
+    """The source as it was acquired, if all of it is still there."""
+    located = read_record(wanted, store)
+    if located is None or any(find_missing(located)):
+        return None
+    return located
+
+
+def read_record(wanted: Wanted, store: Path) -> Located | None:
+    """The source as it was acquired, whatever became of its files."""
+    try:
+        return _restore(json.loads(_record_path(wanted, store).read_bytes()))
+    except (OSError, ValueError, TypeError, KeyError):  # none, or one of another release
+        return None
+
+
+def find_missing(located: Located) -> Iterator[str]:
+    """Names of the shards that are not what they were."""
+    for shard in located.shards:
+        try:
+            found = shard.path.stat()
+        except OSError:
+            yield shard.name
+        else:
+            if (found.st_size, found.st_mtime_ns) != (shard.size_bytes, shard.mtime_ns):
+                yield shard.name
+
+
+def keep_acquired(wanted: Wanted, store: Path, located: Located) -> None:
+    """Write the record, whole or not at all, in the place of the one before."""
+    path = _record_path(wanted, store)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w") as file:
+        json.dump(asdict(located), file, default=str)
+    os.replace(name, path)
+
+
+def pin_file(path: Path, name: str) -> Pin:
+    """What pins a local file: its size and time."""
+    found = path.stat()
+    return Pin(name, found.st_size, str(found.st_mtime_ns))
+
+
+def _record_path(wanted: Wanted, store: Path) -> Path:
+    request = wanted.request
+    files = request.data_files
+    asked = [request.name, request.config, wanted.split, wanted.image_column]
+    asked.append(sorted(files.items()) if isinstance(files, Mapping) else files)
+    here: list[Any] = [request.revision]
+    if wanted.is_local:
+        here = _pin_tree(request.name)
+    return store / "sources" / f"{make_key(asked, here)}.json"
+
+
+def _pin_tree(name: str) -> list[Any]:
+    """What changes when a local data set does, by a look at each folder rather than each image.
+
+    An image that is added, removed or renamed changes its folder; one that is overwritten is seen
+    where its bytes are indexed.
+    """
+    try:
+        listed = [str(path) for path in list_files(name)]
+    except HffsError:
+        return []
+    others = (path for path in listed if os.path.splitext(path)[1].lower() not in IMAGE_EXTENSIONS)
+    return [_pin_path(Path(path)) for path in sorted({*others, *map(os.path.dirname, listed)})]
+
+
+def _pin_path(path: Path) -> list[Any]:
+    try:
+        found = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), found.st_size, found.st_mtime_ns]
+
+
+def _restore(fields: Mapping[str, Any]) -> Located:
+    """A record back from JSON."""
+    return Located(
+        name=str(fields["name"]),
+        root=Path(fields["root"]),
+        shards=tuple(Shard(**each | {"path": Path(each["path"])}) for each in fields["shards"]),
+        terms=tuple((Term(**term), int(count)) for term, count in fields["terms"]),
+        base=None if fields["base"] is None else Path(fields["base"]),
+        commit=str(fields["commit"]),
+        pins=tuple(Pin(**each) for each in fields["pins"]),
+        features=str(fields["features"]),
+    )
+
+
+def make_wanted(request: Request, split: str, image_column: str | None) -> Wanted:
+    """What is wanted, with the plain names of its splits."""
+    name, revision = parse_name(request.name, request.revision)
+    splits = tuple(dict.fromkeys(term.split for term in parse_terms(split)))
+    request = Request(
+        name, splits, request.config, revision, request.data_files, request.offline,
+        request.token_file,
+    )  # fmt: skip
+    return Wanted(request, split, image_column)
