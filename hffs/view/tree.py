@@ -188,6 +188,8 @@ class Tree:
             "user.hffs.source": info.source,
         }
         tile = self._content.tile(position)
+        if info.commit:
+            facts["user.hffs.commit"] = info.commit
         if tile is not None:
             facts["user.hffs.tile"] = str(tile)
         if info.caption_column:

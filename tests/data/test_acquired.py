@@ -1,0 +1,161 @@
+"""Records of sources that were downloaded or made: found again only as long as they hold."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hffs.data.acquired import (
+    Wanted,
+    find_missing,
+    find_source,
+    is_hub_id,
+    keep_acquired,
+    load_acquired,
+    make_wanted,
+    parse_name,
+    read_record,
+)
+from hffs.data.hub.resolution import Request
+from hffs.data.shards import Located, Pin, Shard, Term, identify
+from hffs.errors import SourceError
+
+COMMIT = "3f2a" * 10
+
+
+@pytest.mark.parametrize("name", ["owner/name", "o-w/n.a-m_e", "1/2"])
+def test_an_id_on_the_hub_has_an_owner_and_a_name(name: str) -> None:
+    assert is_hub_id(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["name", "a/b/c", "/a/b", "photos/a.parquet", "sets/list.JSONL", "a/", "../a", "a b/c"]
+)
+def test_other_names_are_paths_and_no_request_is_made_for_them(name: str) -> None:
+    assert not is_hub_id(name)
+    with pytest.raises(SourceError, match="no such file or folder"):
+        find_source(make_wanted(Request(name), "train", None), Path("/nowhere"))
+
+
+def test_addresses_of_the_hub_mean_an_id_and_a_revision() -> None:
+    assert parse_name("owner/name", "v1") == ("owner/name", "v1")
+    assert parse_name("hf://datasets/owner/name", "v1") == ("owner/name", "v1")
+    assert parse_name("hf://datasets/owner/name@v2/", "main") == ("owner/name", "v2")
+
+
+def test_splits_are_asked_for_once_each() -> None:
+    wanted = make_wanted(Request("owner/name"), "train[:5]+test+train[9:]", "photo")
+    assert wanted.request.splits == ("train", "test")
+    assert wanted.split == "train[:5]+test+train[9:]"
+
+
+def _acquired(folder: Path) -> Located:
+    shards = []
+    for name in ("a.parquet", "b.parquet"):
+        path = folder / name
+        path.write_bytes(b"PAR1")
+        found = path.stat()
+        shards.append(Shard(path, name, found.st_size, found.st_mtime_ns, "parquet"))
+    return Located(
+        "owner/name",
+        folder,
+        tuple(shards),
+        terms=((Term("train", "[:5]"), 1), (Term("test"), 1)),
+        base=folder / "snapshot",
+        commit=COMMIT,
+        pins=(Pin("a.parquet", 4, "etag"),),
+        features='{"info": {}}',
+    )
+
+
+def test_a_record_is_what_was_kept_until_its_files_change(tmp_path: Path) -> None:
+    wanted = make_wanted(Request("owner/name", revision=COMMIT), "train", None)
+    located = _acquired(tmp_path)
+    assert load_acquired(wanted, tmp_path / "store") is None
+    keep_acquired(wanted, tmp_path / "store", located)
+    assert load_acquired(wanted, tmp_path / "store") == located
+    assert find_source(wanted, tmp_path / "store") == located
+    (tmp_path / "b.parquet").unlink()
+    assert load_acquired(wanted, tmp_path / "store") is None
+    assert read_record(wanted, tmp_path / "store") == located
+    assert list(find_missing(located)) == ["b.parquet"]
+    os.utime(tmp_path / "a.parquet", ns=(1, 1))
+    assert list(find_missing(located)) == ["a.parquet", "b.parquet"]
+
+
+def test_a_branch_is_asked_for_again_unless_offline(tmp_path: Path) -> None:
+    for request, found in (
+        (Request("owner/name"), False),
+        (Request("owner/name", offline=True), True),
+        (Request("owner/name", revision=COMMIT), True),
+    ):
+        wanted = make_wanted(request, "train", None)
+        keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
+        assert (find_source(wanted, tmp_path / "store") is not None) == found
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Request("owner/other"),
+        Request("owner/name", config="b"),
+        Request("owner/name", revision="dev"),
+        Request("owner/name", data_files=("a",)),
+        Request("owner/name", data_files={"train": ("a",)}),
+    ],
+)
+def test_what_is_asked_otherwise_is_kept_apart(other: Request, tmp_path: Path) -> None:
+    wanted = make_wanted(Request("owner/name"), "train", None)
+    keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
+    assert read_record(make_wanted(other, "train", None), tmp_path / "store") is None
+    for changed in (replace(wanted, split="test"), replace(wanted, image_column="x")):
+        assert read_record(changed, tmp_path / "store") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": 5}'])
+def test_a_damaged_record_is_none(content: bytes, tmp_path: Path) -> None:
+    wanted = make_wanted(Request("owner/name"), "train", None)
+    keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
+    (record,) = (tmp_path / "store" / "sources").iterdir()
+    record.write_bytes(content)
+    assert read_record(wanted, tmp_path / "store") is None
+
+
+def test_a_local_folder_is_looked_at_again_when_it_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "cats").mkdir(parents=True)
+    (folder / "cats" / "1.jpg").write_bytes(b"1")
+    (folder / "metadata.csv").write_text("file_name\ncats/1.jpg\n")
+    wanted: Wanted = make_wanted(Request(str(folder)), "train", None)
+
+    def is_kept() -> bool:
+        return find_source(wanted, tmp_path / "store") is not None
+
+    changes = [
+        lambda: (folder / "cats" / "2.jpg").write_bytes(b"2"),
+        lambda: (folder / "metadata.csv").write_text("file_name\ncats/2.jpg\n"),
+        lambda: (folder / "cats" / "2.jpg").unlink(),
+        lambda: (folder / "cats" / "1.jpg").rename(folder / "cats" / "3.jpg"),
+        lambda: (folder / "x.tar").write_bytes(b"tar"),
+    ]
+    for change in changes:
+        keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
+        assert is_kept()
+        change()
+        assert not is_kept()
+
+
+def test_identity_is_of_pins_and_not_of_where_files_lie(tmp_path: Path) -> None:
+    located = _acquired(tmp_path)
+    moved = replace(located, root=Path("/x"), base=Path("/y"), shards=located.shards[:1])
+    assert identify(moved) == identify(located)
+    for other in (
+        replace(located, commit="0" * 40),
+        replace(located, name="owner/other"),
+        replace(located, pins=(Pin("a.parquet", 4, "other"),)),
+        replace(located, terms=((Term("train", "[:6]"), 1), (Term("test"), 1))),
+    ):
+        assert identify(other) != identify(located)
