@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from hffs.view.codecs import turbojpeg
+from tests.hub import HubServer
 
 
 def fuse_missing() -> str:
@@ -57,6 +59,13 @@ def _own_xdg_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep caches and the registry of mounts of this test, and of its children, to itself."""
     for kind in ("CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / f"xdg-{kind.lower()}"))
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A Hub of its own for a test, still empty."""
+    with HubServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
