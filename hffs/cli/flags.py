@@ -117,5 +117,5 @@ def _make_parameter(name: str, key: Key) -> inspect.Parameter:
 def _help(key: Key) -> str:
     # Round brackets: rich takes square ones for markup.
     default = "" if key.shown == "-" else f" (default: {key.shown})"
-    state = " (not built yet)" if key.unbuilt and key.unbuilt.but is None else ""
+    state = " (not built yet)" if key.unbuilt else ""
     return key.help.replace("`", "") + default + state

@@ -1,0 +1,59 @@
+"""Every format, from a folder and from the Hub, through the real command: the same files come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.command import Hffs, Mount
+from tests.formats import CAPTIONS, FORMATS, LABELS, PHOTOS, Case, write_files
+from tests.hub import HubServer
+
+pytestmark = pytest.mark.fuse
+
+FLAVOURS = pytest.mark.parametrize("make", FORMATS, ids=lambda make: make.__name__)
+
+
+def _expected(case: Case) -> dict[str, bytes]:
+    if not case.has_captions:
+        return {f"{label}/{n}.jpg": PHOTOS[n] for n, label in enumerate(LABELS)}
+    texts = {f"{n}.txt": caption.encode() for n, caption in enumerate(CAPTIONS)}
+    return texts | {f"{n}.jpg": photo for n, photo in enumerate(PHOTOS)}
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert all(path.stat().st_size == len(path.read_bytes()) for path in files)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@FLAVOURS
+def test_a_folder_of_files(make: Callable[[], Case], tmp_path: Path, mount: Mount) -> None:
+    case = make()
+    source = write_files(case.files, tmp_path / "set")
+    assert _read(mount(source, *case.flags)) == _expected(case)
+
+
+@FLAVOURS
+def test_a_repository(
+    make: Callable[[], Case], tmp_path: Path, mount: Mount, hffs: Hffs, hub: HubServer
+) -> None:
+    case = make()
+    repo = hub.add("owner/photos")
+    commit = repo.write_all(case.files)
+    hffs.environ.update(hub.env(tmp_path / "home"))
+    first = mount("owner/photos", *case.flags)
+    assert _read(first) == _expected(case)
+    described = hffs.describe(first)
+    assert described is not None
+    assert described["commit"] == commit
+    hffs("umount", first)
+    hub.clear()
+    second = mount("owner/photos", *case.flags)
+    assert _read(second) == _expected(case)
+    assert len(hub.requests) == 1, hub.requests
+    again = hffs.describe(second)
+    assert again is not None
+    assert again["fingerprint"] == described["fingerprint"]
