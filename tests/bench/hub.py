@@ -1,0 +1,201 @@
+"""From the command to the first image, and the disk that it takes, beside `load_dataset`.
+
+    .venv/bin/python -m tests.bench.hub [--rows 100000] [--rounds 3] [--json FILE]
+
+A repository with Parquet shards as `push_to_hub` writes them is served on this machine and
+downloaded once, which is not timed: both contenders then have the files in the cache of
+huggingface_hub. *first* is the first time after that: `load_dataset` makes its Arrow files, hffs
+its index; *again* finds them made. Each time is a whole process, from its start until the bytes
+of an image are decoded (`load_dataset`) or read and decoded (hffs). Contenders take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from tests.hub import HubServer
+
+REPO = "owner/photos"
+IMAGE_BYTES = 22_000
+SHARDS = 5
+LOAD = """
+import sys, datasets
+datasets.disable_progress_bars()
+rows = datasets.load_dataset("owner/photos", split="train")
+rows[0]["image"].load()
+"""
+EXPORT = """
+import sys, datasets
+from pathlib import Path
+datasets.disable_progress_bars()
+rows = datasets.load_dataset("owner/photos", split="train")
+rows = rows.cast_column("image", datasets.Image(decode=False))
+folder = Path(sys.argv[1])
+for number, row in enumerate(rows):
+    (folder / f"{number}.jpg").write_bytes(row["image"]["bytes"])
+    (folder / f"{number}.txt").write_text(row["caption"])
+"""
+
+
+def write_shards(folder: Path, rows: int) -> list[Path]:
+    """Shards of real JPEGs, padded to the size of a photo; each row has bytes of its own."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    photo = file.getvalue()
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = {"image": {"_type": "Image"}, "caption": {"dtype": "string", "_type": "Value"}}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = pa.schema([("image", kind), ("caption", pa.string())], metadata=told)
+    paths = []
+    for shard in range(SHARDS):
+        path = folder / f"train-{shard:05d}-of-{SHARDS:05d}.parquet"
+        with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+            numbers = range(shard * rows // SHARDS, (shard + 1) * rows // SHARDS)
+            for start in range(numbers.start, numbers.stop, 1000):
+                some = range(start, min(start + 1000, numbers.stop))
+                cells = [
+                    {"bytes": photo + b"%08d" % n + bytes(IMAGE_BYTES - len(photo)), "path": None}
+                    for n in some
+                ]
+                captions = [f"photo {n}" for n in some]
+                writer.write_table(pa.table({"image": cells, "caption": captions}, schema))
+        paths.append(path)
+    return paths
+
+
+class Bench:
+    """Two homes with the same files downloaded, one for each contender."""
+
+    def __init__(self, hub: HubServer, folder: Path) -> None:
+        self._folder = folder
+        self._hub = hub
+        self._mountpoint = folder / "mnt"
+        self._mountpoint.mkdir()
+
+    def environ(self, name: str) -> dict[str, str]:
+        home = self._folder / name
+        own = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_STATE_HOME": str(home / "state")}
+        return os.environ | own | self._hub.env(home / "hf")
+
+    def download(self, name: str) -> None:
+        code = f"import huggingface_hub as h; h.snapshot_download({REPO!r}, repo_type='dataset')"
+        self._python(name, code)
+
+    def forget(self, name: str) -> None:
+        """Remove all but what was downloaded."""
+        for made in ("xdg", "hf/datasets"):
+            shutil.rmtree(self._folder / name / made, ignore_errors=True)
+
+    def load(self, name: str) -> float:
+        """Seconds that `load_dataset` takes to an image."""
+        started = time.perf_counter()
+        self._python(name, LOAD)
+        return time.perf_counter() - started
+
+    def export(self, name: str) -> float:
+        """Seconds to write a folder by hand, from prepared Arrow files."""
+        folder = self._folder / "exported"
+        folder.mkdir()
+        started = time.perf_counter()
+        self._python(name, EXPORT, str(folder))
+        spent = time.perf_counter() - started
+        shutil.rmtree(folder)
+        return spent
+
+    def mount(self, name: str, *flags: str) -> float:
+        """Seconds that hffs takes to an image."""
+        started = time.perf_counter()
+        self._hffs(name, "mount", REPO, str(self._mountpoint), *flags)
+        with Image.open(self._mountpoint / "0.jpg") as image:
+            image.load()
+        spent = time.perf_counter() - started
+        self._hffs(name, "umount", str(self._mountpoint))
+        return spent
+
+    def disk_bytes(self, name: str) -> int:
+        """What a contender's home takes, links not followed."""
+        paths = (self._folder / name).rglob("*")
+        return sum(path.lstat().st_blocks * 512 for path in paths)
+
+    def _python(self, name: str, *code: str) -> None:
+        subprocess.run([sys.executable, "-c", *code], env=self.environ(name), check=True)
+
+    def _hffs(self, name: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", "hffs", *arguments]
+        subprocess.run(command, env=self.environ(name), check=True)
+
+
+def run(bench: Bench, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender, by round."""
+    times: dict[str, list[float]] = {}
+
+    def note(name: str, spent: float) -> None:
+        times.setdefault(name, []).append(spent)
+
+    for _ in range(rounds):
+        for name in ("hffs", "datasets"):
+            bench.forget(name)
+        note("load_dataset, first", bench.load("datasets"))
+        note("hffs, first", bench.mount("hffs"))
+        note("load_dataset, again", bench.load("datasets"))
+        note("hffs, again", bench.mount("hffs"))
+        note("hffs --offline, again", bench.mount("hffs", "--offline"))
+    note("export, from Arrow files", bench.export("datasets"))
+    return times
+
+
+def summarize(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """Medians, and how many times longer the others take than hffs."""
+    medians = {name: statistics.median(spent) for name, spent in times.items()}
+    ratios = {
+        f"load_dataset / hffs, {when}": medians[f"load_dataset, {when}"] / medians[f"hffs, {when}"]
+        for when in ("first", "again")
+    }
+    export = medians["load_dataset, first"] + medians["export, from Arrow files"]
+    return medians | ratios | {"load and export / hffs, first": export / medians["hffs, first"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place, HubServer() as hub:
+        shards = write_shards(Path(place), options.rows)
+        hub.add(REPO).write_all({f"data/{path.name}": path for path in shards})
+        bench = Bench(hub, Path(place))
+        for name in ("hffs", "datasets"):
+            bench.download(name)
+        downloaded = bench.disk_bytes("hffs")
+        summary = summarize(run(bench, options.rounds))
+        disk = {name: bench.disk_bytes(name) / downloaded for name in ("hffs", "datasets")}
+    print(f"{options.rows} rows, {os.cpu_count()} cores, Python {platform.python_version()}")
+    for name, value in summary.items():
+        print(f"{name:<32}{value:>9.2f}{' x' if '/' in name else ' s'}")
+    for name, share in disk.items():
+        print(f"{name + ', disk / downloaded':<32}{share:>9.2f} x")
+    if options.json:
+        options.json.write_text(json.dumps({"seconds": summary, "disk": disk}))
+
+
+if __name__ == "__main__":
+    main()
