@@ -1,0 +1,82 @@
+"""What of a data set lies in the shared Hugging Face cache, told without asking anybody.
+
+Owns where huggingface_hub keeps a repository (`datasets--OWNER--NAME/{refs,blobs,snapshots}`), so
+that what hffs downloads is found by other programs, and the other way round. Asks the disk only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hffs.data.hub.resolution import HubFile, Request
+from hffs.errors import DataError, SourceError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
+
+
+def find_cached(
+    request: Request, commit: str, files: Sequence[HubFile]
+) -> tuple[Path | None, list[str]]:
+    """Return the snapshot of a commit, None if there is none, and the files not whole in it."""
+    folder = snapshot_folder(request.name, commit)
+    missing = [file.name for file in files if not is_whole(folder, file)]
+    return (folder if folder.is_dir() else None), missing
+
+
+def cached_commit(request: Request) -> str | None:
+    """Return the commit that a revision meant when it was last downloaded, if it has a snapshot."""
+    revision = request.revision
+    if not is_commit(revision):
+        if not is_plain(revision):
+            return None
+        try:
+            revision = (repository_folder(request.name) / "refs" / revision).read_text("ascii")
+        except (OSError, ValueError):
+            return None
+    if not is_commit(revision):
+        return None
+    return revision if snapshot_folder(request.name, revision).is_dir() else None
+
+
+def repository_folder(name: str) -> Path:
+    """Where the shared cache keeps a data set. Raises SourceError for a name that is none."""
+    from huggingface_hub import constants
+
+    if not _REPOSITORY.fullmatch(name) or ".." in name:
+        why = "a data set on the Hub is named owner/name"
+        raise SourceError("cannot find data set", repr(name), why=why, fix="check the name")
+    parts = ["datasets", *name.split("/")]
+    return Path(constants.HF_HUB_CACHE).absolute() / "--".join(parts)
+
+
+def snapshot_folder(name: str, commit: str) -> Path:
+    """Where the shared cache keeps the files of a commit."""
+    if not is_commit(commit):
+        raise DataError("cannot use", name, why=f"{commit[:80]!r} is no commit")
+    return repository_folder(name) / "snapshots" / commit
+
+
+def is_whole(folder: Path, file: HubFile) -> bool:
+    """Whether a file lies in a snapshot with the size that it has on the Hub."""
+    try:
+        return (folder / file.name).stat().st_size == file.size_bytes
+    except OSError:
+        return False
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a full commit, which never means anything else."""
+    return bool(_COMMIT.fullmatch(revision))
+
+
+def is_plain(name: str) -> bool:
+    """Whether a path that came from elsewhere stays below the folder it is put into.
+
+    >>> is_plain("data/0.parquet"), is_plain("../0.parquet"), is_plain("/etc/passwd")
+    (True, False, False)
+    """
+    control = any(character < " " or character == "\x7f" for character in name)
+    return not control and "\\" not in name and not {"", ".", ".."} & set(name.split("/"))

@@ -1,0 +1,252 @@
+"""What goes wrong with the Hub and its libraries, as one line that says what to do.
+
+Owns the translation of exceptions of datasets, huggingface_hub, httpx2 and the system. Texts of a
+server or of a library are untrusted: they are cut, made one line, and freed of tokens, user-info
+and queries of URLs (which sign downloads). Nothing else of them may reach a message.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hffs.data.hub.cached import cached_commit
+from hffs.data.hub.resolution import Request
+from hffs.data.hub.token import HOW_TO_GIVE
+from hffs.errors import AccessError, DataError, HffsError, SourceError
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+PARQUET_BRANCH = "refs/convert/parquet"
+"""Where the Hub keeps a copy as Parquet of many data sets, those with a script too."""
+
+_LONGEST = 300
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
+_QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
+_TOKEN = re.compile(r"\b(?:hf_|api_org_)\w+|(?<=Bearer )\S+")
+_CONFIGS = re.compile(r"(?:Available:|available configs:) \[(.*?)\]", re.DOTALL)
+
+
+@contextmanager
+def hub_errors(request: Request) -> Iterator[None]:
+    """Raise whatever fails inside as one HffsError that names the data set of a request."""
+    try:
+        yield
+    except HffsError:
+        raise
+    except _expected() as error:
+        # The chain is cut: a traceback would show URLs that carry signatures or user-info.
+        raise explain(error, request) from None
+
+
+def explain(error: BaseException, request: Request) -> HffsError:
+    """Return the error that a user can act on."""
+    chain = list(_chain(error))
+    for step in (_of_hub, _of_connection, _of_system, _of_datasets):
+        for link in chain:
+            if found := step(link, request):
+                return found
+    return _unusable(request, clean(str(error)) or type(error).__name__)
+
+
+def clean(text: str) -> str:
+    """Make a text of others fit for a message.
+
+    >>> clean("GET https://me:secret@hub/a?sign=1\\n failed for hf_abc")
+    'GET https://***@hub/a failed for ***'
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:8000]).split())
+    line = _TOKEN.sub("***", _QUERY.sub(r"\1", _USER_INFO.sub("***@", line)))
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def endpoint() -> str:
+    """Return the address of the Hub that is asked, fit for a message."""
+    from huggingface_hub import constants
+
+    return clean(constants.ENDPOINT)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """All that the libraries are known to raise; what is not here is a bug, and looks like one."""
+    import zipfile
+
+    import httpx2
+    import pyarrow as pa
+    import yaml
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import errors as hub
+
+    libraries = (
+        httpx2.HTTPError, httpx2.InvalidURL, pa.ArrowException, yaml.YAMLError, zipfile.BadZipFile,
+        DatasetsError, hub.EntryNotFoundError, hub.OIDCError, hub.DeviceCodeError,
+    )  # fmt: skip
+    python = (
+        OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError,
+        ArithmeticError, AssertionError, EOFError,
+    )  # fmt: skip
+    return (*libraries, *python)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_hub(error: BaseException, request: Request) -> HffsError | None:
+    from huggingface_hub import errors as hub
+
+    if isinstance(error, hub.HFValidationError):
+        fix = "a data set on the Hub is owner/name"
+        return SourceError("cannot find data set", repr(request.name), why="no such name", fix=fix)
+    if isinstance(error, hub.OfflineModeIsEnabled):
+        fix = "unset HF_HUB_OFFLINE to ask the Hub"
+        return SourceError("cannot read", request.name, why="offline, and not cached", fix=fix)
+    if isinstance(error, hub.OIDCError | hub.DeviceCodeError):
+        return AccessError("cannot get a token", why=clean(str(error)), fix=HOW_TO_GIVE)
+    return _of_answer(error, request) if isinstance(error, hub.HfHubHTTPError) else None
+
+
+def _of_answer(error: HfHubHTTPError, request: Request) -> HffsError:
+    from huggingface_hub import errors as hub
+
+    name, status = request.name, error.response.status_code
+    if isinstance(error, hub.GatedRepoError):
+        why = "it is gated, and this token has not been let in"
+        if status == 401:
+            why = "it is gated, and no valid token was given"
+        fix = f"ask for access at {endpoint()}/datasets/{name}, then {HOW_TO_GIVE}"
+        return AccessError("cannot read", name, why=why, fix=fix)
+    if isinstance(error, hub.DisabledRepoError):
+        return AccessError("cannot read", name, why="the Hub has disabled this data set")
+    if isinstance(error, hub.RevisionNotFoundError):
+        revision = f"{request.revision} of {name}"
+        fix = "give a branch, a tag or a commit"
+        return SourceError("cannot find revision", revision, why="it is not there", fix=fix)
+    if isinstance(error, hub.RepositoryNotFoundError):
+        why = f"not at {endpoint()}, or private and not open to you"
+        fix = f"check owner/name; if it is private, {HOW_TO_GIVE}"
+        return SourceError("cannot find data set", name, why=why, fix=fix)
+    if isinstance(error, hub.RemoteEntryNotFoundError):
+        return SourceError("cannot find a file of", name, why=clean(str(error)))
+    return _of_status(status, clean(error.server_message or ""), request)
+
+
+def _of_status(status: int, said: str, request: Request) -> HffsError:
+    answered = f"{endpoint()} answers {status}" + (f" ({said})" if said else "")
+    if status == 401:
+        return AccessError("cannot read", request.name, why=answered, fix=HOW_TO_GIVE)
+    if status == 403:
+        fix = f"check that your token may read it; {HOW_TO_GIVE}"
+        return AccessError("cannot read", request.name, why=answered, fix=fix)
+    if status == 429:
+        why = f"too many requests: {answered}"
+        fix = f"wait some minutes; with a token more are allowed: {HOW_TO_GIVE}"
+        return SourceError("cannot read", request.name, why=why, fix=_or_offline(fix, request))
+    fix = "try again later" if status >= 500 else "check HF_ENDPOINT"
+    return SourceError("cannot read", request.name, why=answered, fix=_or_offline(fix, request))
+
+
+def _of_connection(error: BaseException, request: Request) -> HffsError | None:
+    import httpx2
+
+    told = _trouble(error)
+    if told is None and isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        told = "this is no address", "set HF_ENDPOINT to https://..."
+    if told is None and isinstance(error, httpx2.ProxyError):
+        told = f"the proxy refuses ({clean(str(error))})", "check HTTPS_PROXY"
+    if told is None and isinstance(error, httpx2.TimeoutException):
+        told = "it does not answer in time", "check the connection"
+    if told is None and isinstance(error, httpx2.HTTPError | ConnectionError):
+        # Its own cause, further down the chain, says more.
+        if error.__cause__ or isinstance(error.__context__, OSError):
+            return None
+        why = clean(str(error)) or type(error).__name__
+        told = f"the connection broke ({why})", "try again: what has arrived is kept"
+    if told is None:
+        return None
+    why, fix = f"cannot reach {endpoint()}: {told[0]}", _or_offline(told[1], request)
+    return SourceError("cannot read", request.name, why=why, fix=fix)
+
+
+def _trouble(error: BaseException) -> tuple[str, str] | None:
+    """Why there is no connection at all, and what may help."""
+    if isinstance(error, ssl.SSLError):
+        reason = getattr(error, "verify_message", "") or error.reason or "TLS failure"
+        return f"its certificate is not accepted ({reason})", "check the date, or set SSL_CERT_FILE"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known", "check the network and HF_ENDPOINT"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection is refused", "check HF_ENDPOINT"
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time", "check the connection"
+    if isinstance(error, OSError) and error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH}:
+        return "no route to it", "check the network"
+    return None
+
+
+def _of_system(error: BaseException, request: Request) -> HffsError | None:
+    from huggingface_hub import constants
+
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    where = error.filename or constants.HF_HUB_CACHE
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        why = f"no space left in {constants.HF_HUB_CACHE}"
+        fix = "free some, or set HF_HOME to another disk; what has arrived is kept"
+        return DataError("cannot download", request.name, why=why, fix=fix)
+    if error.errno == errno.ENOENT:
+        return None
+    why = f"{clean(str(where))}: {error.strerror}"
+    return DataError("cannot keep or read", request.name, why=why, fix="HF_HOME moves the cache")
+
+
+def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError
+
+    text = str(error)
+    if "scripts are no longer supported" in text:
+        why = "it is a script, and hffs never runs what a data set brings"
+        fix = f"try revision {PARQUET_BRANCH}, the Hub's own copy, or ask its author for Parquet"
+        return DataError("cannot use", request.name, why=why, fix=fix)
+    if isinstance(error, DataFilesNotFoundError | EmptyDatasetError):
+        return _unusable(request, "it has no files that hold rows in a known format")
+    if isinstance(error, FileNotFoundError) and text.startswith("Unable to find"):
+        fix = "check data_files, and `configs` in its README.md"
+        return SourceError("cannot find files of", request.name, why=clean(text), fix=fix)
+    if text.startswith("Config name is missing"):
+        why = f"it has several configs: {_configs(text)}"
+        return SourceError("cannot choose from", request.name, why=why, fix="give config_name")
+    if text.startswith("BuilderConfig ") and "not found" in text:
+        which = f"{request.config} of {request.name}"
+        return SourceError("cannot find config", which, why=f"there are {_configs(text)}")
+    if "Couldn't infer the same data file format" in text:
+        return _unusable(request, "its splits are in different formats", "give data_files")
+    return None
+
+
+def _configs(text: str) -> str:
+    found = _CONFIGS.search(text)
+    return clean(found[1].replace("'", "")) if found else "others"
+
+
+def _unusable(request: Request, why: str, fix: str = "") -> DataError:
+    return DataError("cannot use", request.name, why=why, fix=fix)
+
+
+def _or_offline(fix: str, request: Request) -> str:
+    """Add that the cache can be mounted, and at which commit if there is one."""
+    commit = cached_commit(request)
+    if commit is None:
+        return f"{fix}; --offline mounts what is cached (nothing yet)"
+    return f"{fix}; or mount what is cached, commit {commit[:12]}, with --offline"

@@ -1,0 +1,80 @@
+"""How datasets and huggingface_hub behave where they are asked: quiet, and bounded in time.
+
+Both are set up through their module state, so this belongs in a short-lived child: the settings
+stay. What is restored on leaving is that nothing may be asked (`without_network`).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import httpx2
+
+CONNECT_S, ANSWER_S = 10.0, 20.0
+"""How long a host may take to accept a connection, and to send the next bytes of an answer."""
+
+
+def set_up_hub() -> None:
+    """Make huggingface_hub quiet, without telemetry, and never waiting without end."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars, set_client_factory
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    with without_warnings():  # given where the environment demands bars
+        disable_progress_bars()
+    for name in ("huggingface_hub", "httpx2", "filelock"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    set_client_factory(_open_client)
+
+
+def set_up_datasets() -> None:
+    """Make datasets quiet, without telemetry, and never reading another copy than what is named."""
+    set_up_hub()
+    import datasets
+
+    datasets.config.USE_PARQUET_EXPORT = False  # a copy that the Hub made, at another commit
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    # Its own retries are 20 x 5 s, 20 x 20 s and 20 x 60 s; a file is downloaded by hffs alone.
+    datasets.config.STREAMING_READ_MAX_RETRIES = 1
+    datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
+    datasets.disable_progress_bars()
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep what the libraries warn of from the terminal; what matters is an error of hffs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def without_network() -> Iterator[None]:
+    """Make every question to the Hub an error at once, whatever the environment says."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _open_client() -> httpx2.Client:
+    """The client of huggingface_hub, which by itself would wait for ever where no time is given."""
+    import httpx2
+    from huggingface_hub.utils._http import hf_request_event_hook
+
+    return httpx2.Client(
+        event_hooks={"request": [hf_request_event_hook]},
+        follow_redirects=True,
+        timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
+    )

@@ -1,0 +1,234 @@
+"""Which files a request means: the Hub is asked, and the rules of `datasets` are followed.
+
+The order matters. The commit comes first, from a question whose errors are honest; everything
+after it names that commit, because `datasets` by itself reads an older copy when something fails,
+and is believed only where each file lies at that commit. What a data set says about itself
+(README.md) is untrusted: it may name files of its own only, and is looked at before `datasets` is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hffs.data.hub import card
+from hffs.data.hub.cached import cached_commit, is_commit, is_plain
+from hffs.data.hub.failures import endpoint, hub_errors
+from hffs.data.hub.fetch import fetch_files
+from hffs.data.hub.libraries import ANSWER_S, set_up_datasets, set_up_hub, without_warnings
+from hffs.data.hub.resolution import HubFile, Request, Resolution
+from hffs.data.hub.retrying import repeat
+from hffs.data.hub.token import Token
+from hffs.errors import DataError, SourceError
+
+READ = ("parquet", "arrow", "imagefolder", "webdataset", "json", "csv", "text")
+"""Formats, as `datasets` calls them, that become rows here."""
+
+_LATER = {"audiofolder": "audio", "videofolder": "video"}
+_BATCH = 500
+_NOT_OPTIONS = {"name", "version", "data_dir", "data_files", "description", "features"}
+
+
+def read_commit(request: Request) -> str:
+    """Return the commit that the revision means now; offline, the one that is cached."""
+    if request.offline:
+        commit = cached_commit(request)
+        if commit is None:
+            why = f"offline, and revision {request.revision} is not in the cache"
+            fix = "mount it once without --offline"
+            raise SourceError("cannot read", request.name, why=why, fix=fix)
+        return commit
+    with hub_errors(request):
+        set_up_hub()
+        return _read_commit(request, Token(request).read())
+
+
+def find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubFile]:
+    """Return those of the named files that the repository has at a commit, in the order given."""
+    with hub_errors(request):
+        set_up_hub()
+        return _find_files(request, commit, names)
+
+
+def resolve(request: Request, notice: Callable[[str], None]) -> Resolution:
+    """Return what a request means on the Hub, pinned; `notice` is told what a user should know."""
+    if request.offline:
+        why = "offline, nothing can be resolved"
+        raise SourceError("cannot read", request.name, why=why, fix="mount it once without it")
+    with hub_errors(request), without_warnings(), tempfile.TemporaryDirectory() as scratch:
+        set_up_datasets()
+        token = Token(request).read()
+        commit = _read_commit(request, token)
+        _check_patterns(request)
+        _check_card(request, commit)
+        builder = _open_builder(request, commit, token, scratch)
+        files = _names_at(request, commit, chosen_files(request, builder))
+        known = {
+            file.name: file
+            for file in _find_files(request, commit, sorted({n for f in files.values() for n in f}))
+        }
+        if left_out := set(builder.config.data_files) - set(files):
+            notice(f"{request.name} has other splits too: {', '.join(sorted(left_out))}")
+        pinned = {split: _pinned(request, known, names) for split, names in files.items()}
+        return describe(request, builder, commit, pinned)
+
+
+def _read_commit(request: Request, token: str | None) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import validate_repo_id
+
+    validate_repo_id(request.name)
+    api = HfApi(token=token or False, library_name="hffs")
+    commit = repeat(
+        lambda: (
+            api.dataset_info(
+                request.name, revision=request.revision, expand=["sha"], timeout=ANSWER_S
+            ).sha
+        )
+    )
+    if not isinstance(commit, str) or not is_commit(commit):
+        why = f"{endpoint()} names no commit"
+        fix = "check that HF_ENDPOINT is a Hub"
+        raise SourceError("cannot read", request.name, why=why, fix=fix)
+    return commit
+
+
+def _find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubFile]:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    api = HfApi(token=Token(request).read() or False, library_name="hffs")
+    found: dict[str, HubFile] = {}
+    for at in range(0, len(names), _BATCH):
+        ask = partial(
+            api.get_paths_info,
+            request.name,
+            list(names[at : at + _BATCH]),
+            repo_type="dataset",
+            revision=commit,
+        )
+        for entry in repeat(ask):
+            if isinstance(entry, RepoFile):
+                etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
+                found[entry.path] = HubFile(entry.path, int(entry.size), str(etag))
+    return [found[name] for name in names if name in found]
+
+
+def _check_card(request: Request, commit: str) -> None:
+    """Fetch the files in which a data set describes itself, and refuse what reaches beyond it."""
+    files = _find_files(request, commit, card.NAMES)
+    for file in files:
+        card.check_size(request.name, file.name, file.size_bytes)
+    folder = fetch_files(request, commit, files, lambda done, total: None)
+    card.check(request.name, [folder / file.name for file in files])
+
+
+def _open_builder(request: Request, commit: str, token: str | None, scratch: str) -> Any:
+    from datasets import load_dataset_builder
+
+    # With its scheme, a folder of that name here is not taken for it.
+    return load_dataset_builder(
+        f"hf://datasets/{request.name}",
+        request.config,
+        data_files=as_data_files(request),
+        revision=commit,
+        token=token or False,
+        cache_dir=scratch,
+    )
+
+
+def as_data_files(request: Request) -> Any:
+    """Return the files of a request as `datasets` takes them."""
+    given = request.data_files
+    if isinstance(given, Mapping):
+        return {split: list(paths) for split, paths in given.items()}
+    return None if given is None else list(given)
+
+
+def _check_patterns(request: Request) -> None:
+    given = request.data_files or ()
+    groups = given.values() if isinstance(given, Mapping) else [given]
+    for pattern in (pattern for group in groups for pattern in group):
+        if not is_plain(pattern.rstrip("/")) or "://" in pattern or "::" in pattern:
+            fix = "give paths inside the data set"
+            why = "it is not inside the data set"
+            raise SourceError("cannot use data_files", repr(pattern), why=why, fix=fix)
+
+
+def chosen_files(request: Request, builder: Any) -> dict[str, list[str]]:
+    """Return the paths of each split that was asked for. Raises SourceError, DataError."""
+    kind = type(builder).__module__.rpartition(".")[2]
+    if kind not in READ:
+        what = _LATER.get(kind)
+        why = f"{what} is not built yet" if what else f"its format, {kind}, is not one that is read"
+        fix = "formats: " + ", ".join(READ)
+        raise DataError("cannot use", request.name, why=why, fix="" if what else fix)
+    present = dict(builder.config.data_files or {})
+    for split in request.splits:
+        if split not in present:
+            there = ", ".join(sorted(map(str, present))[:20]) or "none"
+            which = f"{split} of {request.name}"
+            raise SourceError("cannot find split", which, why=f"there are: {there}")
+        if not present[split]:
+            why = "no file of it is in a format that is read"
+            raise DataError("cannot use split", f"{split} of {request.name}", why=why)
+    return {split: list(map(str, present[split])) for split in request.splits}
+
+
+def _names_at(
+    request: Request, commit: str, files: Mapping[str, list[str]]
+) -> dict[str, list[str]]:
+    """Return names inside the repository; refuses what `datasets` took from anywhere else."""
+    start = f"hf://datasets/{request.name}@{commit}/"
+    for path in (path for paths in files.values() for path in paths):
+        if not path.startswith(start) or not is_plain(path[len(start) :]):
+            why = f"datasets would read {path[:200]!r}, which is not at commit {commit[:12]}"
+            fix = "clear its cache, or try again"
+            raise SourceError("cannot read", request.name, why=why, fix=fix)
+    return {split: [path[len(start) :] for path in paths] for split, paths in files.items()}
+
+
+def _pinned(
+    request: Request, known: Mapping[str, HubFile], names: Sequence[str]
+) -> tuple[HubFile, ...]:
+    if missing := [name for name in names if name not in known]:
+        why = f"{endpoint()} lists {missing[0]!r}, and then does not know it"
+        raise SourceError("cannot read", request.name, why=why, fix="try again")
+    return tuple(known[name] for name in names)
+
+
+def describe(
+    request: Request, builder: Any, commit: str, files: Mapping[str, tuple[HubFile, ...]]
+) -> Resolution:
+    """Return what `datasets` found out, in plain values. Raises DataError."""
+    config, features = builder.config, builder.info.features
+    declared = features.to_dict() if features is not None else None
+    options = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in _NOT_OPTIONS and not _is_default(field, getattr(config, field.name))
+    }
+    try:
+        json.dumps([options, declared])
+    except (TypeError, ValueError) as error:
+        why = "its README.md gives options that are not plain values"
+        raise DataError("cannot use", request.name, why=why) from error
+    kind = type(builder).__module__.rpartition(".")[2]
+    return Resolution(request.name, commit, str(config.name), kind, options, files, declared)
+
+
+def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(value == field.default_factory())
+    return type(value) is type(field.default) and bool(value == field.default)
+
+
+def local_file(path: Path) -> HubFile:
+    """Return a file of this host, pinned by what `stat` says."""
+    found = path.stat()
+    return HubFile(str(path), found.st_size, f"{found.st_size}-{found.st_mtime_ns}")

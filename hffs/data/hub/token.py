@@ -1,0 +1,74 @@
+"""The token that a request gives to the Hub: found late, read anew when its file changed.
+
+A token is kept in no message, no log and no `repr`; it must never be put into an error.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from hffs.data.hub.resolution import Request
+from hffs.errors import AccessError, SourceError
+
+HOW_TO_GIVE = "give a token with HF_TOKEN, `hf auth login` or --token-file"
+
+_MOST_BYTES = 4096
+
+
+class Token:
+    """The token of a request, or None where there is none; not safe to share between processes."""
+
+    def __init__(self, request: Request) -> None:
+        self._file = request.token_file
+        self._seen: tuple[int, ...] | None = None
+        self._text: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Token(file={self._file})"
+
+    def read(self) -> str | None:
+        """Return the token as it is now; a file is read again only if it changed.
+
+        Raises SourceError (no such file), AccessError (it may not be read, or holds no token).
+        """
+        if self._file is None:
+            return _find_token()
+        try:
+            found = self._file.stat()
+            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+            if seen != self._seen:
+                self._text = _read_token(self._file, found)
+                self._seen = seen
+        except FileNotFoundError as error:
+            raise SourceError(
+                "cannot read the token file", str(self._file), why="no such file"
+            ) from error
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            raise AccessError("cannot read the token file", str(self._file), why=why) from error
+        return self._text
+
+
+def _read_token(file: Path, found: os.stat_result) -> str:
+    def refuse(why: str) -> AccessError:
+        fix = "write the token alone into it"
+        return AccessError("cannot use the token file", str(file), why=why, fix=fix)
+
+    if not stat.S_ISREG(found.st_mode):
+        raise refuse("it is not a regular file")
+    with file.open("rb") as opened:
+        text = opened.read(_MOST_BYTES + 1).strip()
+    if not text:
+        raise refuse("it is empty")
+    # Anything else would be a header of another meaning, or a file that was not meant.
+    if len(text) > _MOST_BYTES or not all(0x21 <= byte <= 0x7E for byte in text):
+        raise refuse("it holds more than one word of ASCII")
+    return text.decode("ascii")
+
+
+def _find_token() -> str | None:
+    from huggingface_hub import constants, get_token
+
+    return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
