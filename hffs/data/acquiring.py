@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from hffs.data.acquired import (
     Wanted,
     find_missing,
@@ -25,17 +23,12 @@ from hffs.data.acquired import (
     pin_file,
     read_record,
 )
-from hffs.data.arrow import NO_SLOT
-from hffs.data.extents import cut_rows, read_extents
 from hffs.data.folders import make_whole
-from hffs.data.hub.cached import cached_commit, find_cached
+from hffs.data.hub.cached import cached_commit, repository_folder, snapshot_folder
 from hffs.data.hub.fetch import fetch
 from hffs.data.hub.resolution import HubFile, Resolution
-from hffs.data.hub.resolve import find_files, read_commit, resolve, resolve_local
-from hffs.data.prepare.job import Job
-from hffs.data.prepare.preparing import prepare
+from hffs.data.hub.resolve import read_commit
 from hffs.data.shards import Layout, Located, Pin, Shard, Term, make_key, parse_terms
-from hffs.data.source import ImageColumn, Source, find_image_column, open_shard, open_source
 from hffs.data.watcher import Watcher
 from hffs.errors import SourceError
 
@@ -53,7 +46,10 @@ _SHARD_OF = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """What was resolved, with every file of it on this host, each below `base`."""
+    """What was resolved, with every file of it on this host, each below `base`.
+
+    In the cache of huggingface_hub that is a snapshot; it links to blobs, which `root` holds too.
+    """
 
     resolution: Resolution
     root: Path
@@ -76,20 +72,20 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     kept = load_acquired(wanted, store)
     if kept is not None and kept.commit == commit:
         return kept
-    request = replace(wanted.request, revision=commit)
-    resolution = resolve(request, watcher.notice)
+    # Late: asking for the commit, which most mounts leave it at, does without datasets.
+    from hffs.data.hub.resolve import resolve
+
+    resolution = resolve(replace(wanted.request, revision=commit), watcher.notice)
     files = [file for split in resolution.files.values() for file in split]
-    what = f"downloading {request.name}"
-    base = fetch(request, commit, files, partial(watcher.progress, what, unit="B"))
-    return _keep(wanted, store, _Here(resolution, _repository(base), base), watcher)
-
-
-def _repository(snapshot: Path) -> Path:
-    """Folder of a repository in the cache of huggingface_hub, whose snapshots link to its blobs."""
-    return snapshot.parent.parent
+    what = f"downloading {wanted.request.name}"
+    base = fetch(wanted.request, commit, files, partial(watcher.progress, what, unit="B"))
+    root = repository_folder(wanted.request.name)
+    return _keep(wanted, store, _Here(resolution, root, base), watcher)
 
 
 def _find_local(wanted: Wanted) -> _Here:
+    from hffs.data.hub.resolve_local import resolve_local
+
     resolution = resolve_local(wanted.request)
     path = Path(wanted.request.name)
     base = path if path.is_dir() else _common_folder(resolution)
@@ -125,10 +121,9 @@ def _find_offline(wanted: Wanted, store: Path) -> _Here:
         raise SourceError(
             "cannot mount offline", request.name, why=why, fix="mount it once without --offline"
         )
-    base, _ = find_cached(request, commit, [])
-    if base is None:
-        _refuse_missing(request.name, commit, ["its snapshot"])
-        raise AssertionError
+    from hffs.data.hub.resolve_local import resolve_local
+
+    base = snapshot_folder(request.name, commit)
     resolution = resolve_local(replace(request, name=str(base)))
     here = _relative(replace(resolution, name=request.name, commit=commit), base)
     tagged = {
@@ -137,7 +132,7 @@ def _find_offline(wanted: Wanted, store: Path) -> _Here:
     }
     names = [file.name for listed in tagged.values() for file in listed]
     _refuse_missing(request.name, commit, list(_find_gaps(names)))
-    return _Here(replace(here, files=tagged), _repository(base), base)
+    return _Here(replace(here, files=tagged), repository_folder(request.name), base)
 
 
 def _blob_name(path: Path) -> str:
@@ -169,7 +164,9 @@ def _find_gaps(names: Iterable[str]) -> Iterator[str]:
 def _keep(wanted: Wanted, store: Path, here: _Here, watcher: Watcher) -> Located:
     located = _make_located(wanted, store, here, watcher)
     if located.commit and not wanted.request.offline:
-        _fetch_named(wanted, located, watcher)
+        from hffs.data.named import fetch_named
+
+        fetch_named(wanted.request, located, wanted.image_column, watcher)
     keep_acquired(wanted, store, located)
     return located
 
@@ -231,6 +228,9 @@ def _prepare_split(split: str, store: Path, here: _Here, watcher: Watcher) -> li
     key = make_key("prepared", _PREPARED, str(here.base), resolution.format, options, split, facts)
     folder = store / "prepared" / key
     if not folder.is_dir():
+        from hffs.data.prepare.job import Job
+        from hffs.data.prepare.preparing import prepare
+
         with make_whole(folder) as making:
             job = Job(
                 name=resolution.name,
@@ -245,30 +245,3 @@ def _prepare_split(split: str, store: Path, here: _Here, watcher: Watcher) -> li
             names = [path.name for path in prepare(job)]
             (making / "tables.json").write_text(json.dumps(names))
     return [folder / name for name in json.loads((folder / "tables.json").read_text())]
-
-
-def _fetch_named(wanted: Wanted, located: Located, watcher: Watcher) -> None:
-    """Download the files that cells of the image column name, where the repository has them."""
-    source = open_source(located)
-    column = find_image_column(source, wanted.image_column)
-    if column.kind != "path" or located.base is None:
-        return
-    base = str(located.base)
-    named = {os.path.normpath(os.fsdecode(path)) for path in _list_paths(source, column)}
-    absent = sorted(name for name in named if not os.path.exists(os.path.join(base, name)))
-    inside = [name for name in absent if not name.startswith(("..", "/")) and ":" not in name]
-    request = replace(wanted.request, revision=located.commit)
-    if inside and (files := find_files(request, located.commit, inside)):
-        what = f"downloading images of {request.name}"
-        fetch(request, located.commit, files, partial(watcher.progress, what, unit="B"))
-
-
-def _list_paths(source: Source, column: ImageColumn) -> Iterator[bytes]:
-    for shard, (start, stop) in zip(source.shards, source.windows, strict=True):
-        seen = 0
-        with open_shard(shard) as file:
-            for batch in read_extents(file, shard.layout, column):
-                cut = cut_rows(batch, start - seen, stop - seen)
-                seen += batch.row_count
-                unset = np.flatnonzero((cut.offsets == NO_SLOT) & ~cut.vacant)
-                yield from filter(None, cut.read_paths(unset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_a_local_folder_is_looked_at_again_when_it_changes(tmp_path: Path) -> No
     def is_kept() -> bool:
         return find_source(wanted, tmp_path / "store") is not None
 
-    changes = [
+    changes: list[Callable[[], object]] = [
         lambda: (folder / "cats" / "2.jpg").write_bytes(b"2"),
         lambda: (folder / "metadata.csv").write_text("file_name\ncats/2.jpg\n"),
         lambda: (folder / "cats" / "2.jpg").unlink(),

@@ -67,7 +67,8 @@ def test_the_fingerprint_is_of_the_outcome() -> None:
 @pytest.fixture
 def info() -> ViewInfo:
     return ViewInfo(
-        source="/data/a.parquet", identity="abc", fingerprint="0" * 64, source_rows=3, positions=2,
+        source="/data/a.parquet", commit="",
+        identity="abc", fingerprint="0" * 64, source_rows=3, positions=2,
         columns=("image", "caption"),
         rendered=0, image_column="image", caption_column="caption", image_format="jpg",
         orientation="as-is", composite="", numbering="position", name_width=0,

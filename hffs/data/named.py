@@ -1,0 +1,56 @@
+"""Files of a repository that only cells name: downloaded once it is known which.
+
+A table of a repository may hold paths of images that lie beside it, which are no data files to
+`datasets`. Owns which of these have to be there; downloading is `hffs.data.hub.fetch`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from hffs.data.arrow import NO_SLOT
+from hffs.data.extents import cut_rows, read_extents
+from hffs.data.hub.fetch import fetch_files
+from hffs.data.hub.resolution import Request
+from hffs.data.hub.resolve import find_files
+from hffs.data.shards import Located
+from hffs.data.source import ImageColumn, Source, find_image_column, open_shard, open_source
+from hffs.data.watcher import Watcher
+
+
+def fetch_named(request: Request, located: Located, column: str | None, watcher: Watcher) -> None:
+    """Download what cells of the image column name, as far as the repository has it."""
+    source = open_source(located)
+    images = find_image_column(source, column)
+    if images.kind != "path" or located.base is None:
+        return
+    absent = sorted(
+        name for name in _list_names(source, images) if not (located.base / name).exists()
+    )
+    files = find_files(request, located.commit, absent) if absent else []
+    if files:
+        what = f"downloading images of {request.name}"
+        report = partial(watcher.progress, what, unit="B")
+        fetch_files(request, located.commit, files, report)
+
+
+def _list_names(source: Source, column: ImageColumn) -> set[str]:
+    """Names of files below the repository's root: no URLs, nothing that leads out of it."""
+    texts = (os.fsdecode(path) for path in _list_paths(source, column))
+    names = {os.path.normpath(text) for text in texts if "\0" not in text and ":" not in text}
+    return {name for name in names if not name.startswith(("..", "/", "."))}
+
+
+def _list_paths(source: Source, column: ImageColumn) -> Iterator[bytes]:
+    for shard, (start, stop) in zip(source.shards, source.windows, strict=True):
+        seen = 0
+        with open_shard(shard) as file:
+            for batch in read_extents(file, shard.layout, column):
+                cut = cut_rows(batch, start - seen, stop - seen)
+                seen += batch.row_count
+                unset = np.flatnonzero((cut.offsets == NO_SLOT) & ~cut.vacant)
+                yield from filter(None, cut.read_paths(unset))
