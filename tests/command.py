@@ -11,6 +11,9 @@ from typing import Any, Self
 
 RUN_TIMEOUT_S = 60
 
+NO_HUB = "http://127.0.0.1:9"
+"""The Hub of tests that start none: nobody listens there."""
+
 
 @dataclass(frozen=True)
 class Hffs:
@@ -22,6 +25,7 @@ class Hffs:
     def below(cls, folder: Path) -> Self:
         """A command whose caches and records are in a folder; started anywhere, it is this code."""
         own = {"XDG_CACHE_HOME": str(folder / "cache"), "XDG_STATE_HOME": str(folder / "state")}
+        own |= {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": NO_HUB}
         return cls(os.environ | own | {"PYTHONPATH": str(Path(__file__).parents[1])})
 
     def __call__(self, *arguments: str | Path, timeout_s: float = RUN_TIMEOUT_S) -> str:

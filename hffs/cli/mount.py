@@ -133,10 +133,15 @@ def _make_body(config: Config, where: _Where, options: _Options) -> Callable[[Li
     """What a daemon does from its fork to its end."""
 
     def body(listener: Listener) -> None:
-        # Imported here, in the daemon: threads of pyarrow do not survive a fork.
-        from hffs.mount.operations import Owner
-        from hffs.mount.running import MountRequest, run_mount
+        from hffs.mount.getting import getting_source
 
+        os.umask(0o077)
+        with getting_source(config, listener) as get_source:
+            # Imported here, in the daemon: threads of pyarrow do not survive a fork.
+            from hffs.mount.operations import Owner
+            from hffs.mount.running import MountRequest, run_mount
+
+            located = get_source()
         request = MountRequest(
             config=config,
             mountpoint=where.place,
@@ -147,7 +152,7 @@ def _make_body(config: Config, where: _Where, options: _Options) -> Callable[[Li
             log=where.log_path,
             group=where.group,
         )
-        run_mount(request, listener)
+        run_mount(request, located, listener)
 
     return body
 

@@ -10,9 +10,6 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-IMAGE_EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"))
-"""How names of images end, in lower case; which format a file has is told by its bytes alone."""
-
 SNIFF_BYTES = 12
 """How many leading bytes tell every format of `ImageFormat` apart."""
 

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hffs.core.formats import IMAGE_EXTENSIONS
+from hffs.config import Config
+from hffs.data.folders import prepare_private_folder
 from hffs.data.hub.resolution import Request
-from hffs.data.locate import list_files, locate_plain
+from hffs.data.locate import IMAGE_EXTENSIONS, list_files, locate_plain
 from hffs.data.shards import Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.errors import HffsError
 
@@ -64,6 +65,28 @@ def parse_name(name: str, revision: str) -> tuple[str, str]:
         return name, revision
     name, _, own = name.removeprefix(_HUB_URL).strip("/").partition("@")
     return name, own or revision
+
+
+def find_store(config: Config) -> Path:
+    """Folder of everything that hffs keeps; made if need be."""
+    store = Path(config.cache_dir) / "store"
+    prepare_private_folder(store)
+    return store
+
+
+def name_source(config: Config) -> Wanted:
+    """The source that a configuration asks for."""
+    name, revision = parse_name(config.dataset_name, config.revision)
+    request = Request(
+        name,
+        splits=tuple(dict.fromkeys(term.split for term in parse_terms(config.split))),
+        config=config.config_name,
+        revision=revision,
+        data_files=config.data_files,
+        offline=config.offline,
+        token_file=config.token_file,
+    )
+    return Wanted(request, config.split, config.image_column)
 
 
 def find_source(wanted: Wanted, store: Path) -> Located | None:
@@ -128,7 +151,7 @@ def pin_file(path: Path, name: str) -> Pin:
 def _record_path(wanted: Wanted, store: Path) -> Path:
     request = wanted.request
     files = request.data_files
-    asked = [request.name, request.config, wanted.split, wanted.image_column]
+    asked: list[Any] = [request.name, request.config, wanted.split, wanted.image_column]
     asked.append(sorted(files.items()) if isinstance(files, Mapping) else files)
     here: list[Any] = [request.revision]
     if wanted.is_local:
@@ -170,14 +193,3 @@ def _restore(fields: Mapping[str, Any]) -> Located:
         pins=tuple(Pin(**each) for each in fields["pins"]),
         features=str(fields["features"]),
     )
-
-
-def make_wanted(request: Request, split: str, image_column: str | None) -> Wanted:
-    """What is wanted, with the plain names of its splits."""
-    name, revision = parse_name(request.name, request.revision)
-    splits = tuple(dict.fromkeys(term.split for term in parse_terms(split)))
-    request = Request(
-        name, splits, request.config, revision, request.data_files, request.offline,
-        request.token_file,
-    )  # fmt: skip
-    return Wanted(request, split, image_column)

@@ -26,8 +26,10 @@ from hffs.data.acquired import (
 from hffs.data.folders import make_whole
 from hffs.data.hub.cached import cached_commit, repository_folder, snapshot_folder
 from hffs.data.hub.fetch import fetch
-from hffs.data.hub.resolution import HubFile, Resolution
+from hffs.data.hub.plain import has_features, resolve_plain
+from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import read_commit
+from hffs.data.locate import IMAGE_EXTENSIONS, describe_files, list_files
 from hffs.data.shards import Layout, Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.data.watcher import Watcher
 from hffs.errors import SourceError
@@ -37,6 +39,11 @@ _AS_THEY_ARE: dict[str, Layout] = {"parquet": "parquet", "arrow": "arrow"}
 
 _PREPARED = 1
 """Raised when preparing makes something else of the same files."""
+
+_READABLE = IMAGE_EXTENSIONS | {
+    ".parquet", ".arrow", ".tar", ".zip", ".json", ".jsonl", ".ndjson", ".csv", ".tsv",
+}  # fmt: skip
+"""Ends of names of files that a data set with images may consist of."""
 
 _NAMED = 3
 """How many missing files a message names."""
@@ -72,24 +79,41 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     kept = load_acquired(wanted, store)
     if kept is not None and kept.commit == commit:
         return kept
-    # Late: asking for the commit, which most mounts leave it at, does without datasets.
-    from hffs.data.hub.resolve import resolve
-
-    resolution = resolve(replace(wanted.request, revision=commit), watcher.notice)
+    plain = resolve_plain(wanted.request, commit)
+    resolution = plain or _resolve(wanted.request, commit, watcher)
     files = [file for split in resolution.files.values() for file in split]
     what = f"downloading {wanted.request.name}"
     base = fetch(wanted.request, commit, files, partial(watcher.progress, what, unit="B"))
+    if plain is not None and not all(has_features(base / file.name) for file in files):
+        resolution = _resolve(wanted.request, commit, watcher)
     root = repository_folder(wanted.request.name)
     return _keep(wanted, store, _Here(resolution, root, base), watcher)
 
 
+def _resolve(request: Request, commit: str, watcher: Watcher) -> Resolution:
+    # Late: asking for the commit, which most mounts leave it at, does without datasets.
+    from hffs.data.hub.resolve import resolve
+
+    return resolve(replace(request, revision=commit), watcher.notice)
+
+
 def _find_local(wanted: Wanted) -> _Here:
+    _require_readable(wanted.request)
     from hffs.data.hub.resolve_local import resolve_local
 
     resolution = resolve_local(wanted.request)
     path = Path(wanted.request.name)
     base = path if path.is_dir() else _common_folder(resolution)
     return _Here(_relative(resolution, base), base, base)
+
+
+def _require_readable(request: Request) -> None:
+    """Say what is there instead where no file has a format that is read."""
+    files = list_files(request.name)
+    if not any(path.suffix.lower() in _READABLE for path in files):
+        why = f"no file here is of a format that is read ({describe_files(files)})"
+        fix = "formats: Parquet, Arrow, images, tar, zip, JSON, CSV"
+        raise SourceError("cannot open", request.name, why=why, fix=fix)
 
 
 def _common_folder(resolution: Resolution) -> Path:

@@ -16,14 +16,12 @@ write costs time, never a read.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import logging
 import mmap
 import os
 import secrets
-import stat
 import struct
 import threading
 import time
@@ -32,7 +30,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hffs.errors import ConfigError, FormatError
+from hffs.data.folders import open_own, prepare_private_folder
+from hffs.errors import FormatError
 
 log = logging.getLogger(__name__)
 
@@ -50,26 +49,6 @@ _RESCAN_FRACTION = 0.1
 
 _MAP_BYTES = 1 << 20
 """Entries from this size on are mapped, smaller ones read: each map holds a file descriptor."""
-
-
-def prepare_private_folder(root: Path) -> None:
-    """Make a folder that is this user's alone; ConfigError for a symbolic link or another's."""
-    try:
-        if root.is_symlink():
-            raise ConfigError(
-                "cannot use the cache folder",
-                str(root),
-                why="it is a symbolic link",
-                fix=f"set cache_dir to {root.resolve()} itself",
-            )
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _opened(root, os.O_DIRECTORY) as folder:
-            if stat.S_IMODE(os.fstat(folder).st_mode) != 0o700:
-                os.fchmod(folder, 0o700)
-    except OSError as error:
-        why = error.strerror or str(error)
-        fix = "set cache_dir to a folder of your own"
-        raise ConfigError("cannot use the cache folder", str(root), why=why, fix=fix) from error
 
 
 class DiskCache:
@@ -94,7 +73,7 @@ class DiskCache:
         """Blob stored under the key, read-only; None if there is none (any more)."""
         shard, name = _place(key)
         try:
-            with _opened(self._root / shard, os.O_DIRECTORY) as folder:
+            with open_own(self._root / shard, os.O_DIRECTORY) as folder:
                 return self._read(folder, name, key)
         except FileNotFoundError:
             return None
@@ -124,7 +103,7 @@ class DiskCache:
 
     def _read(self, folder: int, name: str, key: str) -> memoryview | None:
         try:
-            with _opened(name, os.O_NONBLOCK, folder) as entry:
+            with open_own(name, os.O_NONBLOCK, folder) as entry:
                 blob = _decode_entry(_load(entry), key)
                 if blob is not None:
                     self._touch(entry)
@@ -146,9 +125,9 @@ class DiskCache:
             with contextlib.suppress(FileExistsError):
                 each.mkdir(mode=0o700)
         temporary = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
-        with _opened(self._root / shard, os.O_DIRECTORY) as folder:
+        with open_own(self._root / shard, os.O_DIRECTORY) as folder:
             try:
-                with _opened(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder) as entry:
+                with open_own(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder) as entry:
                     with open(entry, "wb", closefd=False) as file:
                         file.write(header)
                         file.write(blob)
@@ -169,7 +148,7 @@ class DiskCache:
             self._evict(fresh)
 
     def _evict(self, fresh_bytes: int) -> None:
-        with _opened(self._root / ".lock", os.O_RDWR | os.O_CREAT) as lock:
+        with open_own(self._root / ".lock", os.O_RDWR | os.O_CREAT) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -191,7 +170,7 @@ class DiskCache:
         for shard in os.listdir(self._root):
             if len(shard) != 2:
                 continue
-            with _opened(self._root / shard, os.O_DIRECTORY) as folder:
+            with open_own(self._root / shard, os.O_DIRECTORY) as folder:
                 for name in os.listdir(folder):
                     with contextlib.suppress(FileNotFoundError):  # others delete as well
                         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -204,7 +183,7 @@ class DiskCache:
     def _remove(self, entry: _Entry) -> None:
         with (
             contextlib.suppress(FileNotFoundError),
-            _opened(self._root / entry.shard, os.O_DIRECTORY) as folder,
+            open_own(self._root / entry.shard, os.O_DIRECTORY) as folder,
         ):
             os.unlink(entry.name, dir_fd=folder)
 
@@ -223,18 +202,6 @@ class _Entry:
     name: str
     mtime_ns: int
     disk_bytes: int
-
-
-@contextlib.contextmanager
-def _opened(path: str | Path, flags: int, folder: int | None = None) -> Iterator[int]:
-    """Descriptor of a file or folder of this user; OSError for a symbolic link or another's."""
-    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600, dir_fd=folder)
-    try:
-        if os.fstat(descriptor).st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _place(key: str) -> tuple[str, str]:

@@ -1,23 +1,58 @@
-"""Folders that are complete or absent: made under another name and renamed.
+"""Folders that are this user's alone, and those that are complete or absent.
 
-Must not know what is in them. Invariants: of two processes that make the same folder one wins and
-both use the winner's; what a killed maker left behind goes the next time; mode 0700.
+The latter are made under another name and renamed: of two processes that make the same folder one
+wins and both use the winner's; what a killed maker left behind goes the next time. Mode 0700. Must
+not know what is in them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hffs.errors import MountError
+from hffs.errors import ConfigError, MountError
 
 _ABANDONED_S = 24 * 3600  # a folder under a temporary name for this long has lost its maker
+
+
+@contextmanager
+def open_own(path: str | Path, flags: int, folder: int | None = None) -> Iterator[int]:
+    """Descriptor of a file or folder of this user; OSError for a symbolic link or another's."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def prepare_private_folder(root: Path) -> None:
+    """Make a folder that is this user's alone; ConfigError for a symbolic link or another's."""
+    try:
+        if root.is_symlink():
+            raise ConfigError(
+                "cannot use the cache folder",
+                str(root),
+                why="it is a symbolic link",
+                fix=f"set cache_dir to {root.resolve()} itself",
+            )
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open_own(root, os.O_DIRECTORY) as folder:
+            if stat.S_IMODE(os.fstat(folder).st_mode) != 0o700:
+                os.fchmod(folder, 0o700)
+    except OSError as error:
+        why = error.strerror or str(error)
+        fix = "set cache_dir to a folder of your own"
+        raise ConfigError("cannot use the cache folder", str(root), why=why, fix=fix) from error
 
 
 @contextmanager

@@ -34,6 +34,9 @@ __all__ = ["Layout", "Located", "Shard", "locate", "locate_plain", "source_ident
 DEFAULT_SPLIT = "train"
 """The split of files that name none, as in `datasets`."""
 
+IMAGE_EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"))
+"""How names of images end, in lower case; which format a file has is told by its bytes alone."""
+
 _LAYOUTS: dict[str, Layout] = {".parquet": "parquet", ".arrow": "arrow"}
 _SPLIT_WORDS = {
     "train": "train|training",
@@ -249,6 +252,11 @@ def _walk(name: str, root: Path) -> Iterator[Path]:
         for file in files:
             if not file.startswith(".") and not _MAP_CACHE.fullmatch(file):
                 yield Path(folder, file)
+
+
+def is_in_natural_order(names: Sequence[str]) -> bool:
+    """Whether sorting names as texts, as `datasets` does, would change nothing."""
+    return list(names) == sorted(names) == sorted(names, key=_natural)
 
 
 def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:

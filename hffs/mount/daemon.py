@@ -92,6 +92,14 @@ class _UnexplainedError(Exception):
     status = 0
 
 
+class _ToldError(Exception):
+    """What a child said of its end, on the way to who waits for it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @dataclass(frozen=True, slots=True)
 class _Way:
     """How a child lives: what it does first, how long it may take to end when it is not wanted any
@@ -174,9 +182,27 @@ def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
     That the child is ready is not passed on: the mount is not.
     A child that crashes is a DataError: the native readers of damaged files may abort.
     """
+    with run_beside(body, listener) as wait:
+        wait()
+
+
+@contextmanager
+def run_beside(
+    body: Callable[[Listener], None], listener: Listener
+) -> Iterator[Callable[[], None]]:
+    """As `run_apart`, for who has other things to do until the child's end is waited for.
+
+    A child that is not waited for, because something was raised, is ended.
+    """
+    way = _Way(lambda: None, end_s=_END_S / 2, logs_error=False)
     try:
-        way = _Way(lambda: None, end_s=_END_S / 2, logs_error=False)
-        os.waitpid(_fork(body, listener, way), 0)
+        with _forked(body, way) as (pid, pipe):
+
+            def wait() -> None:
+                _attend(pid, pipe, listener)
+                os.waitpid(pid, 0)
+
+            yield wait
     except _UnexplainedError as end:
         why = f"reading it crashed ({describe_end(end.status)})"
         raise DataError("cannot use the data set", why=why, fix="its files are damaged") from end
@@ -189,6 +215,14 @@ def describe_end(status: int) -> str:
 
 
 def _fork(body: Callable[[Listener], None], listener: Listener, way: _Way) -> int:
+    with _forked(body, way) as (pid, pipe):
+        _attend(pid, pipe, listener)
+    return pid
+
+
+@contextmanager
+def _forked(body: Callable[[Listener], None], way: _Way) -> Iterator[tuple[int, Iterator[str]]]:
+    """A child and what it says; if anything is raised meanwhile, the child is ended."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -203,15 +237,21 @@ def _fork(body: Callable[[Listener], None], listener: Listener, way: _Way) -> in
     try:
         with os.fdopen(reading, encoding="utf-8") as pipe, _interrupted_by_sigterm():
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            error = _listen(pipe, listener)
+            yield pid, pipe
+    except _ToldError as told:  # the child has ended, or is about to
+        raise told.error from None
     except BaseException:
         _end(pid, way.end_s)
         raise
+
+
+def _attend(pid: int, pipe: Iterator[str], listener: Listener) -> None:
+    """Pass on what a child says until it is ready, or raise the error that ended it."""
+    error = _listen(pipe, listener)
     if isinstance(error, _UnexplainedError):
         error.status = os.waitpid(pid, 0)[1]
     if error is not None:
-        raise error
-    return pid
+        raise _ToldError(error)
 
 
 @contextmanager

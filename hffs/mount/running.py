@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hffs.config import Config
-from hffs.data.acquired import Wanted, find_source, load_acquired
 from hffs.data.shards import Located
-from hffs.errors import StaleError
 from hffs.mount import daemon
 from hffs.mount.daemon import Listener
 from hffs.mount.operations import Owner
@@ -21,7 +19,7 @@ from hffs.mount.unmounting import leave_group
 from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
 from hffs.view.opening import is_decided, open_view
-from hffs.view.places import find_places, find_store, name_source
+from hffs.view.places import find_places
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +41,12 @@ class MountRequest:
     group: Path | None = None
 
 
-def run_mount(request: MountRequest, listener: Listener) -> None:
+def run_mount(request: MountRequest, located: Located, listener: Listener) -> None:
     """Open the view, mount it, answer until the end. HffsError before `listener.ready`."""
     registry = Registry(request.state)
     os.umask(0o077)
     silence_warnings()
     _allow_descriptors()
-    located = _get_source(request.config, listener)
     if not is_decided(request.config, located):
         daemon.run_apart(lambda apart: _decide(request, located, apart), listener)
     with open_view(request.config, listener, request.workers, located) as tree:
@@ -75,26 +72,6 @@ def run_mount(request: MountRequest, listener: Listener) -> None:
             # Last: until then a new group on the same folder waits.
             registry.remove(str(request.mountpoint), os.getpid())
     log.info("unmounted %s", request.mountpoint)
-
-
-def _get_source(config: Config, listener: Listener) -> Located:
-    """The source, got to this host if need be, by a process of its own: it takes datasets."""
-    wanted, store = name_source(config), find_store(config)
-    located = find_source(wanted, store)
-    if located is None:
-        daemon.run_apart(lambda apart: _acquire(wanted, store, apart), listener)
-        located = load_acquired(wanted, store)
-    if located is None:
-        why = "its files were removed or changed while it was opened"
-        raise StaleError("cannot open", config.dataset_name, why=why, fix="try again")
-    return located
-
-
-def _acquire(wanted: Wanted, store: Path, listener: Listener) -> None:
-    from hffs.data.acquiring import acquire
-
-    acquire(wanted, store, listener)
-    listener.ready()
 
 
 def _decide(request: MountRequest, located: Located, listener: Listener) -> None:

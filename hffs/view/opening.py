@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hffs.config import Config, find_idle_keys
-from hffs.data.acquired import find_source
+from hffs.data.acquired import find_source, find_store, name_source
 from hffs.data.cache import DiskCache
 from hffs.data.rows import RowStore
 from hffs.data.shards import Located, make_key
@@ -19,7 +19,7 @@ from hffs.data.watcher import Watcher
 from hffs.view.content import Content, Stores
 from hffs.view.kept import reopen
 from hffs.view.manifest import Manifest
-from hffs.view.places import find_places, find_store, name_source
+from hffs.view.places import find_places
 from hffs.view.rendering import parse_rendering
 from hffs.view.sizes import LearnedSizes
 from hffs.view.tree import Tree

@@ -18,9 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hffs.config import Config
-from hffs.data.acquired import Wanted, make_wanted
-from hffs.data.cache import prepare_private_folder
-from hffs.data.hub.resolution import Request
+from hffs.data.acquired import find_store
 from hffs.data.shards import Located, make_key, pin_shards
 from hffs.data.source import ImageColumn
 from hffs.view.rendering import parse_rendering
@@ -59,26 +57,6 @@ class Places:
         folder = self.store / "rendered"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder / rendering
-
-
-def find_store(config: Config) -> Path:
-    """Folder of everything that hffs keeps; made if need be."""
-    store = Path(config.cache_dir) / "store"
-    prepare_private_folder(store)
-    return store
-
-
-def name_source(config: Config) -> Wanted:
-    """The source that a configuration asks for."""
-    request = Request(
-        name=config.dataset_name,
-        config=config.config_name,
-        revision=config.revision,
-        data_files=config.data_files,
-        offline=config.offline,
-        token_file=config.token_file,
-    )
-    return make_wanted(request, config.split, config.image_column)
 
 
 def find_places(config: Config, located: Located) -> Places:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hffs.config import Config, build_config
 from hffs.data.acquired import (
     Wanted,
     find_missing,
@@ -16,7 +17,7 @@ from hffs.data.acquired import (
     is_hub_id,
     keep_acquired,
     load_acquired,
-    make_wanted,
+    name_source,
     parse_name,
     read_record,
 )
@@ -25,6 +26,14 @@ from hffs.data.shards import Located, Pin, Shard, Term, identify
 from hffs.errors import SourceError
 
 COMMIT = "3f2a" * 10
+
+
+def _want(request: Request) -> Wanted:
+    return Wanted(request)
+
+
+def _config(name: str, **keys: object) -> Config:
+    return build_config(name, keys, None, os.environ)
 
 
 @pytest.mark.parametrize("name", ["owner/name", "o-w/n.a-m_e", "1/2"])
@@ -38,7 +47,7 @@ def test_an_id_on_the_hub_has_an_owner_and_a_name(name: str) -> None:
 def test_other_names_are_paths_and_no_request_is_made_for_them(name: str) -> None:
     assert not is_hub_id(name)
     with pytest.raises(SourceError, match="no such file or folder"):
-        find_source(make_wanted(Request(name), "train", None), Path("/nowhere"))
+        find_source(_want(Request(name)), Path("/nowhere"))
 
 
 def test_addresses_of_the_hub_mean_an_id_and_a_revision() -> None:
@@ -48,7 +57,9 @@ def test_addresses_of_the_hub_mean_an_id_and_a_revision() -> None:
 
 
 def test_splits_are_asked_for_once_each() -> None:
-    wanted = make_wanted(Request("owner/name"), "train[:5]+test+train[9:]", "photo")
+    wanted = name_source(
+        _config("owner/name", split="train[:5]+test+train[9:]", image_column="photo")
+    )
     assert wanted.request.splits == ("train", "test")
     assert wanted.split == "train[:5]+test+train[9:]"
 
@@ -73,7 +84,7 @@ def _acquired(folder: Path) -> Located:
 
 
 def test_a_record_is_what_was_kept_until_its_files_change(tmp_path: Path) -> None:
-    wanted = make_wanted(Request("owner/name", revision=COMMIT), "train", None)
+    wanted = _want(Request("owner/name", revision=COMMIT))
     located = _acquired(tmp_path)
     assert load_acquired(wanted, tmp_path / "store") is None
     keep_acquired(wanted, tmp_path / "store", located)
@@ -93,7 +104,7 @@ def test_a_branch_is_asked_for_again_unless_offline(tmp_path: Path) -> None:
         (Request("owner/name", offline=True), True),
         (Request("owner/name", revision=COMMIT), True),
     ):
-        wanted = make_wanted(request, "train", None)
+        wanted = _want(request)
         keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
         assert (find_source(wanted, tmp_path / "store") is not None) == found
 
@@ -109,16 +120,16 @@ def test_a_branch_is_asked_for_again_unless_offline(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_asked_otherwise_is_kept_apart(other: Request, tmp_path: Path) -> None:
-    wanted = make_wanted(Request("owner/name"), "train", None)
+    wanted = _want(Request("owner/name"))
     keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
-    assert read_record(make_wanted(other, "train", None), tmp_path / "store") is None
+    assert read_record(_want(other), tmp_path / "store") is None
     for changed in (replace(wanted, split="test"), replace(wanted, image_column="x")):
         assert read_record(changed, tmp_path / "store") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": 5}'])
 def test_a_damaged_record_is_none(content: bytes, tmp_path: Path) -> None:
-    wanted = make_wanted(Request("owner/name"), "train", None)
+    wanted = _want(Request("owner/name"))
     keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
     (record,) = (tmp_path / "store" / "sources").iterdir()
     record.write_bytes(content)
@@ -130,7 +141,7 @@ def test_a_local_folder_is_looked_at_again_when_it_changes(tmp_path: Path) -> No
     (folder / "cats").mkdir(parents=True)
     (folder / "cats" / "1.jpg").write_bytes(b"1")
     (folder / "metadata.csv").write_text("file_name\ncats/1.jpg\n")
-    wanted: Wanted = make_wanted(Request(str(folder)), "train", None)
+    wanted: Wanted = _want(Request(str(folder)))
 
     def is_kept() -> bool:
         return find_source(wanted, tmp_path / "store") is not None

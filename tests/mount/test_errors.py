@@ -80,10 +80,10 @@ def _hub_id(folder: Path) -> Path:
 
 CASES: list[tuple[Callable[[Path], Path], list[str], int, str]] = [
     (_missing, [], 3, "no such file"),
-    (_hub_id, [], 3, "Hub data sets are not built yet"),
+    (_hub_id, [], 3, "cannot"),
     (_text, [], 5, "magic bytes"),
     (_truncated, [], 5, "magic bytes"),
-    (_empty_folder, [], 3, "no Parquet or Arrow file"),
+    (_empty_folder, [], 3, r"no file here is of a format that is read (found 1 .md file)"),
     (_no_image, [], 5, "it has no image column; columns: caption"),
     (_two_images, [], 2, "several image columns: front, back"),
     (_two_images, ["--image-column", "frnt"], 2, "front"),

@@ -1,0 +1,152 @@
+"""Repositories laid out as `push_to_hub` does it: resolved without importing `datasets`.
+
+Most data sets of photos are Parquet shards whose names or whose README.md tell their splits. For
+these the rules of `datasets` are a few lines, and following them here saves its import and half a
+dozen requests. Whatever is not plainly of this kind is None: then `hffs.data.hub.resolve` decides.
+Invariant: what is resolved here is what `datasets` would resolve, in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hffs.data.hub import card
+from hffs.data.hub.failures import hub_errors
+from hffs.data.hub.fetch import fetch_files
+from hffs.data.hub.libraries import set_up_hub
+from hffs.data.hub.resolution import HubFile, Request, Resolution
+from hffs.data.hub.retrying import repeat
+from hffs.data.hub.token import Token
+from hffs.data.locate import is_in_natural_order, split_of
+
+_ASIDE = re.compile(r"README\.md|\.gitattributes|\.gitignore|LICENSE(\.md|\.txt)?")
+_PATTERN = re.compile(r"[\w./-]*\*?[\w.-]*", re.ASCII)
+_DEFAULT = "default"
+_TAIL_BYTES = 8  # how long the footer is, and the magic bytes
+_MOST_FOOTER_BYTES = 64 << 20
+
+
+def resolve_plain(request: Request, commit: str) -> Resolution | None:
+    """Which files a request means, if that is plain to see. Raises as `resolve` does."""
+    if request.data_files is not None or request.config not in (None, _DEFAULT):
+        return None
+    with hub_errors(request):
+        set_up_hub()
+        listed = _list_files(request, commit)
+        if not all(_ASIDE.fullmatch(file.name) or _is_shard(file.name) for file in listed):
+            return None
+        described = _read_card(request, commit, listed)
+    shards = sorted((file for file in listed if _is_shard(file.name)), key=lambda file: file.name)
+    splits = _find_splits(described, shards)
+    if splits is None or not all(splits.get(split) for split in request.splits):
+        return None
+    files = {split: tuple(splits[split]) for split in request.splits}
+    if not all(is_in_natural_order([file.name for file in own]) for own in files.values()):
+        return None
+    return Resolution(request.name, commit, _DEFAULT, "parquet", {}, files)
+
+
+def _is_shard(name: str) -> bool:
+    hidden = any(part.startswith((".", "__")) for part in name.split("/"))
+    return name.endswith(".parquet") and name != "metadata.parquet" and not hidden
+
+
+def has_features(shard: Path) -> bool:
+    """Whether a Parquet file tells the features of its columns; else README.md has a say."""
+    with shard.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _TAIL_BYTES, 0))
+        footer_bytes = int.from_bytes(file.read(_TAIL_BYTES)[:4], "little")
+        file.seek(max(size - footer_bytes - _TAIL_BYTES, 0))
+        return b"huggingface" in file.read(min(footer_bytes, _MOST_FOOTER_BYTES))
+
+
+def _list_files(request: Request, commit: str) -> list[HubFile]:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    api = HfApi(token=Token(request).read() or False, library_name="hffs")
+
+    def ask() -> list[HubFile]:
+        tree = api.list_repo_tree(
+            request.name, recursive=True, revision=commit, repo_type="dataset"
+        )
+        return [_as_hub_file(entry) for entry in tree if isinstance(entry, RepoFile)]
+
+    return repeat(ask)
+
+
+def _as_hub_file(entry: Any) -> HubFile:
+    etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
+    return HubFile(entry.path, int(entry.size), str(etag))
+
+
+def _read_card(request: Request, commit: str, listed: Sequence[HubFile]) -> dict[str, Any]:
+    """The YAML that README.md begins with."""
+    import yaml
+
+    files = [file for file in listed if file.name == "README.md"]
+    for file in files:
+        card.check_size(request.name, file.name, file.size_bytes)
+    folder = fetch_files(request, commit, files, lambda done, total: None)
+    paths: list[Path] = [folder / file.name for file in files]
+    card.check(request.name, paths)
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths)
+    parsed = [yaml.safe_load(card._front_matter(text)) for text in texts]
+    return parsed[0] if parsed and isinstance(parsed[0], dict) else {}
+
+
+def _find_splits(
+    described: dict[str, Any], shards: Sequence[HubFile]
+) -> dict[str, list[HubFile]] | None:
+    configs = described.get("configs")
+    splits: dict[str, list[HubFile]] = {}
+    if configs is None:
+        for file in shards:
+            splits.setdefault(split_of(file.name), []).append(file)
+        return splits
+    patterns = _read_patterns(configs)
+    if patterns is None:
+        return None
+    for split, pattern in patterns:
+        splits.setdefault(split, []).extend(file for file in shards if _fits(pattern, file.name))
+    return splits
+
+
+def _read_patterns(configs: Any) -> list[tuple[str, str]] | None:
+    """Split and pattern of each line of the only configuration, if it has nothing else."""
+    if not isinstance(configs, list) or len(configs) != 1 or not isinstance(configs[0], dict):
+        return None
+    config = configs[0]
+    named = config.get("config_name") == _DEFAULT and set(config) <= {
+        "config_name", "data_files", "default",
+    }  # fmt: skip
+    lines = config.get("data_files")
+    if not named or not isinstance(lines, list):
+        return None
+    return list(_read_lines(lines)) if all(map(_is_plain_line, lines)) else None
+
+
+def _read_lines(lines: list[dict[str, str]]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        yield line["split"], line["path"]
+
+
+def _is_plain_line(line: Any) -> bool:
+    if not isinstance(line, dict) or set(line) != {"split", "path"}:
+        return False
+    split, path = line["split"], line["path"]
+    return isinstance(split, str) and isinstance(path, str) and bool(_PATTERN.fullmatch(path))
+
+
+def _fits(pattern: str, name: str) -> bool:
+    before, star, after = pattern.partition("*")
+    if not star:
+        return name == pattern
+    middle = name[len(before) : len(name) - len(after)]
+    is_long_enough = len(name) >= len(before) + len(after)
+    return is_long_enough and name.startswith(before) and name.endswith(after) and "/" not in middle
