@@ -253,10 +253,8 @@ def _answer_paths(site: Site, asked: Asked, repo: Repo, revision: str) -> Answer
     if commit is None:
         return _no_revision(revision)
     files = repo.files(commit)
-    if "json" in asked.form_type:
-        form = json.loads(asked.form)
-    else:
-        form = parse_qs(asked.form.decode())
+    is_json = "json" in asked.form_type
+    form = json.loads(asked.form) if is_json else parse_qs(asked.form.decode())
     by_commit = commit if form.get("expand") in (True, ["true"]) else None
     names = [path.strip("/") for path in form.get("paths", [])]
     found = [path for path in names if _is_there(files, path)]
