@@ -12,11 +12,14 @@ LOCK := requirements-dev.lock
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
 
+# A mirror of the Hub that tests start as a program; its libraries are not those of hffs.
+OLAH := .venv-olah
+
 # The tests that run in one process: quick enough to be measured on every check.
 IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
 
-# Programs that the tests run on a mount or a page, to see what a user of them sees.
-TEST_TOOLS := file rsync getfattr:attr chromium
+# Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.
+TEST_TOOLS := file git rsync getfattr:attr chromium
 
 .PHONY: help system test-system demo test check coverage bench lock clean
 
@@ -40,10 +43,16 @@ $(VENV)/.dev: pyproject.toml $(LOCK) | test-system
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
+$(OLAH)/.ready: tests/olah.txt | $(VENV)/.dev
+	@echo "setup: installing olah, a mirror of the Hub, into $(OLAH)"
+	@$(BIN)/python -m venv $(OLAH)
+	@$(OLAH)/bin/python -m pip install -qq --requirement $<
+	@touch $@
+
 demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
 	@$(BIN)/hffs demo
 
-test: $(VENV)/.dev ## every test; one only: .venv/bin/pytest tests/core -k names
+test: $(VENV)/.dev $(OLAH)/.ready ## every test; one only: .venv/bin/pytest tests/core -k names
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## lint, format, types, layers, and coverage of what runs in one process
@@ -56,7 +65,7 @@ check: $(VENV)/.dev ## lint, format, types, layers, and coverage of what runs in
 	@$(BIN)/coverage report --include='hffs/core/*' --fail-under=100 --skip-covered
 	@$(BIN)/coverage report --include='hffs/config/*,hffs/data/*,hffs/view/*' --fail-under=90 --skip-covered
 
-coverage: $(VENV)/.dev ## line by line, every test and the daemons that they start, in htmlcov/
+coverage: $(VENV)/.dev $(OLAH)/.ready ## line by line, every test and the daemons that they start, in htmlcov/
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest --quiet
 	@$(BIN)/coverage combine --quiet
@@ -78,4 +87,4 @@ lock: | system ## write requirements-dev.lock anew
 	} > $$new/lock && mv $$new/lock $(LOCK)
 
 clean: ## remove what was built and measured here, .venv too
-	@rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(OLAH) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,6 +17,7 @@ from PIL import Image
 
 from hffs.view.codecs import turbojpeg
 from tests.hub import HubServer
+from tests.olah import olah_missing, open_olah
 
 
 def fuse_missing() -> str:
@@ -40,6 +41,7 @@ _NEEDS = {
     "fuse": (fuse_missing, "HFFS_REQUIRE_FUSE"),
     "lossless": (lossless_missing, "HFFS_REQUIRE_FUSE"),
     "chromium": (chromium_missing, "HFFS_REQUIRE_CHROMIUM"),
+    "olah": (olah_missing, "HFFS_REQUIRE_OLAH"),
 }
 """For each mark what tells why it cannot be had here, and the variable that demands it."""
 
@@ -66,6 +68,15 @@ def hub() -> Iterator[HubServer]:
     """A Hub of its own for a test, still empty."""
     with HubServer() as server:
         yield server
+
+
+@pytest.fixture
+def olah(hub: HubServer, tmp_path: Path) -> Iterator[str]:
+    """The endpoint of an olah in front of `hub`; the test needs the mark of that name."""
+    folder = tmp_path / "olah"
+    folder.mkdir()
+    with open_olah(hub, folder) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import re
 import socket
 import ssl
@@ -211,6 +212,19 @@ class HubServer(Site):
 
     def _pause(self, duration_s: float) -> None:
         self._closing.wait(duration_s)
+
+
+def fetch(
+    endpoint: str, path: str, headers: Mapping[str, str] | None = None, method: str = "GET"
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """One plain request, as it is, on a connection of its own; redirects are not followed."""
+    link = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=WAIT_S)
+    try:
+        link.request(method, path, headers=dict(headers or {}))
+        response = link.getresponse()
+        return response, response.read()
+    finally:
+        link.close()
 
 
 class _Listener(ThreadingHTTPServer):

@@ -28,7 +28,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hub import Cut, Fail, HubServer, Truncate
+from tests.hub import Cut, Fail, HubServer, Truncate, fetch
 from tests.hub_routes import Asked, Site, answer
 from tests.hub_store import Repo
 
@@ -61,19 +61,6 @@ def _start(hub: HubServer, home: Path, code: str, **env: str) -> subprocess.Pope
         text=True,
         env=os.environ | hub.env(home / "hf-home") | env,
     )
-
-
-def _fetch(
-    hub: HubServer, path: str, headers: dict[str, str] | None = None
-) -> tuple[http.client.HTTPResponse, bytes]:
-    """A plain GET, without following redirects."""
-    link = http.client.HTTPConnection(urlsplit(hub.endpoint).netloc, timeout=20)
-    try:
-        link.request("GET", path, headers=headers or {})
-        response = link.getresponse()
-        return response, response.read()
-    finally:
-        link.close()
 
 
 def _asked(path: str, ranged: str | None = None) -> Asked:
@@ -416,23 +403,27 @@ def test_faults_come_as_often_as_asked(hub: HubServer) -> None:
     hub.add("ann/set").write("x.bin", b"0123456789")
     later = Fail("nowhere", 500)
     hub.faults = [later, Fail("^GET .*x.bin", 503, times=2, headers={"Retry-After": "7"})]
-    refused = [_fetch(hub, FILE)[0] for _ in range(2)]
+    refused = [fetch(hub.endpoint, FILE)[0] for _ in range(2)]
     assert [(each.status, each.headers["Retry-After"]) for each in refused] == [(503, "7")] * 2
     hub.faults.append(Cut("x.bin", 4))
     with pytest.raises(http.client.IncompleteRead) as cut:
-        _fetch(hub, FILE)
+        fetch(hub.endpoint, FILE)
     assert cut.value.partial == b"0123"
     hub.faults.append(Truncate("x.bin", 3))
-    assert [_fetch(hub, FILE)[1] for _ in range(3)] == [b"012"] * 3
+    assert [fetch(hub.endpoint, FILE)[1] for _ in range(3)] == [b"012"] * 3
     hub.faults = [later]
-    assert _fetch(hub, FILE)[1] == b"0123456789"
+    assert fetch(hub.endpoint, FILE)[1] == b"0123456789"
     assert hub.faults == [later]
     assert [each.sent_bytes for each in hub.requests][2:] == [4, 3, 3, 3, 10]
 
 
 def test_the_log_counts_bytes_until_it_is_cleared(hub: HubServer) -> None:
     hub.add("ann/set").write("x y.bin", b"0123456789")
-    _fetch(hub, "/datasets/ann/set/resolve/main/x%20y.bin?download=true", {"Range": "bytes=2-3"})
+    fetch(
+        hub.endpoint,
+        "/datasets/ann/set/resolve/main/x%20y.bin?download=true",
+        {"Range": "bytes=2-3"},
+    )
     (one,) = hub.requests
     assert (one.path, one.query) == ("/datasets/ann/set/resolve/main/x y.bin", "download=true")
     assert (one.range, one.status, one.sent_bytes) == ("bytes=2-3", 206, 2)
@@ -459,7 +450,7 @@ def test_a_fault_of_the_server_fails_the_test() -> None:
     with pytest.raises(ValueError, match="invalid literal"), HubServer() as hub:  # noqa: PT012
         hub.add("ann/set")
         with pytest.raises((http.client.HTTPException, OSError)):
-            _fetch(hub, "/api/datasets/ann/set/tree/main?cursor=x")
+            fetch(hub.endpoint, "/api/datasets/ann/set/tree/main?cursor=x")
 
 
 def test_a_certificate_of_its_own_is_not_trusted_but_where_it_is_named(tmp_path: Path) -> None:
