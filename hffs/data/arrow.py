@@ -222,7 +222,7 @@ def _list_ranges(which: str, cells: pa.Array) -> tuple[NDArray[np.int64], NDArra
 
 
 def find_bytes(slots: Slots) -> Places:
-    """Where the bytes of each slot lie; the leaf is binary, or a struct with binary `bytes`."""
+    """Where the bytes of each slot lie; the leaf is binary, text, or a struct with `bytes`."""
     if pa.types.is_struct(slots.leaf.type):
         values, valid = slots.leaf.field("bytes"), _valid(slots.leaf)
         valid = valid & _valid(values)
@@ -244,20 +244,22 @@ def find_bytes(slots: Slots) -> Places:
 def _value_bounds(values: pa.Array, offsets: pa.Buffer | None) -> NDArray[np.int64]:
     if offsets is None or not len(values):
         return np.zeros(1, np.int64)
-    kind = np.dtype(np.int64 if pa.types.is_large_binary(values.type) else np.int32)
+    wide = pa.types.is_large_binary(values.type) or pa.types.is_large_string(values.type)
+    kind = np.dtype(np.int64 if wide else np.int32)
     first = values.offset * kind.itemsize
     return np.frombuffer(offsets, kind, len(values) + 1, first).astype(np.int64)
 
 
-def read_paths(slots: Slots, chosen: NDArray[np.int64]) -> list[bytes | None]:
-    """Paths of these slots as bytes (a file name need not be UTF-8); None where there is none."""
+def read_paths(slots: Slots, chosen: NDArray[np.int64]) -> pa.Array:
+    """Paths of these slots as `large_binary` (a file name need not be UTF-8); null for none."""
     texts, valid = slots.leaf, _valid(slots.leaf)
+    nothing = pa.nulls(len(chosen), pa.large_binary())
     if pa.types.is_struct(texts.type):
         if texts.type.get_field_index("path") < 0:
-            return [None] * len(chosen)
+            return nothing
         texts = texts.field("path")
     if pa.types.is_null(texts.type):
-        return [None] * len(chosen)
+        return nothing
     index = slots.index[chosen]
     usable = index != NO_SLOT
     usable &= valid[np.where(usable, index, 0)] if len(valid) else False
@@ -266,8 +268,7 @@ def read_paths(slots: Slots, chosen: NDArray[np.int64]) -> list[bytes | None]:
             texts.validate(full=True)  # other layouts are followed when they are cast
         raw = texts.cast(pa.large_binary())
         raw.validate(full=True)
-        paths: list[bytes | None] = raw.take(pa.array(index, mask=~usable)).to_pylist()
-    return paths
+        return raw.take(pa.array(index, mask=~usable))
 
 
 def _valid(array: pa.Array) -> NDArray[np.bool_]:

@@ -76,7 +76,9 @@ class Decoder(Protocol):
         ...
 
 
-def open_decoder(file: MappedFile, layout: Layout, column: ImageColumn) -> Decoder:
+def open_decoder(
+    file: MappedFile, layout: Layout, column: ImageColumn
+) -> ParquetCells | ArrowCells:
     """Decoder for one shard's image column; the file's view must outlive it."""
     return (ParquetCells if layout == "parquet" else ArrowCells)(file, column)
 
@@ -84,16 +86,21 @@ def open_decoder(file: MappedFile, layout: Layout, column: ImageColumn) -> Decod
 def decode_parts(decoder: Decoder, column: ImageColumn, group: int) -> Iterator[Part]:
     """Decode one group, part by part."""
     for cells in decoder.read_parts(group):
-        with format_errors("cannot decode", decoder.which):
-            plain = _make_plain(cells)
-        slots = find_slots(decoder.which, plain, column.is_list)
-        places = find_bytes(slots)
-        used = places.offsets != NO_SLOT
-        first = int(places.offsets[used].min(initial=places.data.size))
-        end = int((places.offsets + places.lengths)[used].max(initial=first))
-        offsets = np.where(used, places.offsets - first, NO_SLOT)
-        blob = memoryview(places.data)[first:end]
-        yield Part(len(cells), slots, offsets, places.lengths, blob)
+        yield make_part(decoder.which, cells, column)
+
+
+def make_part(which: str, cells: pa.Array, column: ImageColumn) -> Part:
+    """Decode an array of cells; `which` names them in errors."""
+    with format_errors("cannot decode", which):
+        plain = _make_plain(cells)
+    slots = find_slots(which, plain, column.is_list)
+    places = find_bytes(slots)
+    used = places.offsets != NO_SLOT
+    first = int(places.offsets[used].min(initial=places.data.size))
+    end = int((places.offsets + places.lengths)[used].max(initial=first))
+    offsets = np.where(used, places.offsets - first, NO_SLOT)
+    blob = memoryview(places.data)[first:end]
+    return Part(len(cells), slots, offsets, places.lengths, blob)
 
 
 def _make_plain(cells: pa.Array) -> pa.Array:
@@ -161,6 +168,11 @@ class ParquetCells:
             self._advise(chunk)
         yield from self._iterate([group], min(max(rows, 1), PART_ROWS), leaves)
 
+    def read_first(self, rows: int) -> pa.Array | None:
+        """Cells of the first rows, of the first row group at most."""
+        groups = range(min(self.groups, 1))
+        return next(self._iterate(list(groups), rows, list(self._leaves.values())), None)
+
     def read_paths(self) -> pa.Array | None:
         """The `path` field of all cells, in the shape of the column; None if there is none."""
         leaf = self._leaves.get("path")
@@ -198,7 +210,7 @@ def find_leaves(metadata: pq.FileMetaData, file: MappedFile, column: ImageColumn
         found = {field: leaves[field] for field in ("bytes", "path") if field in leaves}
     else:
         own = inside if column.is_list else [path for path in paths if path == column.name]
-        found = {"bytes" if column.kind == "binary" else "path": path for path in own}
+        found = {"path" if column.kind == "path" else "bytes": path for path in own}
     if not found:
         raise DataError("cannot read", str(file.path), why=f"it has no column {column.name}")
     return found
@@ -228,3 +240,10 @@ class ArrowCells:
             return
         for batch in read_batches(self._file, self._fields):
             yield batch.column(0)
+
+    def read_first(self, rows: int) -> pa.Array | None:
+        """Cells of the first rows, of the first record batch at most."""
+        if is_ipc_file(self._file) and not self.groups:
+            return None
+        first = next(self.read_parts(0), None)
+        return None if first is None else first.slice(0, rows)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hffs.core.base64text import Refusal, find_texts
 from hffs.data.arrow import NO_SLOT, find_slots, read_paths
 from hffs.data.decode import Decoder, ParquetCells, Part, decode_parts, open_decoder
 from hffs.data.mapped import MappedFile, sniff_values
@@ -22,10 +23,8 @@ from hffs.data.shards import Layout
 from hffs.data.source import ImageColumn
 from hffs.errors import FormatError
 
-_SNIFF_BATCH = 1 << 16  # the gathered indexes take eight times the bytes
-
-PathReader = Callable[[NDArray[np.int64]], list[bytes | None]]
-"""Paths of some slots of a batch, read only when asked for."""
+PathReader = Callable[[NDArray[np.int64]], pa.Array]
+"""Paths of some slots of a batch (`hffs.data.arrow.read_paths`), read only when asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,8 @@ class CellBatch:
 
     `rows` (int64) count from the batch's first row, which has `row_count` of them. The bytes of a
     slot lie at `offsets` (int64, `NO_SLOT` for none) of the shard's map, or of a decoded `part`.
-    `vacant` marks the slots that stand for a null or empty list.
+    `vacant` marks the slots that stand for a null or empty list. `coded` is there where what lies
+    there is base64; then offsets are those of the text, and lengths those of the image.
     """
 
     row_count: int
@@ -55,6 +55,17 @@ class CellBatch:
     vacant: NDArray[np.bool_]
     read_paths: PathReader
     part: PartKey | None = None
+    coded: Coded | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """Of each slot of a batch `stored` (int64), characters of its base64 text, and why it is not
+    taken (uint8, `Refusal`): `refused`. One that is refused, or has no text, has a length of 0.
+    """
+
+    stored: NDArray[np.int64]
+    refused: NDArray[np.uint8]
 
 
 def read_extents(file: MappedFile, layout: Layout, column: ImageColumn) -> Iterator[CellBatch]:
@@ -66,11 +77,31 @@ def read_extents(file: MappedFile, layout: Layout, column: ImageColumn) -> Itera
     if isinstance(decoder, ParquetCells) and decoder.bytes_leaf is not None:
         values = read_leaf(file, decoder.metadata, decoder.bytes_leaf)
         if values is not None:
-            yield _leaf_batch(decoder, values, column)
+            yield _decode(file.view, _leaf_batch(decoder, values, column), column)
             return
     for group in range(decoder.groups):
         for number, part in enumerate(decode_parts(decoder, column, group)):
-            yield _part_batch(file, part, group, number)
+            batch = _part_batch(file, part, group, number)
+            heads = file.view if batch.part is None else part.blob
+            yield _decode(heads, batch, column)
+
+
+def _decode(heads: memoryview, batch: CellBatch, column: ImageColumn) -> CellBatch:
+    """The batch with what its texts stand for, if they are base64."""
+    if column.kind != "base64":
+        return batch
+    present = np.flatnonzero(batch.offsets != NO_SLOT)
+    texts = find_texts(heads, batch.offsets[present], batch.lengths[present])
+    taken = texts.refused == Refusal.NONE
+    offsets = batch.offsets.copy()
+    offsets[present] = texts.offsets
+    stored, lengths = (np.zeros(len(offsets), np.int64) for _ in range(2))
+    formats, refused = (np.zeros(len(offsets), np.uint8) for _ in range(2))
+    stored[present], refused[present] = texts.stored, texts.refused
+    lengths[present] = np.where(taken, texts.lengths, 0)
+    formats[present] = np.where(taken, texts.formats, 0)
+    coded = Coded(stored, refused)
+    return replace(batch, offsets=offsets, lengths=lengths, formats=formats, coded=coded)
 
 
 def cut_rows(batch: CellBatch, start: int, stop: int) -> CellBatch:
@@ -80,9 +111,12 @@ def cut_rows(batch: CellBatch, start: int, stop: int) -> CellBatch:
         return batch
     low, high = (int(place) for place in np.searchsorted(batch.rows, (start, max(start, stop))))
 
-    def read_paths_of(chosen: NDArray[np.int64]) -> list[bytes | None]:
+    def read_paths_of(chosen: NDArray[np.int64]) -> pa.Array:
         return batch.read_paths(chosen + low)
 
+    coded = batch.coded
+    if coded is not None:
+        coded = Coded(coded.stored[low:high], coded.refused[low:high])
     return replace(
         batch,
         row_count=max(stop - start, 0),
@@ -93,6 +127,7 @@ def cut_rows(batch: CellBatch, start: int, stop: int) -> CellBatch:
         formats=batch.formats[low:high],
         vacant=batch.vacant[low:high],
         read_paths=read_paths_of,
+        coded=coded,
     )
 
 
@@ -131,10 +166,10 @@ def _leaf_batch(decoder: ParquetCells, values: LeafValues, column: ImageColumn) 
 
 def _read_leaf_paths(
     decoder: ParquetCells, values: LeafValues, column: ImageColumn, chosen: NDArray[np.int64]
-) -> list[bytes | None]:
+) -> pa.Array:
     cells = decoder.read_paths()
     if cells is None:
-        return [None] * len(chosen)
+        return pa.nulls(len(chosen), pa.large_binary())
     slots = find_slots(decoder.which, cells, column.is_list)
     if not np.array_equal(slots.rows, values.rows):
         why = "its bytes and its paths do not have the same rows"

@@ -53,4 +53,4 @@ def _list_paths(source: Source, column: ImageColumn) -> Iterator[bytes]:
                 cut = cut_rows(batch, start - seen, stop - seen)
                 seen += batch.row_count
                 unset = np.flatnonzero((cut.offsets == NO_SLOT) & ~cut.vacant)
-                yield from filter(None, cut.read_paths(unset))
+                yield from filter(None, cut.read_paths(unset).to_pylist())

@@ -19,7 +19,7 @@ from hffs.errors import AccessError, HffsError, SourceError, StaleError
 OUTSIDE = "path outside the data set"
 MISSING = "file missing"
 DENIED = "file that may not be read"
-URL = "URL (not built yet)"
+OTHER_SCHEME = "URL that is neither http nor https"
 EMPTY_FILE = "empty file"
 
 _URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -38,21 +38,26 @@ class FoundFile:
 
 
 class PathResolver:
-    """Finds the files that cells name below one root; folders are resolved once each."""
+    """Finds the files that cells name below one root; folders are resolved once each.
 
-    def __init__(self, root: Path) -> None:
-        self._root = os.path.realpath(os.fsencode(root))
+    Relative paths begin at `base`, which is the root where nothing else is said.
+    """
+
+    def __init__(self, root: Path, base: Path | None = None) -> None:
+        self.root = os.path.realpath(os.fsencode(root))
+        """Its real path."""
+        self._base = os.path.realpath(os.fsencode(base or root))
         self._folders: dict[bytes, bytes] = {}
 
     def find(self, path: bytes) -> FoundFile | str:
         """The file a cell's path names, or the reason why the cell is dropped."""
         if _URL.match(path):
-            return URL
+            return OTHER_SCHEME
         if b"\0" in path:
             return MISSING
         try:
             real = self._resolve(path)
-            if not real.startswith(os.path.join(self._root, b"")):
+            if not real.startswith(os.path.join(self.root, b"")):
                 return OUTSIDE
             return self._look(real)
         except PermissionError:
@@ -62,7 +67,7 @@ class PathResolver:
 
     def _resolve(self, path: bytes) -> bytes:
         """Real path; a link is followed only where there is one, which most files are not."""
-        parent, name = os.path.split(os.path.join(self._root, path))
+        parent, name = os.path.split(os.path.join(self._base, path))
         if parent not in self._folders:
             self._folders[parent] = os.path.realpath(parent, strict=True)
         real = os.path.join(self._folders[parent], name)
@@ -81,7 +86,7 @@ class PathResolver:
             os.close(descriptor)
         if not status.st_size:
             return EMPTY_FILE
-        name = os.path.relpath(real, self._root)
+        name = os.path.relpath(real, self.root)
         return FoundFile(name, status.st_size, status.st_mtime_ns, sniff(head))
 
 
@@ -111,15 +116,16 @@ def check_file(path: bytes, size_bytes: int, mtime_ns: int) -> None:
 
 def _require_same(path: bytes, now: os.stat_result, size_bytes: int, mtime_ns: int) -> None:
     if not stat.S_ISREG(now.st_mode) or (now.st_size, now.st_mtime_ns) != (size_bytes, mtime_ns):
-        raise _stale(path, "it was changed while mounted")
+        raise stale(path, "it was changed while mounted")
 
 
 def _unreadable(path: bytes, error: OSError) -> HffsError:
     if isinstance(error, FileNotFoundError):
-        return _stale(path, "it was removed while mounted")
+        return stale(path, "it was removed while mounted")
     kind = AccessError if isinstance(error, PermissionError) else SourceError
     return kind("cannot read", os.fsdecode(path), why=str(error.strerror).lower())
 
 
-def _stale(path: bytes, why: str) -> StaleError:
+def stale(path: bytes, why: str) -> StaleError:
+    """What to say of a file that is not what was found."""
     return StaleError("cannot read", os.fsdecode(path), why=why, fix="mount again")

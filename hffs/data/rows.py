@@ -1,51 +1,78 @@
 """The bytes of a source's images: slices of maps where that can be, decoded once where it cannot.
 
-Owns what is open of a source: one map a shard, the decoded parts used last. Must not know what a
-view does with the bytes. Thread-safe.
+Owns what is open of a source: one map a shard or archive, the decoded parts used last. Must not
+know what a view does with the bytes, nor how a URL is fetched. Thread-safe.
 
 Invariants: bytes are slices of maps, never copies (but of files that cells name, see
-`hffs.data.pathcells`); `read` never decodes; a group of rows is decoded by one thread at a time;
-a cell's bytes come whole or an error does, also where the index and the data disagree.
+`hffs.data.pathcells`, of base64 and of what is deflated); `read` never decodes; a group of rows is
+decoded by one thread at a time; a cell's bytes come whole or an error does, also where the index
+and the data disagree.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from typing import Protocol
 
+from hffs.core.base64text import decode_text
+from hffs.core.zips import inflate
 from hffs.data.cache import DiskCache
-from hffs.data.cells import CellIndex, SegmentKind
+from hffs.data.cellindex import CellIndex, Coding, SegmentKind
+from hffs.data.containers import open_container
 from hffs.data.decode import Decoder, decode_parts, open_decoder
 from hffs.data.mapped import MappedFile
 from hffs.data.pathcells import check_file, read_file
 from hffs.data.recent import Recent
 from hffs.data.shards import Located
 from hffs.data.source import open_shard
-from hffs.errors import FormatError
+from hffs.errors import FormatError, SourceError
 
 OPEN_BYTES = 256 * 2**20
 """Decoded parts that stay open; the rest is in the disk cache."""
 
 _OPEN_PARTS = 64
 
+_OPEN_ARCHIVES = 4096
+"""Archives that stay open, at two descriptors each; of more than that, those opened last."""
+
 _LOCKS = 64  # single flight by hash: two groups may share one, which costs waiting only
 
 
+class UrlReader(Protocol):
+    """Gets what cells name by a URL; thread-safe."""
+
+    def read(self, url: str) -> memoryview:
+        """The image at a URL, whole; HffsError where that is impossible."""
+        ...
+
+
 class RowStore:
-    """Reads the cells of one index; close it when nothing is being read any more."""
+    """Reads the cells of one index; close it when nothing is being read any more.
+
+    Without `urls`, cells that are URLs cannot be loaded.
+    """
 
     def __init__(
-        self, index: CellIndex, located: Located, cache: DiskCache, open_bytes: int = OPEN_BYTES
+        self,
+        index: CellIndex,
+        located: Located,
+        cache: DiskCache,
+        open_bytes: int = OPEN_BYTES,
+        urls: UrlReader | None = None,
     ) -> None:
         self._index = index
         self._located = located
         self._cache = cache
+        self._urls = urls
         self._root = os.path.realpath(os.fsencode(located.root))
         # a memoryview gives a Python int three times as fast as numpy does
         self._segments = index.segment.data
         self._offsets = index.offset.data
         self._lengths = index.length.data
+        self._stored = index.stored.data if len(index.stored) else self._lengths
         self._kinds: list[int] = index.segments.kind.tolist()
+        self._codings: list[int] = index.segments.coding.tolist()
         self._shards: list[int] = index.segments.shard.tolist()
         places = zip(self._shards, index.segments.group, index.segments.part, strict=True)
         self._places = [(shard, int(group), int(part)) for shard, group, part in places]
@@ -53,6 +80,8 @@ class RowStore:
         self._views: dict[int, memoryview] = {}
         self._parts = Recent(open_bytes, _OPEN_PARTS)
         self._files: dict[int, MappedFile] = {}
+        self._archives: dict[int, MappedFile] = {}  # the first of them was opened first
+        self._keeps_archives = len(index.containers) <= _OPEN_ARCHIVES
         self._decoders: dict[int, Decoder] = {}
         self._broken: dict[tuple[int, int], FormatError] = {}
         self._lock = threading.Lock()
@@ -63,6 +92,8 @@ class RowStore:
         segment = self._segments[cell]
         view = self._views.get(segment)
         if view is None:
+            if self._codings[segment] != Coding.RAW:
+                return None
             view = self._open(segment)
             if view is None:
                 return None
@@ -71,56 +102,88 @@ class RowStore:
     def load(self, cell: int) -> memoryview:
         """Bytes of a cell, whatever it takes: a whole group of rows may have to be decoded.
 
-        Raises StaleError (its file changed), SourceError, FormatError.
+        Raises StaleError (its file changed), SourceError, FormatError, and what fetching raises.
         """
         ready = self.read(cell)
         if ready is not None:
             return ready
         segment = self._segments[cell]
-        if self._kinds[segment] == SegmentKind.FILES:
+        kind = self._kinds[segment]
+        if kind == SegmentKind.FILES:
             return read_file(*self._file_facts(cell))
-        return self._cut(self._load_part(segment), cell)
+        if kind == SegmentKind.URLS:
+            return self._fetch(cell)
+        view = self._open(segment)
+        stored = self._cut(self._load_part(segment) if view is None else view, cell)
+        return stored if self._codings[segment] == Coding.RAW else self._decode_cell(cell, stored)
+
+    def waits_for_network(self, cell: int) -> bool:
+        """Whether `load` asks another host for the bytes of a cell."""
+        return self._kinds[self._segments[cell]] == SegmentKind.URLS
 
     def advise(self, cell: int) -> None:
         """Let the kernel begin to read a mapped cell: a cold one is then one request, not many."""
         segment = self._segments[cell]
-        if self._kinds[segment] == SegmentKind.MAP:
-            file = self._open_file(self._shards[segment])
-            file.advise(self._offsets[cell], self._lengths[cell])
+        kind = self._kinds[segment]
+        if kind in (SegmentKind.MAP, SegmentKind.CONTAINER):
+            is_map = kind == SegmentKind.MAP
+            open_ = self._open_file if is_map else self._open_archive
+            open_(self._shards[segment]).advise(self._offsets[cell], self._stored[cell])
 
     def check(self, cell: int) -> None:
         """Raise StaleError if the file that a cell comes from was changed in place."""
         segment = self._segments[cell]
-        if self._kinds[segment] == SegmentKind.FILES:
+        kind = self._kinds[segment]
+        if kind == SegmentKind.FILES:
             check_file(*self._file_facts(cell))
-        else:
+        elif kind == SegmentKind.CONTAINER:
+            with self._lock:  # whoever has it may close an archive
+                self._take_archive(self._shards[segment]).check()
+        elif kind != SegmentKind.URLS:
             self._open_file(self._shards[segment]).check()
 
     def pin(self) -> None:
-        """Open every shard now: one that is replaced or deleted later is served as it was."""
+        """Open every shard now: one that is replaced or deleted later is served as it was.
+
+        Archives too, unless there are too many of them.
+        """
         for shard in range(len(self._located.shards)):
             self._open_file(shard)
+        if self._keeps_archives:
+            for number in range(len(self._index.containers)):
+                self._open_archive(number)
 
     def close(self) -> None:
         """Give back the descriptors; bytes that were handed out stay valid."""
         with self._lock:
-            for file in self._files.values():
+            for file in (*self._files.values(), *self._archives.values()):
                 file.close()
             self._files.clear()
+            self._archives.clear()
             self._views.clear()
 
     def _cut(self, view: memoryview, cell: int) -> memoryview:
-        start, length = self._offsets[cell], self._lengths[cell]
-        if start < 0 or start + length > len(view):  # slicing would cut it short silently
+        start, length = self._offsets[cell], self._stored[cell]
+        if (
+            start < 0 or length < 0 or start + length > len(view)
+        ):  # slicing would cut it short silently
             why = f"image {cell} does not lie in its file"
             raise FormatError("cannot read", self._located.name, why=why, fix="mount again")
         return view[start : start + length]
 
     def _open(self, segment: int) -> memoryview | None:
         """What a segment's offsets count in, if it can be had at once."""
-        if self._kinds[segment] != SegmentKind.MAP:
+        kind = self._kinds[segment]
+        if kind == SegmentKind.CONTAINER:
+            view = self._open_archive(self._shards[segment]).view
+        elif kind == SegmentKind.MAP:
+            view = self._open_file(self._shards[segment]).view
+        else:
             return self._parts.get(segment)
-        view = self._views[segment] = self._open_file(self._shards[segment]).view
+        if self._codings[segment] == Coding.RAW and (
+            kind == SegmentKind.MAP or self._keeps_archives
+        ):
+            self._views[segment] = view
         return view
 
     def _open_file(self, shard: int) -> MappedFile:
@@ -131,6 +194,41 @@ class RowStore:
             if shard not in self._files:
                 self._files[shard] = open_shard(self._located.shards[shard])
             return self._files[shard]
+
+    def _open_archive(self, number: int) -> MappedFile:
+        file = self._archives.get(number)
+        if file is not None:
+            return file
+        with self._lock:
+            return self._take_archive(number)
+
+    def _take_archive(self, number: int) -> MappedFile:
+        """An archive, opened if need be; the caller has the lock."""
+        if number not in self._archives:
+            if len(self._archives) >= _OPEN_ARCHIVES:
+                self._archives.pop(next(iter(self._archives))).close()
+            table = self._index.containers
+            path = os.path.join(self._root, table.name(number))
+            pins = int(table.size_bytes[number]), int(table.mtime_ns[number])
+            self._archives[number] = open_container(path, *pins)
+        return self._archives[number]
+
+    def _fetch(self, cell: int) -> memoryview:
+        url = self._index.urls.name(self._offsets[cell]).decode()
+        if self._urls is None:
+            why = "nothing here may ask another host"
+            raise SourceError("cannot fetch", url, why=why)
+        return self._urls.read(url)
+
+    def _decode_cell(self, cell: int, stored: memoryview) -> memoryview:
+        coding, length = self._codings[self._segments[cell]], self._lengths[cell]
+        try:
+            if coding == Coding.BASE64:
+                return memoryview(decode_text(stored, length))
+            return memoryview(inflate(stored, length, int(self._index.crc[cell])))
+        except FormatError as error:
+            which = f"row {int(self._index.row[cell])} of {self._located.name}"
+            raise FormatError("cannot decode the image of", which, why=error.why) from error
 
     def _file_facts(self, cell: int) -> tuple[bytes, int, int]:
         """Path, size and mtime of the file that a cell names."""

@@ -1,8 +1,8 @@
 """Where a view's rows come from: the files of one data set, pinned, and their common schema.
 
 Owns opening shards for their schemas and row counts, and the rules that say which columns are
-images. Reads footers and message headers only, never a value. It must not know how cells are
-stored or read (`hffs.data.cells`, `hffs.data.rows`).
+images. Reads footers and message headers only, and no value but the first few of a column of texts.
+It must not know how cells are stored or read (`hffs.data.cells`, `hffs.data.rows`).
 Invariant: all shards of a `Source` have the same columns with equivalent types.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import pyarrow as pa
@@ -35,11 +35,21 @@ __all__ = [
     "open_source",
 ]
 
-CellKind = Literal["struct", "binary", "path"]
-"""What a cell holds: `{bytes, path}`, the bytes themselves, or the path of a file."""
+CellKind = Literal["struct", "binary", "path", "base64"]
+"""What a cell holds: `{bytes, path}`, the bytes themselves, the path of a file (or what else names
+an image, see `hffs.data.collecting`), or the bytes as base64 text.
+"""
 
 _LIST_LABELS = ("List", "LargeList", "Sequence")
 _IMAGE_LABELS = ("Image", "Value", "")
+
+_TEXT_NAMES = (
+    "image", "img", "image_base64", "image_path", "image_url", "file_name", "path", "url",
+)  # fmt: skip
+"""Names of columns of texts that stand for images, from certain to likely: those that speak of
+images before those that may name any file; of each kind what the data set holds itself before the
+files that should lie beside it, and these before what other hosts may have taken away since.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +169,11 @@ def image_columns(schema: pa.Schema) -> list[ImageColumn]:
     """Columns that hold images, of the most certain kind that there is.
 
     From certain to likely: what the Hugging Face metadata calls an Image; a struct with binary
-    `bytes`, or a binary column named `image`; any binary column; a string column named `image`.
+    `bytes`, or a binary column named `image`; any binary column; a string column that has one of
+    the names of these (`_TEXT_NAMES`), the first of them.
     """
     labels = _labels(schema)
-    ranked: list[list[ImageColumn]] = [[], [], [], []]
+    ranked: list[list[ImageColumn]] = [[] for _ in range(3 + len(_TEXT_NAMES))]
     for field in schema:
         label = labels.get(field.name, "")
         column = _image_column(field)
@@ -174,19 +185,28 @@ def image_columns(schema: pa.Schema) -> list[ImageColumn]:
             ranked[1].append(column)
         elif column.kind == "binary":
             ranked[2].append(column)
-        elif field.name == "image":
-            ranked[3].append(column)
+        elif field.name in _TEXT_NAMES:
+            ranked[3 + _TEXT_NAMES.index(field.name)].append(column)
     return next(filter(None, ranked), [])
 
 
 def find_image_column(source: Source, wanted: str | None) -> ImageColumn:
     """The image column to mount: `wanted`, else the one named `image`, else the only one.
 
-    Raises ConfigError where the choice is the user's to make or to correct, DataError where the
-    data set has no image column at all.
+    The first values of a column of texts are read, to tell base64 from names. Raises FormatError
+    if they cannot be, ConfigError where the choice is the user's to make or to correct, DataError
+    where the data set has no image column at all.
     """
-    if wanted is not None:
-        return _wanted_column(source, wanted)
+    column = _only_column(source) if wanted is None else _wanted_column(source, wanted)
+    if column.kind != "path":
+        return column
+    # Late: it reads values, by modules that are built on this one.
+    from hffs.data.peeking import holds_base64
+
+    return replace(column, kind="base64") if holds_base64(source, column) else column
+
+
+def _only_column(source: Source) -> ImageColumn:
     columns = image_columns(source.schema)
     if not columns:
         why = f"it has no image column; {_list_columns(source.schema)}"

@@ -139,7 +139,7 @@ def test_slots_of_lists_are_their_elements(values: list[Any], start: int, stop: 
         assert slots.items.tolist() == [item for _, item, _, _ in flat]
         assert (slots.index != NO_SLOT).tolist() == [filled for _, _, _, filled in flat]
         assert _bytes_of(slots) == [element["bytes"] for _, _, element, _ in flat]
-        paths = read_paths(slots, np.arange(len(flat)))
+        paths = read_paths(slots, np.arange(len(flat))).to_pylist()
         texts = [element["path"] for _, _, element, _ in flat]
         assert paths == [None if text is None else text.encode() for text in texts]
 

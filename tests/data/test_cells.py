@@ -194,7 +194,7 @@ def _set_of_paths(folder: Path) -> pa.Table:
         str(folder / "a.jpg"),
         *("out.jpg", "../secret.jpg", "up/secret.jpg", "/etc/passwd", "sub/.."),
         *("gone.jpg", "gone/a.jpg", "pipe.jpg", "sub", "a\0.jpg", "a.jpg/b"),
-        *("https://host/a.jpg", "zip://a.jpg::b.zip"),
+        *("ftp://host/a.jpg", "zip://a.jpg::b.zip"),
         *("none.jpg", None, ""),
     ]
     return pa.table({"image": pa.array([{"bytes": None, "path": p} for p in paths], STRUCT)})
@@ -202,8 +202,8 @@ def _set_of_paths(folder: Path) -> pa.Table:
 
 _PATH_DROPS = {
     "path outside the data set": 5,
-    "file missing": 6,
-    "URL (not built yet)": 2,
+    "file missing": 7,
+    "URL that is neither http nor https": 1,
     "empty file": 1,
     "null image": 2,
 }

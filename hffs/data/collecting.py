@@ -1,0 +1,251 @@
+"""Making an index: batches of cells in row order become its arrays.
+
+Owns telling what a cell without bytes names (a file, a member of an archive, a URL), the tables of
+all that, and the count of what is no image. Must not know how an index is kept.
+Invariant: nothing here is held for each cell but numbers and the names in the tables.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hffs.core.base64text import Refusal
+from hffs.data.arrays import Stored
+from hffs.data.arrow import NO_SLOT
+from hffs.data.cellindex import (
+    CELL_ARRAYS,
+    CODED_ARRAYS,
+    MOST_CODED_BYTES,
+    SEGMENT_ARRAYS,
+    Coding,
+    SegmentKind,
+    make_identity,
+)
+from hffs.data.containers import TOO_LARGE, Archives, Dropped, Ranges, References
+from hffs.data.extents import CellBatch
+from hffs.data.pathcells import PathResolver
+from hffs.data.shards import Located, identify
+from hffs.data.source import ImageColumn
+
+NULL = "null image"
+NO_ITEMS = "null or empty list"
+EMPTY_BYTES = "image of no bytes"
+NOT_BASE64 = "text that is not base64"
+BLANKS = "base64 text with blanks or line breaks"
+BAD_URL = "malformed URL"
+
+_REFUSALS = {
+    Refusal.NOT_BASE64: NOT_BASE64,
+    Refusal.BLANKS: BLANKS,
+    Refusal.EMPTY: EMPTY_BYTES,
+}
+_PATHS = 1 << 14
+"""Paths that are Python objects at a time."""
+
+_CONTAINED = (b"zip://", b"tar://")
+_HTTP = re.compile(rb"https?://[^/]", re.IGNORECASE)
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_MOST_URL_BYTES = 8192
+
+Cells = dict[str, NDArray[Any]]
+
+
+class Collector:
+    """Collects batches of cells; closing it closes the archives that they name."""
+
+    def __init__(self, located: Located) -> None:
+        self._located = located
+        self._resolver = PathResolver(located.root, located.base)
+        self._archives = Archives(self._resolver)
+        kinds = CELL_ARRAYS | CODED_ARRAYS
+        self._pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
+        self._segments: dict[tuple[int, ...], int] = {}
+        self._files, self._urls = _Names(), _Names()
+        self._file_pins = array("q")
+        self._dropped: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._archives.close()
+
+    def add(self, shard: int, first_row: int, batch: CellBatch) -> None:
+        """Take over the batch's cells; its first row is `first_row` of the source."""
+        cells, keep = self._take_present(shard, first_row, batch)
+        unset = np.flatnonzero((batch.offsets == NO_SLOT) & ~batch.vacant)
+        if len(unset):
+            paths = batch.read_paths(unset)
+            for at in range(0, len(unset), _PATHS):
+                some = paths.slice(at, _PATHS).to_pylist()
+                self._add_paths(cells, keep, unset[at : at + _PATHS], some)
+        for name, piece in cells.items():
+            self._pieces[name].append(piece[keep])
+
+    def finish(self, column: ImageColumn) -> Stored:
+        """Everything as it is kept."""
+        arrays: Cells = {
+            name: np.concatenate([np.empty(0, kind), *self._pieces.pop(name)])
+            for name, kind in (CELL_ARRAYS | CODED_ARRAYS).items()
+        }
+        table = np.array(list(self._segments), np.int64).reshape(-1, len(SEGMENT_ARRAYS))
+        for number, (name, kind) in enumerate(SEGMENT_ARRAYS.items()):
+            arrays[f"segments.{name}"] = table[:, number].astype(kind)
+        if not arrays["segments.coding"].any():
+            arrays |= {name: arrays[name][:0] for name in CODED_ARRAYS}
+        arrays |= self._files.arrays("files") | _pin_arrays("files", self._file_pins)
+        archives, pins = _Names(), array("q")
+        for archive, pin in zip(self._archives.names, self._archives.pins, strict=True):
+            archives.add(archive)
+            pins.extend(pin)
+        arrays |= archives.arrays("containers") | _pin_arrays("containers", pins)
+        arrays |= self._urls.arrays("urls")
+        of_commit = bool(self._located.commit)
+        meta = {
+            "column": asdict(column),
+            "identity": make_identity(identify(self._located), column, arrays, of_commit=of_commit),
+            "dropped": {reason: count for reason, count in self._dropped.items() if count},
+        }
+        return Stored(arrays, meta)
+
+    def _take_present(
+        self, shard: int, first_row: int, batch: CellBatch
+    ) -> tuple[Cells, NDArray[np.bool_]]:
+        """All slots of a batch as cells, and which of them have bytes."""
+        present = batch.offsets != NO_SLOT
+        keep = present & (batch.lengths > 0)
+        if batch.coded is not None:
+            large = keep & (batch.lengths > MOST_CODED_BYTES)
+            keep &= ~large
+            self._dropped[TOO_LARGE] += int(large.sum())
+            for refusal, reason in _REFUSALS.items():
+                self._dropped[reason] += int((batch.coded.refused == refusal).sum())
+        else:
+            self._dropped[EMPTY_BYTES] += int((present & ~keep).sum())
+        self._dropped[NO_ITEMS] += int(batch.vacant.sum())
+        count = len(keep)
+        return {
+            "row": batch.rows + first_row,
+            "item": batch.items,
+            "segment": np.full(count, self._number_shard(shard, batch), np.uint32),
+            "offset": batch.offsets.copy(),
+            "length": batch.lengths.copy(),
+            "format": batch.formats.copy(),
+            "stored": (batch.lengths if batch.coded is None else batch.coded.stored).copy(),
+            "crc": np.zeros(count, np.uint32),
+        }, keep
+
+    def _add_paths(
+        self,
+        cells: Cells,
+        keep: NDArray[np.bool_],
+        slots: NDArray[np.int64],
+        paths: Sequence[bytes | None],
+    ) -> None:
+        """Make slots without bytes cells of what they name, those that name anything."""
+        references = References()
+        for slot, path in zip(slots.tolist(), paths, strict=True):
+            if not path:
+                self._dropped[NULL] += 1
+            elif path.startswith(_CONTAINED):
+                references.add(slot, path)
+            elif _HTTP.match(path):
+                keep[slot] = self._add_url(cells, slot, path.strip())
+            else:
+                keep[slot] = self._add_file(cells, slot, path)
+        for found in self._archives.find(references):
+            if isinstance(found, Dropped):
+                self._dropped[found.reason] += found.count
+            else:
+                self._put_ranges(cells, found)
+                keep[found.slots] = True
+
+    def _put_ranges(self, cells: Cells, found: Ranges) -> None:
+        cells["segment"][found.slots] = self._number(
+            SegmentKind.CONTAINER, shard=found.container, coding=found.coding
+        )
+        cells["offset"][found.slots] = found.offsets
+        cells["stored"][found.slots] = found.stored
+        cells["length"][found.slots] = found.lengths
+        cells["format"][found.slots] = found.formats
+        cells["crc"][found.slots] = found.crcs
+
+    def _add_url(self, cells: Cells, slot: int, url: bytes) -> bool:
+        if len(url) > _MOST_URL_BYTES or _CONTROL.search(url) or not _is_utf8(url):
+            self._dropped[BAD_URL] += 1
+            return False
+        cells["segment"][slot] = self._number(SegmentKind.URLS)
+        cells["offset"][slot] = self._urls.add(url)
+        cells["length"][slot] = cells["stored"][slot] = -1
+        return True
+
+    def _add_file(self, cells: Cells, slot: int, path: bytes) -> bool:
+        """Make a slot without bytes a cell that names a file; False if it is none."""
+        found = self._resolver.find(path)
+        if isinstance(found, str):
+            self._dropped[found] += 1
+            return False
+        cells["segment"][slot] = self._number(SegmentKind.FILES)
+        cells["offset"][slot] = self._files.add(found.name)
+        cells["length"][slot] = cells["stored"][slot] = found.size_bytes
+        cells["format"][slot] = found.kind
+        self._file_pins.extend((found.size_bytes, found.mtime_ns))
+        return True
+
+    def _number_shard(self, shard: int, batch: CellBatch) -> int:
+        coding = Coding.RAW if batch.coded is None else Coding.BASE64
+        part = batch.part
+        if part is None:
+            return self._number(SegmentKind.MAP, shard=shard, coding=coding)
+        place = (SegmentKind.PART, shard, part.group, part.number, part.size_bytes, coding)
+        return self._segments.setdefault(place, len(self._segments))
+
+    def _number(self, kind: SegmentKind, shard: int = -1, coding: Coding = Coding.RAW) -> int:
+        place = (kind, shard, -1, -1, -1, coding)
+        return self._segments.setdefault(place, len(self._segments))
+
+
+class _Names:
+    """Byte strings as one, by number."""
+
+    def __init__(self) -> None:
+        self._blob = bytearray()
+        self._ends = array("q")
+
+    def add(self, name: bytes) -> int:
+        self._blob += name
+        self._ends.append(len(self._blob))
+        return len(self._ends) - 1
+
+    def arrays(self, table: str) -> Cells:
+        return {
+            f"{table}.names": np.frombuffer(self._blob, np.uint8),
+            f"{table}.ends": np.frombuffer(self._ends, np.int64),
+        }
+
+
+def _pin_arrays(table: str, pins: array[int]) -> Cells:
+    sizes, mtimes = np.frombuffer(pins, np.int64).reshape(-1, 2).T
+    return {f"{table}.size_bytes": sizes, f"{table}.mtime_ns": mtimes}
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,39 @@
+"""Whether a column of texts holds images as base64, or names them: told by its first values.
+
+Owns how many values are looked at. Reads nothing else of the column.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hffs.core.base64text import Refusal, find_texts
+from hffs.core.formats import ImageFormat
+from hffs.data.arrow import NO_SLOT
+from hffs.data.decode import make_part, open_decoder
+from hffs.data.source import ImageColumn, Source, open_shard
+
+_ROWS = 16
+_SHARDS = 4
+"""Shards that are looked at until one has any value among its first rows."""
+
+
+def holds_base64(source: Source, column: ImageColumn) -> bool:
+    """Whether at least half of the first values are images as base64; raises FormatError.
+
+    Half: one that is broken should not turn all others into names of files.
+    """
+    for shard in source.shards[:_SHARDS]:
+        with open_shard(shard) as file:
+            decoder = open_decoder(file, shard.layout, column)
+            cells = decoder.read_first(_ROWS)
+            if cells is None:
+                continue
+            part = make_part(decoder.which, cells, column)
+            filled = np.flatnonzero((part.offsets != NO_SLOT) & (part.lengths > 0))
+            if not len(filled):
+                continue
+            texts = find_texts(part.blob, part.offsets[filled], part.lengths[filled])
+            images = (texts.refused == Refusal.NONE) & (texts.formats != ImageFormat.UNKNOWN)
+            return bool(2 * images.sum() >= len(filled))
+    return False
