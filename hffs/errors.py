@@ -11,6 +11,8 @@ Pure code raises these; only the FUSE adapter reads `errno`, only the command li
      +-- DataError         5  EIO        the data set is there and cannot be used
      |    +-- FormatError  5  EIO        bytes that break their own format (a page, a footer)
      |    +-- RenderError  5  EIO        one row that cannot become a file
+     |    +-- FetchError   5  EIO        a URL that gives no image, and will not give one later
+     |    |    +-- OutageError 5 EIO     a URL that gives no image now: it may be asked again
      |    +-- StaleError   5  ESTALE     a local source changed under the mount
      +-- MissingError      3  ENOENT     a name that is not in the listing
      +-- DeadlineError     5  ETIMEDOUT  a request ran past its deadline
@@ -104,6 +106,14 @@ class FormatError(DataError):
 
 class RenderError(DataError):
     """One row cannot become a file; other rows are unharmed."""
+
+
+class FetchError(DataError):
+    """A URL gives no image, and asking again would not help."""
+
+
+class OutageError(FetchError):
+    """A URL gives no image now, for a reason that may pass: the network, a server that is busy."""
 
 
 class StaleError(DataError):

@@ -44,6 +44,7 @@ HOMES = {
     "datasets": ("data/hub/", "data/prepare/"),
     "huggingface_hub": ("data/hub/",),
     "duckdb": ("data/",),
+    "httpcore2": ("data/urls/",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "click": ("cli/",),
@@ -182,6 +183,7 @@ def test_one_guard_in_mount_catches_everything_and_nothing_else_does() -> None:
         ("data/locate.py", "import datasets"),
         ("data/locate.py", "__import__('huggingface_hub')"),
         ("view/tree.py", "import duckdb"),
+        ("data/locate.py", "import httpcore2"),
         ("config/model.py", "from rich import print"),
         ("config/model.py", "from hffs.core import names"),
         ("errors.py", "import typer"),
@@ -276,7 +278,8 @@ def test_a_daemon_loads_nothing_that_only_deciding_takes() -> None:
     assert "hffs.view.opening" in loaded
     assert not loaded & {
         "duckdb", "pandas", "pyarrow.compute", "multiprocessing", "hffs.view.deciding",
-        "hffs.view.inspection", "hffs.data.filters", "hffs.data.metadata",
+        "hffs.view.inspection", "hffs.data.filters", "hffs.data.metadata", "httpcore2",
+        "hffs.data.urls.fetching",
     }  # fmt: skip
 
 
