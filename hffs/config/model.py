@@ -188,7 +188,7 @@ class Config(Block):
         CAPTIONS,
         "Column of the captions, or a path into structs or JSON text (`meta.caption`); several "
         "give a caption each.",
-        shown="the first of caption, text, prompt",
+        shown="the first of caption, text, prompt, txt",
     )
     fallback_caption_column: Text | None = key(
         None, CAPTIONS, "Read where the caption is null or blank."

@@ -36,7 +36,7 @@ from hffs.data.metadata import (
 from hffs.data.source import Source
 from hffs.errors import ConfigError, DataError
 
-DEFAULT_COLUMNS = ("caption", "text", "prompt")
+DEFAULT_COLUMNS = ("caption", "text", "prompt", "txt")
 """Where captions are looked for if no column is named: the first of these that exists."""
 
 DROP, ERROR, TEXT_PREFIX = "drop", "error", "text:"

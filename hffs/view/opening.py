@@ -89,7 +89,7 @@ def _find_notices(manifest: Manifest, *, images_only: bool) -> Iterator[str]:
     info = manifest.info
     if manifest.captions is None and not images_only:
         yield (
-            f"no caption files: {info.source} has no column caption, text or prompt; "
+            f"no caption files: {info.source} has no column caption, text, prompt or txt; "
             f"name one with --caption-column, its columns are {', '.join(info.columns)}"
         )
     if dropped := [f"{reason}: {count}" for reason, count in info.dropped if count]:

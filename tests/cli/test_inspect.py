@@ -254,7 +254,7 @@ def test_composites_and_folders_are_told(hffs: Hffs, tmp_path: Path) -> None:
     assert "  tiles   0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... of 16 in each image, layout 4x4" in text
     assert "Folders (25)" in text
     assert "and 5 more" in text
-    assert "none: there is no column caption, text or prompt" in text
+    assert "none: there is no column caption, text, prompt or txt" in text
 
 
 def test_a_page_is_written_whole_and_through_links(

@@ -149,7 +149,7 @@ def test_without_a_caption_column_missing_caption_still_counts(tmp_path: Path) -
     source = make_source(tmp_path, other=["a", "b"])
     captions = read_captions(source, CaptionRules(missing="text:é"), all_rows(source))
     assert (captions.column, texts_of(captions)) == (None, ["é", "é"])
-    assert "none of the columns caption, text, prompt" in refusal(source, missing="error")
+    assert "none of the columns caption, text, prompt, txt" in refusal(source, missing="error")
 
 
 def test_a_fallback_stands_in_where_captions_are_blank(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def _describe_captions(captions: CaptionFacts) -> str:
 
 def _captions(captions: CaptionFacts, screen: Screen) -> Iterator[Text]:
     if not captions.samples:
-        yield Text("  none: there is no column caption, text or prompt")
+        yield Text("  none: there is no column caption, text, prompt or txt")
         return
     yield from _histogram("length", captions.length, " characters", screen)
     yield from _align([(sample.file, sample.text) for sample in captions.samples], screen)
