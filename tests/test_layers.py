@@ -41,7 +41,7 @@ HOMES = {
     "trio": ("mount/",),
     "torch": ("train/",),
     "PIL": ("view/codecs", "train/"),
-    "datasets": ("data/hub/", "data/prepare/"),
+    "datasets": ("data/hub/", "data/prepare/", "data/slices"),
     "huggingface_hub": ("data/hub/",),
     "duckdb": ("data/",),
     "httpcore2": ("data/urls/",),

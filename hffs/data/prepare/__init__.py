@@ -1,1 +1,1 @@
-"""Data sets that are neither Parquet nor Arrow: one Parquet table a split is made of them, once."""
+"""Data sets that are neither Parquet nor Arrow: made into one Parquet table a split, once."""

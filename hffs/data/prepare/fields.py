@@ -1,0 +1,128 @@
+"""What a file of a webdataset sample is by its extension, and the value of one that is text.
+
+Owns the list of extensions and how their bytes are decoded: the rules of `datasets`, but for what
+would run code or is no metadata (pickle, arrays, tensors: left out). Knows no tar and no table.
+Invariant: a value takes no more than `MAX_VALUE_BYTES`, packed or not.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from enum import Enum
+
+import pyarrow as pa
+
+MAX_VALUE_BYTES = 1 << 20
+"""A text or JSON larger than this is no metadata."""
+
+_XZ_MEMORY_BYTES = 80 << 20
+"""What `xz -9` needs; a header may ask for 4 GB."""
+
+
+class FieldKind(Enum):
+    """What a field becomes: the first four a column of paths, named after a feature; or values."""
+
+    IMAGE = "Image"
+    AUDIO = "Audio"
+    VIDEO = "Video"
+    TEXT = "text"
+    INT = "int"
+    JSON = "json"
+
+    @property
+    def is_media(self) -> bool:
+        """Whether the bytes stay where they are, in the tar."""
+        return self in (FieldKind.IMAGE, FieldKind.AUDIO, FieldKind.VIDEO)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# The lists of datasets' WebDataset builder; of its images not mpg, mpeg (videos), h5 and hdf
+# (tables), and with those of today's browsers and phones.
+IMAGE_EXTENSIONS = _words("""
+    apng avif blp bmp bufr bw cur dcx dds dib emf eps fit fits flc fli ftc ftu gbr gif grib heic
+    heif icb icns ico iim im j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx jxl msp pbm pcd pcx pgm png
+    pnm ppm ps psd pxr ras rgb rgba sgi tga tif tiff vda vst webp wmf xbm xpm
+""")
+AUDIO_EXTENSIONS = _words("""
+    aiff au avr caf flac htk ircam mat4 mat5 mp3 mpc2k nist ogg opus paf pvf raw rf64 sd2 sds svx
+    voc w64 wav wavex wve xi
+""")
+VIDEO_EXTENSIONS = _words("avi mkv mov mp4 mpeg mpg webm")
+TEXT_EXTENSIONS = _words("caption text transcript txt")
+INT_EXTENSIONS = _words("cls cls2 id index inx")
+JSON_EXTENSIONS = _words("jsn json")
+
+_KINDS = {
+    FieldKind.IMAGE: IMAGE_EXTENSIONS,
+    FieldKind.AUDIO: AUDIO_EXTENSIONS,
+    FieldKind.VIDEO: VIDEO_EXTENSIONS,
+    FieldKind.TEXT: TEXT_EXTENSIONS,
+    FieldKind.INT: INT_EXTENSIONS,
+    FieldKind.JSON: JSON_EXTENSIONS,
+}
+_BY_EXTENSION = {ext: kind for kind, extensions in _KINDS.items() for ext in extensions}
+
+_PACKINGS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4", "xz": "xz"}
+
+
+def find_kind(field: str) -> FieldKind | None:
+    """Kind of a field such as `jpg`, `seg.png` or `json.gz`; None for what is left out."""
+    stem, _, last = field.lower().rpartition(".")
+    if last not in _PACKINGS:
+        return _BY_EXTENSION.get(last)
+    kind = _BY_EXTENSION.get(stem.rpartition(".")[2])
+    return None if kind is None or kind.is_media else kind
+
+
+def decode_value(field: str, kind: FieldKind, data: memoryview) -> object:
+    """The value of a text, int or JSON field; ValueError says why there is none."""
+    packing = _PACKINGS.get(field.lower().rpartition(".")[2])
+    if len(data) > MAX_VALUE_BYTES:
+        raise ValueError(f"larger than {MAX_VALUE_BYTES >> 20} MB")
+    content = bytes(data) if packing is None else _unpack(packing, data)
+    if kind is FieldKind.INT:
+        return _decode_int(content)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    return _decode_json(text) if kind is FieldKind.JSON else text
+
+
+def _decode_int(content: bytes) -> int:
+    try:
+        value = int(content)
+    except ValueError:
+        raise ValueError("not a whole number") from None
+    if not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("number beyond 64 bits")
+    return value
+
+
+def _decode_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+
+
+def _unpack(packing: str, data: memoryview) -> bytes:
+    try:
+        if packing == "xz":
+            unpacker = lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)
+            content = unpacker.decompress(data, MAX_VALUE_BYTES + 1)
+            is_whole = unpacker.eof
+        else:
+            stream = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(data)), packing)
+            content, is_whole = stream.read(MAX_VALUE_BYTES + 1), True
+    except (OSError, EOFError, lzma.LZMAError):
+        raise ValueError(f"broken {packing}") from None
+    if len(content) > MAX_VALUE_BYTES:
+        raise ValueError(f"larger than {MAX_VALUE_BYTES >> 20} MB")
+    if not is_whole:
+        raise ValueError(f"broken {packing}")
+    return content

@@ -1,0 +1,185 @@
+"""Which members of a tar make a sample, by their names: consecutive ones with the same key.
+
+Owns the grouping and the fields found; it reads headers, and of values only JSON (for its type).
+Invariants: a million samples are arrays, not objects; no more than `_MAX_FIELDS` fields.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from hffs.data.mapped import open_mapped
+from hffs.data.prepare.fields import FieldKind, decode_value, find_kind
+from hffs.data.prepare.shapes import Shape
+from hffs.data.prepare.tarindex import Member, read_members
+from hffs.errors import DataError
+
+_MAX_FIELDS = 256
+_REPORT_MEMBERS = 1 << 12
+_MAX_EXTENSION = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TarSamples:
+    """The samples of one tar: `keys` (text), and `ends` (members before a sample's end).
+
+    Of each member `field` is its number, `offset` and `length` its place in the tar.
+    """
+
+    path: Path
+    url: str
+    keys: pa.Array
+    ends: array[int]
+    field: array[int]
+    offset: array[int]
+    length: array[int]
+
+    def list_samples(self) -> Iterator[list[tuple[int, int, int]]]:
+        """Field, offset and length of every member, sample by sample."""
+        start = 0
+        for end in self.ends:
+            part = slice(start, end)
+            yield list(zip(self.field[part], self.offset[part], self.length[part], strict=True))
+            start = end
+
+
+class SampleIndex:
+    """Fields of all tars read so far, in the order in which they appeared.
+
+    `shapes` has an entry for each field of JSON; `left_out` counts files by extension.
+    `images_are_one` says that there are several fields of images, of which no sample has two.
+    """
+
+    def __init__(self) -> None:
+        self.fields: dict[str, FieldKind] = {}
+        self.shapes: dict[str, Shape] = {}
+        self.left_out: Counter[str] = Counter()
+        self._numbers: dict[str, int] = {}
+        self._two_images = False
+
+    @property
+    def images_are_one(self) -> bool:
+        """Whether all images fit one column, and need more than one field."""
+        images = [kind for kind in self.fields.values() if kind is FieldKind.IMAGE]
+        return len(images) > 1 and not self._two_images
+
+    def read_tar(self, path: Path, url: str, progress: Callable[[int], None]) -> TarSamples:
+        """Group a tar's members; `progress` is told the position in the file."""
+        grouping = _Grouping(path, url)
+        with open_mapped(path) as file:
+            for count, member in enumerate(read_members(file.view, str(path))):
+                if count % _REPORT_MEMBERS == 0:
+                    progress(member.offset)
+                split = split_name(member.name)
+                if split is None:
+                    continue
+                key, name = split
+                number = self._number(name, grouping)
+                self._two_images |= grouping.add(key, number, member, self._is_image(name))
+                if name in self.shapes:
+                    data = file.view[member.offset : member.offset + member.length]
+                    self._learn(name, data)
+            file.check()
+        return grouping.finish()
+
+    def _is_image(self, name: str) -> bool:
+        return self.fields.get(name) is FieldKind.IMAGE
+
+    def _number(self, name: str, grouping: _Grouping) -> int:
+        """Number of a field; -1 if it is left out."""
+        number = self._numbers.get(name)
+        if number is not None:
+            return number
+        kind = find_kind(name)
+        if kind is None:
+            extension = name.lower().rpartition(".")[2][:_MAX_EXTENSION]
+            self.left_out[extension] += 1
+            return -1
+        if len(self.fields) >= _MAX_FIELDS:
+            why = (
+                f"its samples have more than {_MAX_FIELDS} kinds of files: a sample's name ends at "
+                f"the first dot, so that {name} is one"
+            )
+            raise DataError("cannot use", grouping.url, why=why)
+        self.fields[name] = kind
+        if kind is FieldKind.JSON:
+            self.shapes[name] = Shape()
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    def _learn(self, name: str, data: memoryview) -> None:
+        try:
+            value = decode_value(name, FieldKind.JSON, data)
+        except ValueError:
+            return  # told of when the values are read
+        self.shapes[name].add(value)
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """Key and field of a member; None for what is hidden or has no extension.
+
+    The key ends at the first dot of the file's own name.
+
+    >>> split_name("a.b/cat.seg.png")
+    ('a.b/cat', 'seg.png')
+    """
+    slash = name.rfind("/") + 1
+    if name.startswith((".", "__"), slash):
+        return None
+    dot = name.find(".", slash)
+    return None if dot < 0 else (name[:dot], name[dot + 1 :])
+
+
+class _Grouping:
+    """Collects the members of one tar."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.path, self.url = path, url
+        self._keys: list[str] = []
+        self._seen: dict[str, int] = {}
+        self._mask = 0
+        self._has_image = False
+        self._ends, self._offset, self._length = array("q"), array("q"), array("q")
+        self._field = array("h")
+
+    def add(self, key: str, number: int, member: Member, is_image: bool) -> bool:
+        """Take a member; True if its sample has an image before this one, which is one too."""
+        if not self._keys or self._keys[-1] != key:
+            self._end_sample()
+            self._keys.append(key)
+        if number < 0:
+            return False
+        if self._mask >> number & 1:
+            why = f"sample {key} has two files of one kind ({member.name})"
+            raise DataError("cannot use", self.url, why=why)
+        self._mask |= 1 << number
+        self._field.append(number)
+        self._offset.append(member.offset)
+        self._length.append(member.length)
+        is_second = is_image and self._has_image
+        self._has_image |= is_image
+        return is_second
+
+    def finish(self) -> TarSamples:
+        """All samples."""
+        self._end_sample()
+        keys = pa.array(self._keys, pa.string())
+        return TarSamples(
+            self.path, self.url, keys, self._ends, self._field, self._offset, self._length
+        )
+
+    def _end_sample(self) -> None:
+        if not self._keys:
+            return
+        key = self._keys[-1]
+        before = self._seen.setdefault(key, self._mask)
+        if before and self._mask and not before & self._mask:
+            why = f"the files of sample {key} do not lie side by side"
+            raise DataError("cannot use", self.url, why=why, fix="pack it with tar --sort=name")
+        self._ends.append(len(self._field))
+        self._mask, self._has_image = 0, False
