@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from hffs.data.hub.cached import is_plain
 from hffs.data.hub.resolution import HubFile
-from hffs.data.hub.retrying import Attempts, Patience, status_of
+from hffs.data.hub.retrying import Attempts, Patience, is_broken, status_of
 from hffs.data.hub.token import Token
 from hffs.errors import DataError
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import httpx2
 
 _ETAG = re.compile(r"[0-9A-Za-z][\w.-]{0,127}", re.ASCII)
+_RESTARTS = 2
+_NOT_ALLOWED = {401, 403, 404}  # a private data set is "not found" with a token that is not known
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -66,14 +68,8 @@ def check_file(name: str, file: HubFile) -> None:
 
 def partial_bytes(storage: Path, file: HubFile) -> int:
     """How much of a file is there from an earlier attempt; all of it, if its blob is."""
-    for path in (_blob(storage, file), _partial(storage, file)):
-        try:
-            size = path.stat().st_size
-        except OSError:
-            continue
-        if path.suffix == ".incomplete" or size == file.size_bytes:
-            return min(size, file.size_bytes)
-    return 0
+    blob = _size(_blob(storage, file))
+    return blob if blob == file.size_bytes else min(_size(_partial(storage, file)), file.size_bytes)
 
 
 def download(file: HubFile, job: Download) -> None:
@@ -85,7 +81,7 @@ def download(file: HubFile, job: Download) -> None:
     for folder in (blob.parent, pointer.parent, lock.parent):
         folder.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(lock):
-        if not _has_size(blob, file):
+        if not blob.exists() or _size(blob) != file.size_bytes:
             _transfer(file, job)
             _partial(job.storage, file).replace(blob)
         _point(pointer, blob)
@@ -95,30 +91,27 @@ def _transfer(file: HubFile, job: Download) -> None:
     """Append what is missing to the partial file until it is whole and right."""
     import httpx2
 
-    partial = _partial(job.storage, file)
-    attempts, resumed = Attempts(job.patience, job.stop), partial.exists()
+    partial, attempts = _partial(job.storage, file), Attempts(job.patience, job.stop)
     refused: set[str | None] = set()
+    restarts = 0
     while True:
-        token = job.token.read()
+        token, have = job.token.read(), _size(partial)
         try:
             _receive(file, job, token, attempts)
             _verify(partial, file)
             return
         except _WrongContentError as error:
-            job.report(-partial.stat().st_size)
-            partial.unlink()
-            if not resumed:
+            job.report(-min(_size(partial), file.size_bytes))
+            partial.unlink(missing_ok=True)
+            # What lay there may be what is wrong, or only ranges are: once more from the beginning.
+            restarts += 1
+            if not have or restarts > _RESTARTS:
                 raise _refusal(file, job, str(error)) from error
-            resumed = False  # the part that lay there may be what is wrong: once more, from nothing
         except httpx2.HTTPError as error:
-            if status_of(error) == 401 and not refused:
-                refused.add(token)
-                if job.token.read() not in refused:
-                    continue
-            if not _expired(error):
-                attempts.wait_after(error)
-            else:
-                attempts.wait_after(httpx2.ReadError("the address of the download has expired"))
+            refused.add(token)
+            if status_of(error) in _NOT_ALLOWED and job.token.read() not in refused:
+                continue  # the token was replaced meanwhile
+            attempts.wait_after(error, is_passing=_expired(error) or is_broken(error))
 
 
 def _expired(error: httpx2.HTTPError) -> bool:
@@ -229,8 +222,9 @@ def _partial(storage: Path, file: HubFile) -> Path:
     return storage / "blobs" / f"{file.etag}.hffs.incomplete"
 
 
-def _has_size(path: Path, file: HubFile) -> bool:
+def _size(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
     try:
-        return path.stat().st_size == file.size_bytes
-    except OSError:
-        return False
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -30,6 +30,8 @@ _LONGEST = 300
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
 _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
 _TOKEN = re.compile(r"\b(?:hf_|api_org_)\w+|(?<=Bearer )\S+")
+_NOTHING_AT = re.compile(r"Unable to find '(?:hf://datasets/[^@]*@[0-9a-f]{40}/)?(.*?)'")
+_EITHER = " on the Hugging Face Hub either: "
 _CONFIGS = re.compile(r"(?:Available:|available configs:) \[(.*?)\]", re.DOTALL)
 
 
@@ -47,11 +49,11 @@ def hub_errors(request: Request) -> Iterator[None]:
 
 def explain(error: BaseException, request: Request) -> HffsError:
     """Return the error that a user can act on."""
-    chain = list(_chain(error))
-    for step in (_of_hub, _of_connection, _of_system, _of_datasets):
-        for link in chain:
-            if found := step(link, request):
-                return found
+    for steps in ((_of_hub, _of_datasets, _of_connection, _of_system), (_of_broken,)):
+        for link in _chain(error):
+            for step in steps:
+                if found := step(link, request):
+                    return found
     return _unusable(request, clean(str(error)) or type(error).__name__)
 
 
@@ -95,11 +97,14 @@ def _expected() -> tuple[type[Exception], ...]:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and its causes; what was merely handled when it came up explains nothing."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        # httpx2 cuts the chain where it says which system call failed.
+        is_wire = type(error).__module__.startswith(("httpx2", "httpcore2"))
+        error = error.__cause__ or (error.__context__ if is_wire else None)
 
 
 def _of_hub(error: BaseException, request: Request) -> HffsError | None:
@@ -121,11 +126,7 @@ def _of_answer(error: HfHubHTTPError, request: Request) -> HffsError:
 
     name, status = request.name, error.response.status_code
     if isinstance(error, hub.GatedRepoError):
-        why = "it is gated, and this token has not been let in"
-        if status == 401:
-            why = "it is gated, and no valid token was given"
-        fix = f"ask for access at {endpoint()}/datasets/{name}, then {HOW_TO_GIVE}"
-        return AccessError("cannot read", name, why=why, fix=fix)
+        return _gated(request, status == 401)
     if isinstance(error, hub.DisabledRepoError):
         return AccessError("cannot read", name, why="the Hub has disabled this data set")
     if isinstance(error, hub.RevisionNotFoundError):
@@ -133,12 +134,22 @@ def _of_answer(error: HfHubHTTPError, request: Request) -> HffsError:
         fix = "give a branch, a tag or a commit"
         return SourceError("cannot find revision", revision, why="it is not there", fix=fix)
     if isinstance(error, hub.RepositoryNotFoundError):
-        why = f"not at {endpoint()}, or private and not open to you"
-        fix = f"check owner/name; if it is private, {HOW_TO_GIVE}"
-        return SourceError("cannot find data set", name, why=why, fix=fix)
+        return _not_found(request)
     if isinstance(error, hub.RemoteEntryNotFoundError):
         return SourceError("cannot find a file of", name, why=clean(str(error)))
     return _of_status(status, clean(error.server_message or ""), request)
+
+
+def _gated(request: Request, is_unknown: bool) -> AccessError:
+    why = "no valid token was given" if is_unknown else "this token has not been let in"
+    fix = f"ask for access at {endpoint()}/datasets/{request.name}, then {HOW_TO_GIVE}"
+    return AccessError("cannot read", request.name, why=f"it is gated, and {why}", fix=fix)
+
+
+def _not_found(request: Request) -> SourceError:
+    why = f"not at {endpoint()}, or private and not open to you"
+    fix = f"check owner/name; if it is private, {HOW_TO_GIVE}"
+    return SourceError("cannot find data set", request.name, why=why, fix=fix)
 
 
 def _of_status(status: int, said: str, request: Request) -> HffsError:
@@ -166,16 +177,24 @@ def _of_connection(error: BaseException, request: Request) -> HffsError | None:
         told = f"the proxy refuses ({clean(str(error))})", "check HTTPS_PROXY"
     if told is None and isinstance(error, httpx2.TimeoutException):
         told = "it does not answer in time", "check the connection"
-    if told is None and isinstance(error, httpx2.HTTPError | ConnectionError):
-        # Its own cause, further down the chain, says more.
-        if error.__cause__ or isinstance(error.__context__, OSError):
-            return None
-        why = clean(str(error)) or type(error).__name__
-        told = f"the connection broke ({why})", "try again: what has arrived is kept"
     if told is None:
         return None
-    why, fix = f"cannot reach {endpoint()}: {told[0]}", _or_offline(told[1], request)
-    return SourceError("cannot read", request.name, why=why, fix=fix)
+    return _unreachable(request, *told)
+
+
+def _of_broken(error: BaseException, request: Request) -> HffsError | None:
+    """What is left of the network, once no cause further down says more."""
+    import httpx2
+
+    if not isinstance(error, httpx2.HTTPError | ConnectionError):
+        return None
+    why = f"the connection broke ({clean(str(error)) or type(error).__name__})"
+    return _unreachable(request, why, "try again: what has arrived is kept")
+
+
+def _unreachable(request: Request, why: str, fix: str) -> SourceError:
+    why = f"cannot reach {endpoint()}: {why}"
+    return SourceError("cannot read", request.name, why=why, fix=_or_offline(fix, request))
 
 
 def _trouble(error: BaseException) -> tuple[str, str] | None:
@@ -212,24 +231,32 @@ def _of_system(error: BaseException, request: Request) -> HffsError | None:
 
 def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
     from datasets.data_files import EmptyDatasetError
-    from datasets.exceptions import DataFilesNotFoundError
+    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 
     text = str(error)
     if "scripts are no longer supported" in text:
         why = "it is a script, and hffs never runs what a data set brings"
         fix = f"try revision {PARQUET_BRANCH}, the Hub's own copy, or ask its author for Parquet"
         return DataError("cannot use", request.name, why=why, fix=fix)
+    # It cuts the chain, so what the Hub said is in the text alone.
+    if isinstance(error, DatasetNotFoundError):
+        is_gated = "is a gated dataset" in text
+        return _gated(request, "authenticated" in text) if is_gated else _not_found(request)
     if isinstance(error, DataFilesNotFoundError | EmptyDatasetError):
         return _unusable(request, "it has no files that hold rows in a known format")
-    if isinstance(error, FileNotFoundError) and text.startswith("Unable to find"):
+    if isinstance(error, FileNotFoundError) and (nothing := _NOTHING_AT.search(text)):
         fix = "check data_files, and `configs` in its README.md"
-        return SourceError("cannot find files of", request.name, why=clean(text), fix=fix)
+        why = f"nothing is at {clean(nothing[1])}"
+        return SourceError("cannot find files of", request.name, why=why, fix=fix)
+    if isinstance(error, FileNotFoundError) and _EITHER in text:
+        why, fix = clean(text.split(_EITHER, 1)[1]), _or_offline("try again", request)
+        return SourceError("cannot read", request.name, why=why, fix=fix)
     if text.startswith("Config name is missing"):
         why = f"it has several configs: {_configs(text)}"
         return SourceError("cannot choose from", request.name, why=why, fix="give config_name")
     if text.startswith("BuilderConfig ") and "not found" in text:
         which = f"{request.config} of {request.name}"
-        return SourceError("cannot find config", which, why=f"there are {_configs(text)}")
+        return SourceError("cannot find config", which, why=f"there are: {_configs(text)}")
     if "Couldn't infer the same data file format" in text:
         return _unusable(request, "its splits are in different formats", "give data_files")
     return None

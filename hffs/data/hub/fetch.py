@@ -82,13 +82,17 @@ class _Tally:
 
     def __init__(self, files: Sequence[HubFile], missing: list[HubFile], storage: Path) -> None:
         self.total = sum(file.size_bytes for file in files)
-        left = sum(file.size_bytes - partial_bytes(storage, file) for file in missing)
-        self.done = self.total - left
+        self.done = self.total - sum(_left(missing, storage).values())
         self._lock = Lock()
 
     def add(self, size_bytes: int) -> None:
         with self._lock:
             self.done += size_bytes
+
+
+def _left(missing: list[HubFile], storage: Path) -> dict[str, int]:
+    """Bytes to be sent for each content: files may share one, as they share its blob."""
+    return {file.etag: file.size_bytes - partial_bytes(storage, file) for file in missing}
 
 
 def _run(files: list[HubFile], job: Download, report: Callable[[], None]) -> None:
@@ -122,7 +126,7 @@ def _work(queue: Iterator[HubFile], lock: Lock, job: Download) -> None:
 
 def _check_space(request: Request, storage: Path, missing: list[HubFile]) -> None:
     """Refuse what will not fit, before hours of downloading. Raises DataError."""
-    needed = sum({f.etag: f.size_bytes - partial_bytes(storage, f) for f in missing}.values())
+    needed = sum(_left(missing, storage).values())
     at = next(path for path in (storage, *storage.parents) if path.exists())
     free = shutil.disk_usage(at).free
     if needed > free:

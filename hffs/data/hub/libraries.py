@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import httpx2
 
-CONNECT_S, ANSWER_S = 10.0, 20.0
-"""How long a host may take to accept a connection, and to send the next bytes of an answer."""
-
 
 def set_up_hub() -> None:
     """Make huggingface_hub quiet, without telemetry, and never waiting without end."""
@@ -71,10 +68,11 @@ def without_network() -> Iterator[None]:
 def _open_client() -> httpx2.Client:
     """The client of huggingface_hub, which by itself would wait for ever where no time is given."""
     import httpx2
+    from huggingface_hub import constants
     from huggingface_hub.utils._http import hf_request_event_hook
 
     return httpx2.Client(
         event_hooks={"request": [hf_request_event_hook]},
         follow_redirects=True,
-        timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
     )

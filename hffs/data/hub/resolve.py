@@ -20,7 +20,7 @@ from hffs.data.hub import card
 from hffs.data.hub.cached import cached_commit, is_commit, is_plain
 from hffs.data.hub.failures import endpoint, hub_errors
 from hffs.data.hub.fetch import fetch_files
-from hffs.data.hub.libraries import ANSWER_S, set_up_datasets, set_up_hub, without_warnings
+from hffs.data.hub.libraries import set_up_datasets, set_up_hub, without_warnings
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.retrying import repeat
 from hffs.data.hub.token import Token
@@ -56,7 +56,7 @@ def find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubF
 
 
 def resolve(request: Request, notice: Callable[[str], None]) -> Resolution:
-    """Return what a request means on the Hub, pinned; `notice` is told what a user should know."""
+    """Return what a request means on the Hub, pinned; `notice` is told the commit."""
     if request.offline:
         why = "offline, nothing can be resolved"
         raise SourceError("cannot read", request.name, why=why, fix="mount it once without it")
@@ -64,6 +64,7 @@ def resolve(request: Request, notice: Callable[[str], None]) -> Resolution:
         set_up_datasets()
         token = Token(request).read()
         commit = _read_commit(request, token)
+        notice(f"{request.name} is at commit {commit}")
         _check_patterns(request)
         _check_card(request, commit)
         builder = _open_builder(request, commit, token, scratch)
@@ -72,14 +73,12 @@ def resolve(request: Request, notice: Callable[[str], None]) -> Resolution:
             file.name: file
             for file in _find_files(request, commit, sorted({n for f in files.values() for n in f}))
         }
-        if left_out := set(builder.config.data_files) - set(files):
-            notice(f"{request.name} has other splits too: {', '.join(sorted(left_out))}")
         pinned = {split: _pinned(request, known, names) for split, names in files.items()}
         return describe(request, builder, commit, pinned)
 
 
 def _read_commit(request: Request, token: str | None) -> str:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.utils import validate_repo_id
 
     validate_repo_id(request.name)
@@ -87,7 +86,10 @@ def _read_commit(request: Request, token: str | None) -> str:
     commit = repeat(
         lambda: (
             api.dataset_info(
-                request.name, revision=request.revision, expand=["sha"], timeout=ANSWER_S
+                request.name,
+                revision=request.revision,
+                expand=["sha"],
+                timeout=constants.HF_HUB_ETAG_TIMEOUT,
             ).sha
         )
     )

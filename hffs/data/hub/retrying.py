@@ -43,9 +43,12 @@ class Attempts:
         """Forget what failed: bytes have arrived."""
         self._failed, self._since = 0, time.monotonic()
 
-    def wait_after(self, error: Exception) -> None:
-        """Wait before the next attempt; raise `error` if none is worth it, or in time."""
-        if not is_passing(error) or self._stop.is_set():
+    def wait_after(self, error: Exception, *, is_passing: bool = False) -> None:
+        """Wait before the next attempt; raise `error` if none is worth it, or in time.
+
+        `is_passing` tells of an error that another request would not be repeated after.
+        """
+        if not (is_passing or _is_passing(error)) or self._stop.is_set():
             raise error
         asked_s = _asked_wait_s(error)
         wait_s = asked_s if asked_s is not None else self._next_wait_s()
@@ -75,15 +78,24 @@ def repeat(call: Callable[[], Answer], patience: Patience = PATIENCE) -> Answer:
             attempts.wait_after(error)
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether the same request may succeed a little later."""
+def is_broken(error: Exception) -> bool:
+    """Whether the network failed, in whatever way, rather than the Hub."""
+    import httpx2
+
+    return isinstance(error, httpx2.NetworkError | httpx2.TimeoutException | httpx2.ProtocolError)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same request may succeed a little later.
+
+    So may a refused connection or an unknown name, but not while a person waits for the first word.
+    """
     import httpx2
 
     if (status := status_of(error)) is not None:
         return status in _WORTH_REPEATING
-    # A refused connection or an unknown name may pass as well, but not while a person waits.
-    broken = (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError, httpx2.CloseError)
-    return isinstance(error, broken)
+    unreached = (httpx2.ConnectError, httpx2.TimeoutException)
+    return is_broken(error) and not isinstance(error, unreached)
 
 
 def status_of(error: BaseException) -> int | None:

@@ -1,0 +1,83 @@
+"""A process that asks the Hub as the child of a mount does: one JSON task a line, one answer each.
+
+Both libraries read their environment when they are imported, so this is a program of its own; it
+stays, because importing them takes longer than most tests.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hffs.data.hub.cached import cached_commit, find_cached
+from hffs.data.hub.fetch import fetch
+from hffs.data.hub.resolution import HubFile, Request
+from hffs.data.hub.resolve import find_files, read_commit, resolve
+from hffs.data.hub.resolve_local import resolve_local
+from hffs.data.hub.retrying import Patience
+from hffs.errors import HffsError
+
+
+def _as_request(task: dict[str, Any]) -> Request:
+    given = dict(task["request"])
+    if "splits" in given:
+        given["splits"] = tuple(given["splits"])
+    if token_file := given.get("token_file"):
+        given["token_file"] = Path(token_file)
+    return Request(**given)
+
+
+def _fetch(task: dict[str, Any]) -> dict[str, Any]:
+    seen: list[list[int]] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append([done, total])
+
+    files = [HubFile(**file) for file in task["files"]]
+    patience = Patience(**task.get("patience", {}))
+    folder = fetch(_as_request(task), task["commit"], files, progress, patience)
+    return {"folder": str(folder), "progress": seen}
+
+
+def _resolve(task: dict[str, Any]) -> dict[str, Any]:
+    notices: list[str] = []
+    found = dataclasses.asdict(resolve(_as_request(task), notices.append))
+    return found | {"notices": notices}
+
+
+def _find_cached(task: dict[str, Any]) -> list[Any]:
+    files = [HubFile(**file) for file in task["files"]]
+    folder, missing = find_cached(_as_request(task), task["commit"], files)
+    return [folder and str(folder), missing]
+
+
+def _find_files(task: dict[str, Any]) -> list[dict[str, Any]]:
+    found = find_files(_as_request(task), task["commit"], task["names"])
+    return [dataclasses.asdict(file) for file in found]
+
+
+VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "resolve": _resolve,
+    "resolve_local": lambda task: dataclasses.asdict(resolve_local(_as_request(task))),
+    "read_commit": lambda task: read_commit(_as_request(task)),
+    "find_files": _find_files,
+    "fetch": _fetch,
+    "find_cached": _find_cached,
+    "cached_commit": lambda task: cached_commit(_as_request(task)),
+}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        task = json.loads(line)
+        try:
+            answer = {"value": VERBS[task["verb"]](task)}
+        except HffsError as error:
+            answer = {"error": str(error), "kind": type(error).__name__}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Everything that the Hub, the network or a data set may answer instead of rows: one line each."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.data.hub.conftest import Asker, parquet
+from tests.hub import Fail, HubServer
+
+SECRET = "hf_NeverToBeShown123"  # noqa: S105 - a token of a Hub for tests
+
+
+def _refused(
+    asker: Asker, name: str, *words: str, kind: str = "SourceError", **given: object
+) -> str:
+    got, line = asker.refusal("resolve", name, **given)
+    assert (got, [word for word in words if word not in line]) == (kind, []), line
+    return line
+
+
+@pytest.mark.parametrize("verb", ["resolve", "read_commit"])
+def test_what_is_not_there_or_not_open(site: HubServer, asker: Asker, verb: str) -> None:
+    repo = site.add(f"closed/{verb}")
+    repo.write("train.parquet", parquet())
+    repo.private, repo.token = True, SECRET
+    for name in (f"closed/{verb}", "closed/none"):
+        kind, line = asker.refusal(verb, name)
+        assert kind == "SourceError"
+        for word in (name, "private", "HF_TOKEN", "hf auth login", "--token-file", site.endpoint):
+            assert word in line
+    for name in ("three/part/name", "a b/c", "a--b/c"):
+        kind, line = asker.refusal(verb, name)
+        assert kind == "SourceError"
+        assert "owner/name" in line
+    kind, line = asker.refusal(verb, f"closed/{verb}", token_file="/none/token")  # noqa: S106
+    assert (kind, "no such file" in line) == ("SourceError", True)
+
+
+def test_gated_names_the_page_to_visit(site: HubServer, asker: Asker, tmp_path: Path) -> None:
+    repo = site.add("me/gated")
+    repo.write_all({"train.parquet": parquet(), "README.md": b"# none\n"})
+    repo.gated = "manual"
+    page = f"{site.endpoint}/datasets/me/gated"
+    _refused(asker, "me/gated", page, "no valid token", "hf auth login", kind="AccessError")
+    token = tmp_path / "token"
+    token.write_text(SECRET)
+    given = {"token_file": str(token), "kind": "AccessError"}
+    line = _refused(asker, "me/gated", page, "has not been let in", **given)
+    assert SECRET not in line
+
+
+def test_revision_split_config_and_files_that_are_not_there(site: HubServer, asker: Asker) -> None:
+    card = b"---\nconfigs:\n- {config_name: x, data_files: x.csv}\n"
+    card += b"- {config_name: y, data_files: y.csv}\n---\n"
+    site.add("me/two").write_all({"README.md": card, "x.csv": b"a\n1\n", "y.csv": b"a\n2\n"})
+    _refused(asker, "me/two", "x, y", "config_name")
+    _refused(asker, "me/two", "z of me/two", "x, y", config="z")
+    _refused(asker, "me/two", "v9 of me/two", "a tag", revision="v9")
+    _refused(asker, "me/two", "val of me/two", "train", config="x", splits=["val"])
+    _refused(asker, "me/two", "z.csv", "data_files", data_files=["z.csv"])
+    for path in ("../x.csv", "/etc/passwd", "https://example.org/x.csv", "zip://x::y.zip"):
+        _refused(asker, "me/two", "data_files", "inside", data_files=[path])
+
+
+def test_formats_that_cannot_be_read(site: HubServer, asker: Asker) -> None:
+    for name, file, word in [
+        ("empty", ".gitattributes", "no files"),
+        ("pickle", "train.pkl", "no files"),
+        ("audio", "train.mp3", "audio is not built yet"),
+        ("video", "train.mp4", "video is not built yet"),
+        ("hdf5", "train.h5", "hdf5"),
+        ("lance", "train.lance", "lance"),
+    ]:
+        site.add(f"formats/{name}").write(file, b"x")
+        _refused(asker, f"formats/{name}", f"formats/{name}", word, kind="DataError")
+
+
+def test_a_script_is_refused_and_never_run(site: HubServer, asker: Asker, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    code = f"open({str(ran)!r}, 'w')\n".encode()
+    site.add("me/script").write_all({"script.py": code, "train.csv": b"a\n1\n"})
+    _refused(asker, "me/script", "never runs", "refs/convert/parquet", kind="DataError")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("data_files", "shown"),
+    [
+        ("/etc/passwd", "/etc/passwd"),
+        ("../../../etc/*", "../"),
+        ("https://example.org/x.csv", "example.org"),
+        ("hf://datasets/other/set/x.csv", "other/set"),
+        ("zip://*.csv::https://example.org/x.zip", "example.org"),
+    ],
+)
+def test_a_card_that_reaches_out_is_refused_before_it_is_followed(
+    site: HubServer, asker: Asker, data_files: str, shown: str
+) -> None:
+    name = f"hostile/{abs(hash(data_files))}"
+    card = f"---\nconfigs:\n- config_name: default\n  data_files: '{data_files}'\n---\n"
+    site.add(name).write_all({"README.md": card.encode(), "x.csv": b"a\n1\n"})
+    _refused(asker, name, "outside of it", shown, kind="DataError")
+    assert not [each for each in site.requests if "/tree/" in each.path]
+
+
+def test_cards_that_cannot_be_read_are_named(site: HubServer, asker: Asker) -> None:
+    laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+    )
+    for name, text in {
+        "laughs": f"{laughs}configs: *a11",
+        "itself": "a: &a [*a]\nconfigs: *a",
+        "broken": "configs: [",
+        "list": "configs: {a: 1}",
+        "nameless": "configs: [{data_files: x.csv}]",
+        "type": "configs: [{config_name: d, data_files: 7}]",
+        "twice": "configs: [{config_name: d, data_files: [{split: a, path: x.csv}, {split: a, "
+        "path: x.csv}]}]",
+        "features": "configs: [{config_name: d, data_files: x.csv, features: [{dtype: z}]}]",
+        "number": "configs: 7",
+    }.items():
+        site.add(f"cards/{name}").write_all(
+            {"README.md": f"---\n{text}\n---\n".encode(), "x.csv": b"a\n1\n"}
+        )
+        _refused(asker, f"cards/{name}", f"cards/{name}", kind="DataError")
+
+
+def test_statuses_of_the_hub(site: HubServer, asker: Asker) -> None:
+    site.add("me/status").write("train.parquet", parquet())
+    site.faults = [Fail("", 429, headers={"Retry-After": "9999"})]
+    _refused(asker, "me/status", "too many requests", "429", "--offline")
+    site.faults = [Fail("", 403)]
+    _refused(asker, "me/status", "403", kind="AccessError")
+    site.faults = [Fail("", 401)]
+    _refused(asker, "me/status", "401", "HF_TOKEN", kind="AccessError")
+    site.faults = [Fail("", 501)]
+    _refused(asker, "me/status", "501", "try again later")
+    site.faults = [Fail("", 503, 1), Fail("", 429, 1, {"Retry-After": "0"})]
+    assert asker("resolve", "me/status")["format"] == "parquet"
+    assert not site.faults
+
+
+def test_a_cached_copy_is_told_with_its_commit(site: HubServer, asker: Asker) -> None:
+    repo = site.add("me/kept")
+    repo.write("train.parquet", parquet())
+    found = asker("resolve", "me/kept")
+    asker("fetch", "me/kept", commit=found["commit"], files=found["files"]["train"])
+    site.faults = [Fail("", 501)]
+    _refused(asker, "me/kept", f"commit {repo.commit[:12]}, with --offline")
+
+
+def test_no_network_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    unused = HubServer()  # never entered: its port is free once it is closed
+    port = unused.endpoint.rsplit(":", 1)[1]
+    for listener in unused._listeners:
+        listener.server_close()
+    for number, (endpoint, word) in enumerate(
+        [
+            (f"http://me:{SECRET}@127.0.0.1:{port}", "refused"),
+            ("http://nowhere.invalid", "its name is not known"),
+            ("nonsense://x", "no address"),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        with Asker.start(folder, {"HF_ENDPOINT": endpoint, "NO_PROXY": "*"}) as own:
+            line = _refused(own, "me/set", word, "HF_ENDPOINT", "--offline")
+        assert SECRET not in line
+        assert own.stderr.read_text() == ""
+
+
+def test_a_certificate_that_is_not_accepted(tmp_path: Path) -> None:
+    import trustme
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with HubServer(tls=context) as secure, Asker.start(tmp_path, secure.env(tmp_path)) as own:
+        _refused(own, "me/set", "certificate is not accepted", "SSL_CERT_FILE")
+
+
+def test_no_token_is_ever_kept_or_said(site: HubServer, tmp_path: Path) -> None:
+    repo = site.add("me/secret")
+    repo.write_all({"train.parquet": parquet(), "README.md": b"# none\n"})
+    repo.private, repo.token = True, SECRET
+    token = tmp_path / "given"
+    token.write_text(f"{SECRET}\n")
+    kept = tmp_path / "kept"
+    own = Asker.start(kept, site.env(kept / "hf") | {"HF_DEBUG": "0"})
+    given = {"token_file": str(token)}
+    found = own("resolve", "me/secret", **given)
+    own("fetch", "me/secret", commit=found["commit"], files=found["files"]["train"], **given)
+    for fault in (Fail("", 401), Fail("", 403), Fail("", 500, None)):
+        site.faults = [fault]
+        patience = {"stalled_s": 0}
+        files = [{"name": "x.csv", "size_bytes": 1, "etag": "0" * 40}]
+        got = own.refusal(
+            "fetch", "me/secret", commit=repo.commit, files=files, patience=patience, **given
+        )
+        assert SECRET not in str(got)
+    site.faults = []
+    own.close()
+    texts = [path.read_bytes() for path in kept.rglob("*") if path.is_file()]
+    assert texts
+    assert not [text for text in texts if SECRET.encode() in text]
