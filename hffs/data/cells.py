@@ -36,7 +36,7 @@ from hffs.data.cellindex import (
     Segments,
     TextTable,
 )
-from hffs.data.collecting import BLANKS, EMPTY_BYTES, NO_ITEMS, NOT_BASE64, NULL, Collector
+from hffs.data.collecting import EMPTY_BYTES, NO_ITEMS, NULL, Collector
 from hffs.data.extents import cut_rows, read_extents
 from hffs.data.folders import remove_whole
 from hffs.data.pathcells import DENIED, EMPTY_FILE, MISSING, check_file
@@ -45,9 +45,7 @@ from hffs.data.source import ImageColumn, Source, open_shard
 from hffs.errors import FormatError, HffsError, StaleError
 
 __all__ = [
-    "BLANKS",
     "EMPTY_BYTES",
-    "NOT_BASE64",
     "NO_ITEMS",
     "NULL",
     "CellIndex",

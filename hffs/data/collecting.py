@@ -52,8 +52,8 @@ _PATHS = 1 << 14
 """Paths that are Python objects at a time."""
 
 _CONTAINED = (b"zip://", b"tar://")
-_HTTP = re.compile(rb"https?://[^/]", re.IGNORECASE)
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_HTTP = re.compile(rb"https?://", re.IGNORECASE)
+_URL = re.compile(rb"https?://[^/\x00-\x20\x7f][^\x00-\x1f\x7f]*", re.IGNORECASE)
 _MOST_URL_BYTES = 8192
 
 Cells = dict[str, NDArray[Any]]
@@ -164,7 +164,7 @@ class Collector:
             elif path.startswith(_CONTAINED):
                 references.add(slot, path)
             elif _HTTP.match(path):
-                keep[slot] = self._add_url(cells, slot, path.strip())
+                keep[slot] = self._add_url(cells, slot, path)
             else:
                 keep[slot] = self._add_file(cells, slot, path)
         for found in self._archives.find(references):
@@ -185,7 +185,7 @@ class Collector:
         cells["crc"][found.slots] = found.crcs
 
     def _add_url(self, cells: Cells, slot: int, url: bytes) -> bool:
-        if len(url) > _MOST_URL_BYTES or _CONTROL.search(url) or not _is_utf8(url):
+        if len(url) > _MOST_URL_BYTES or not _URL.fullmatch(url) or not _is_utf8(url):
             self._dropped[BAD_URL] += 1
             return False
         cells["segment"][slot] = self._number(SegmentKind.URLS)

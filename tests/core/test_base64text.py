@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from hffs.errors import FormatError
 
 HEADS = st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP", b"GIF89a", b""])
 IMAGES = st.builds(bytes.__add__, HEADS, st.binary(max_size=200)).filter(bool)
-ENCODERS = {
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "standard": base64.b64encode,
     "url-safe": base64.urlsafe_b64encode,
-    "unpadded": lambda data: base64.urlsafe_b64encode(data).rstrip(b"="),
+    "unpadded": lambda data: base64.b64encode(data, b"-_").rstrip(b"="),
     "uri": lambda data: b"data:image/jpeg;base64," + base64.b64encode(data),
     "loud uri": lambda data: b"DATA:image/png;charset=utf-8;BASE64," + base64.b64encode(data),
     "bare uri": lambda data: b"data:;base64," + base64.b64encode(data),
