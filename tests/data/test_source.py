@@ -173,6 +173,12 @@ def test_types_that_can_hold_images(kind: pa.DataType, expected: tuple[str, bool
         (_schema([1], a=STRUCT), ["a"]),
         (pa.schema([("a", STRUCT)], metadata={"huggingface": "{"}), ["a"]),
         (_schema(caption=pa.string(), n=pa.int64()), []),
+        (_schema(url=pa.string(), path=pa.string(), image_url=pa.string()), ["image_url"]),
+        (_schema(url=pa.string(), file_name=pa.string()), ["file_name"]),
+        (_schema(url=pa.list_(pa.string())), ["url"]),
+        (_schema(image_url=pa.string(), jpg=pa.binary()), ["jpg"]),
+        (_schema(image_path=pa.string(), webp=STRUCT, png=pa.binary()), ["webp"]),
+        (_schema(image=pa.string(), image_base64=pa.string()), ["image"]),
     ],
 )
 def test_columns_that_count_as_images(schema: pa.Schema, names: list[str]) -> None:

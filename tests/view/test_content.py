@@ -1,8 +1,12 @@
+import base64
 import gc
 import logging
 import threading
+import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL.ImageFile import ImageFile
 
@@ -65,6 +69,32 @@ def test_a_rendered_image_is_kept_for_the_next_mount(
     # Another filter of the same source finds it too.
     other = open_tree(source, filter_func__where="caption <> 'b'")
     assert bytes(other.request(_inode(other, "0.jpg")).result(10)) == image
+
+
+@pytest.mark.parametrize("coding", ["base64", "deflate"])
+def test_images_that_are_decoded_pass_through_with_their_size(
+    coding: str, open_tree: OpenTree, tmp_path: Path
+) -> None:
+    images = [encode("JPEG", 1), encode("PNG", 2), encode("JPEG", 3)]
+    if coding == "base64":
+        cells = pa.array([base64.b64encode(image).decode() for image in images])
+    else:
+        cells = pa.array([f"zip://{number}::images.zip" for number in range(3)])
+        with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for number, image in enumerate(images):
+                archive.writestr(f"{number}", image)
+    table = pa.table({"image": cells, "caption": ["a", "b", "c"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    tree = open_tree(tmp_path / "a.parquet")
+    for number in (0, 2):
+        inode = _inode(tree, f"{number}.jpg")
+        assert tree.size_bytes(inode) == len(images[number])
+        tree.prepare(inode)
+        assert tree.ready(inode) is None
+        assert tree.request(inode).result(10) == images[number]
+        assert bytes(tree.ready(inode) or b"") == images[number]
+    made = tree.request(_inode(tree, "1.jpg")).result(10)
+    assert tree.size_bytes(_inode(tree, "1.jpg")) == len(made)
 
 
 def test_what_cannot_be_rendered_is_logged_once_and_named(

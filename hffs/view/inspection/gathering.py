@@ -87,7 +87,7 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
         shown=len(choice.cells),
         image_files=len(files.cells),
         caption_files=len(files.cells) if has_captions else 0,
-        source_bytes=int(index.length[choice.cells].sum()),
+        source_bytes=int(np.maximum(index.length[choice.cells], 0).sum()),  # -1: not fetched yet
         removed=describe_steps(config, examined),
         dropped=dict(index.dropped),
         formats=formats,
