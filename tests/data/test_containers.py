@@ -144,6 +144,15 @@ def test_broken_archives_and_members_are_counted(
     assert len(warned) == (reason == containers.ARCHIVE_BROKEN)
 
 
+def test_stored_members_that_end_outside_their_archive_are_counted(
+    tmp_path: Path, sets: Any
+) -> None:
+    archive = _zip(tmp_path / "a.zip", [("a.jpg", JPEG, PLAIN)])
+    _patch(archive, ENTRY, 20, struct.pack("<LL", 5000, 5000))
+    opened = _open(sets, tmp_path, ["zip://a.jpg::a.zip"])
+    assert opened.index.dropped == {containers.MEMBER_BROKEN: 1}
+
+
 LYING: dict[str, tuple[Callable[[Path], None], str]] = {
     "shorter": (lambda p: _patch(p, ENTRY, 24, struct.pack("<L", 1000)), "more than the 1000"),
     "longer": (lambda p: _patch(p, ENTRY, 24, struct.pack("<L", 10**6)), "does not inflate to"),
@@ -239,6 +248,8 @@ def test_an_index_of_a_changed_archive_is_made_again(tmp_path: Path, sets: Any) 
     second = sets.open(path, tmp_path / "cache")
     assert second.read_all() == [(0, 0, PNG)]
     assert second.index.identity != first.index.identity
+    os.utime(archive, ns=(1, 1))
+    assert sets.open(path, tmp_path / "cache").index.identity != second.index.identity
     archive.unlink()
     assert sets.open(path, tmp_path / "cache").index.dropped == {"file missing": 1}
     _zip(archive, [("a.jpg", JPEG, PLAIN)])
