@@ -55,6 +55,10 @@ class Download:
         return self.storage / "snapshots" / self.commit
 
 
+class StoppedError(Exception):
+    """Another file failed: this one is left as far as it is."""
+
+
 class _WrongContentError(Exception):
     """What was received is not what the name of the blob promises."""
 
@@ -73,7 +77,7 @@ def partial_bytes(storage: Path, file: HubFile) -> int:
 
 
 def download(file: HubFile, job: Download) -> None:
-    """Make a file appear in its snapshot."""
+    """Make a file appear in its snapshot. Raises StoppedError if it was told to."""
     from huggingface_hub.utils import WeakFileLock
 
     blob, pointer = _blob(job.storage, file), job.snapshot / file.name
@@ -151,7 +155,7 @@ def _receive(file: HubFile, job: Download, token: str | None, attempts: Attempts
                 job.report(len(piece))
                 attempts.note_progress()
                 if job.stop.is_set():
-                    return
+                    raise StoppedError
     _check_length(have, file)
 
 

@@ -200,8 +200,10 @@ def _unreachable(request: Request, why: str, fix: str) -> SourceError:
 def _trouble(error: BaseException) -> tuple[str, str] | None:
     """Why there is no connection at all, and what may help."""
     if isinstance(error, ssl.SSLError):
-        reason = getattr(error, "verify_message", "") or error.reason or "TLS failure"
-        return f"its certificate is not accepted ({reason})", "check the date, or set SSL_CERT_FILE"
+        reason = clean(getattr(error, "verify_message", "") or str(error))
+        is_refused = isinstance(error, ssl.SSLCertVerificationError)
+        why = "its certificate is not accepted" if is_refused else "TLS fails"
+        return f"{why} ({reason})", "check the date, or set SSL_CERT_FILE"
     if isinstance(error, socket.gaierror):
         return "its name is not known", "check the network and HF_ENDPOINT"
     if isinstance(error, ConnectionRefusedError):
@@ -216,7 +218,7 @@ def _trouble(error: BaseException) -> tuple[str, str] | None:
 def _of_system(error: BaseException, request: Request) -> HffsError | None:
     from huggingface_hub import constants
 
-    if not isinstance(error, OSError) or error.errno is None:
+    if not isinstance(error, OSError) or isinstance(error, ConnectionError) or not error.errno:
         return None
     where = error.filename or constants.HF_HUB_CACHE
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:

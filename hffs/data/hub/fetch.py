@@ -20,7 +20,7 @@ from hffs.data.hub.cached import (
     repository_folder,
     snapshot_folder,
 )
-from hffs.data.hub.download import Download, check_file, download, partial_bytes
+from hffs.data.hub.download import Download, StoppedError, check_file, download, partial_bytes
 from hffs.data.hub.failures import hub_errors
 from hffs.data.hub.libraries import set_up_hub
 from hffs.data.hub.resolution import HubFile, Request
@@ -74,6 +74,7 @@ def fetch_files(
         token = Token(request)
         job = Download(request.name, commit, storage, token, patience, tally.add, Event())
         _run(missing, job, lambda: progress(tally.done, tally.total))
+        progress(tally.total, tally.total)  # another process may have brought some
     return folder
 
 
@@ -121,7 +122,10 @@ def _work(queue: Iterator[HubFile], lock: Lock, job: Download) -> None:
             file = next(queue, None)
         if file is None:
             return
-        download(file, job)
+        try:
+            download(file, job)
+        except StoppedError:
+            return  # what stopped it is raised elsewhere
 
 
 def _check_space(request: Request, storage: Path, missing: list[HubFile]) -> None:

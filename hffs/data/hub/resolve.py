@@ -83,16 +83,17 @@ def _read_commit(request: Request, token: str | None) -> str:
 
     validate_repo_id(request.name)
     api = HfApi(token=token or False, library_name="hffs")
-    commit = repeat(
-        lambda: (
-            api.dataset_info(
-                request.name,
-                revision=request.revision,
-                expand=["sha"],
-                timeout=constants.HF_HUB_ETAG_TIMEOUT,
-            ).sha
-        )
+    ask = partial(
+        api.dataset_info,
+        request.name,
+        revision=request.revision,
+        expand=["sha"],
+        timeout=constants.HF_HUB_ETAG_TIMEOUT,
     )
+    try:
+        commit = repeat(ask).sha
+    except (json.JSONDecodeError, TypeError, LookupError, AttributeError):
+        commit = None  # a page of a proxy, or of a network that wants a login
     if not isinstance(commit, str) or not is_commit(commit):
         why = f"{endpoint()} names no commit"
         fix = "check that HF_ENDPOINT is a Hub"

@@ -46,8 +46,11 @@ def _open_builder(request: Request, path: Path, scratch: str) -> Any:
             card.check_size(request.name, file.name, file.stat().st_size)
         card.check(request.name, described)
         return load_dataset_builder(str(path), request.config, data_files=given, cache_dir=scratch)
-    pattern = glob.escape(str(path)) if os.path.lexists(path) else str(path)
-    if not glob.has_magic(str(path)) and not path.exists():
+    if given is not None:
+        fix = "name a folder, or leave data_files out"
+        raise SourceError("cannot use data_files with", request.name, why="no folder", fix=fix)
+    pattern = glob.escape(str(path)) if path.exists() else str(path)
+    if next(glob.iglob(pattern, recursive=True), None) is None:
         fix = "check the path"
         raise SourceError("cannot open", request.name, why="no such file or folder", fix=fix)
     # An empty folder, so that no README.md beside the file has a say.

@@ -18,7 +18,7 @@ from tests.hub import Cut, Fail, HubServer, Truncate
 from tests.hub_store import Repo
 
 MB = 1 << 20
-QUICK = {"stalled_s": 5, "first_wait_s": 0.01}
+QUICK = {"stalled_s": 20, "first_wait_s": 0.01, "longest_wait_s": 0.05}
 
 
 def _bytes(size: int, seed: int = 0) -> bytes:
@@ -240,7 +240,7 @@ def test_a_server_that_stays_broken_is_given_up(site: HubServer, asker: Asker) -
     repo = site.add("get/broken")
     repo.write("x.bin", _bytes(MB))
     site.faults = [Fail("x.bin", 500, None)]
-    given = _given(repo) | {"patience": {"stalled_s": 0.2, "first_wait_s": 0.05}}
+    given = _given(repo) | {"patience": {"stalled_s": 0.5, "first_wait_s": 0.01}}
     kind, line = asker.refusal("fetch", "get/broken", **given)
     assert (kind, "answers 500" in line) == ("SourceError", True)
     assert len(site.requests) > 2
@@ -248,6 +248,28 @@ def test_a_server_that_stays_broken_is_given_up(site: HubServer, asker: Asker) -
     kind, line = asker.refusal("fetch", "get/broken", **given)
     site.faults = []
     assert (kind, "what has arrived is kept" in line) == ("SourceError", True)
+
+
+def test_what_one_file_has_is_kept_when_another_fails(site: HubServer, asker: Asker) -> None:
+    repo = site.add("get/sibling")
+    repo.write_all({"a.bin": _bytes(8 * MB), "b.txt": b"b"})
+    site.faults = [Fail("b.txt", 503, None)]
+    site.bytes_per_s = 4 * MB
+    try:
+        asker.begin("fetch", "get/sibling", **_given(repo))
+        site.wait_until_sent(2 * MB, "a.bin")
+        site.faults = [Fail("b.txt", 403)]
+        kind, line = asker.end_refused()
+    finally:
+        site.bytes_per_s, site.faults = None, []
+    assert (kind, "403" in line) == ("AccessError", True)
+    partials = _partials(asker.home / "hub/datasets--get--sibling")
+    kept = max(partial.stat().st_size for partial in partials)
+    assert kept > MB
+    site.clear()
+    got = asker("fetch", "get/sibling", **_given(repo))
+    assert site.sent_bytes("a.bin") == 8 * MB - kept
+    assert Path(got["folder"], "a.bin").read_bytes() == _bytes(8 * MB)
 
 
 def test_several_files_are_on_their_way_at_once(site: HubServer, asker: Asker) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,18 @@ from tests.data.hub.conftest import Asker, parquet
 from tests.hub import Fail, HubServer
 
 SECRET = "hf_NeverToBeShown123"  # noqa: S105 - a token of a Hub for tests
+
+
+class _Page(SimpleHTTPRequestHandler):
+    """Answers everything with one page."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.path = "/index.html"
+        super().do_GET()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
 
 
 def _refused(
@@ -178,6 +195,31 @@ def test_a_certificate_that_is_not_accepted(tmp_path: Path) -> None:
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with HubServer(tls=context) as secure, Asker.start(tmp_path, secure.env(tmp_path)) as own:
         _refused(own, "me/set", "certificate is not accepted", "SSL_CERT_FILE")
+
+
+def test_what_is_no_hub_is_told_so(tmp_path: Path) -> None:
+    """As where a network wants a login first: each page is answered with another one."""
+    (tmp_path / "index.html").write_text("<html>log in</html>")
+    page = partial(_Page, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), page) as portal:
+        threading.Thread(target=portal.serve_forever, args=(0.02,)).start()
+        endpoint = f"http://127.0.0.1:{portal.server_port}"
+        try:
+            with Asker.start(tmp_path / "home", {"HF_ENDPOINT": endpoint}) as own:
+                _refused(own, "me/set", endpoint, "names no commit", "HF_ENDPOINT")
+        finally:
+            portal.shutdown()
+
+
+def test_a_dead_host_is_given_up(tmp_path: Path) -> None:
+    """It accepts a connection, and never says a word; nobody waits for the libraries' retries."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        environ = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HUB_ETAG_TIMEOUT": "1"}
+        with Asker.start(tmp_path, environ) as own:
+            begun_s = time.monotonic()
+            _refused(own, "me/set", "does not answer in time", "--offline")
+            assert time.monotonic() - begun_s < 10  # one try of a second, not 20 of 5
 
 
 def test_no_token_is_ever_kept_or_said(site: HubServer, tmp_path: Path) -> None:
