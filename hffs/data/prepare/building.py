@@ -35,7 +35,7 @@ _REPORT_ROWS = 1000
 
 _METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # What parsers raise over bytes and values that somebody else wrote. datasets wraps it in errors of
 # its own only where rows are generated, not where columns are looked for.
@@ -117,6 +117,8 @@ class _Watch:
             if isinstance(metadata := arguments.get("metadata_files"), set):
                 # rows come file by file, and a set has another order in each process
                 arguments["metadata_files"] = sorted(metadata, key=self._place)
+            if "files" in arguments:
+                arguments["files"] = [_name_by_member(*entry) for entry in arguments["files"]]
             self._arguments = arguments
             done = reported = 0
             for key, rows in generate(**arguments):
@@ -146,14 +148,34 @@ class _Watch:
         return self._order.get(original or archive, len(self._order)), path
 
 
+def _name_by_member(original: str, folder: str | None, files: Any) -> tuple[str | None, Any, Any]:
+    """What an imagefolder reads, so that the label of a zip's member is that of its own folder.
+
+    datasets 5.2 takes the folder of the archive for it, which is no label, and fails.
+    """
+    return (original if folder is None else None, folder, files)
+
+
+def explain_os_error(job: Job, error: OSError) -> DataError:
+    """One line for a disk that is full, or a file that cannot be read."""
+    if error.errno in _FULL:
+        why = f"{job.folder}: {os.strerror(error.errno).lower()}"
+        return DataError("cannot prepare", job.name, why=why, fix="make room, or move cache_dir")
+    why = os.strerror(error.errno).lower() if error.errno else _first_line(error)
+    which = f"{error.filename} of {job.name}" if error.filename else job.name
+    return DataError("cannot read", which, why=why)
+
+
 def _explain(job: Job, error: BaseException, file: str) -> DataError:
     """One line for what `datasets` raised: the error that it wraps, and the file if it is known."""
 
     chain = list(_list_causes(error))
     full = [cause for cause in chain if isinstance(cause, OSError) and cause.errno in _FULL]
     if full:
-        why = f"{job.folder}: {os.strerror(full[0].errno or errno.ENOSPC).lower()}"
-        return DataError("cannot prepare", job.name, why=why, fix="make room, or move cache_dir")
+        return explain_os_error(job, full[0])
+    if isinstance(chain[-1], zipfile.BadZipFile):
+        archives = [file for file in job.files if file.suffix.lower() == ".zip"]
+        file = next((str(path) for path in archives if not zipfile.is_zipfile(path)), file)
     which = f"{shorten_path(file, job.root)} of {job.name}" if file else job.name
     if others := _describe_other_columns(chain):
         fix = "name files with the same columns by data_files"

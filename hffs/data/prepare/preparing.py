@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hffs.data.prepare.building import FORMATS, build_arrow
+from hffs.data.prepare.building import FORMATS, build_arrow, explain_os_error
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.paths import shorten_cells
 from hffs.data.prepare.table import TableWriter
@@ -43,8 +43,7 @@ def prepare(job: Job) -> tuple[Path, ...]:
             why = f"hffs does not read the format {job.format}"
             raise DataError("cannot use", job.name, why=why, fix=fix)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise DataError("cannot prepare", job.name, why=f"{job.folder}: {why}") from error
+        raise explain_os_error(job, error) from error
     except (pa.ArrowException, UnicodeDecodeError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise FormatError("cannot prepare", job.name, why=why) from error

@@ -32,6 +32,7 @@ class TableWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema = path, schema
         self._held: list[pa.RecordBatch] = []
+        self._held_rows = self._held_bytes = 0
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
@@ -44,23 +45,29 @@ class TableWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._write_group()
+            self._write_group(is_last=True)  # of a table without rows too
         if self._writer is not None:
             self._writer.close()
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows over; the batch must have the writer's schema."""
         share = -(-batch.nbytes // GROUP_BYTES)
-        rows = max(1, batch.num_rows // max(1, share))
+        rows = max(1, min(GROUP_ROWS, batch.num_rows // max(1, share)))
         for at in range(0, batch.num_rows, rows):
-            self._held.append(batch.slice(at, rows))
-            held_bytes = sum(part.nbytes for part in self._held)
-            if sum(map(len, self._held)) >= GROUP_ROWS or held_bytes >= GROUP_BYTES:
+            part = batch.slice(at, rows)
+            if self._held_rows + len(part) > GROUP_ROWS or (
+                self._held_bytes + part.nbytes > GROUP_BYTES
+            ):
                 self._write_group()
+            self._held.append(part)
+            self._held_rows += len(part)
+            self._held_bytes += part.nbytes
 
-    def _write_group(self) -> None:
+    def _write_group(self, *, is_last: bool = False) -> None:
         table = pa.Table.from_batches(self._held, self._schema)
-        self._held = []
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
+        if not table.num_rows and not is_last:
+            return
         if self._writer is None:
             self._writer = _open_writer(self._path, table)
         if table.num_rows:

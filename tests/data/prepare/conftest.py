@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def _keep_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     datasets.logging.set_verbosity(verbosity)
     datasets.enable_progress_bars()
+    gc.collect()  # here, where the test's own filters of warnings still hold
 
 
 @pytest.fixture
@@ -70,3 +72,16 @@ def loaded(tmp_path: Path) -> LoadWithDatasets:
         return rows.with_format("arrow")[:]
 
     return load
+
+
+@pytest.fixture
+def oracle(prepared: Prepare, loaded: LoadWithDatasets) -> Callable[..., tuple[pa.Table, Any]]:
+    """Both."""
+
+    def both(
+        kind: str, *files: Path, options: dict[str, Any] | None = None
+    ) -> tuple[pa.Table, Any]:
+        theirs = loaded(kind, *files, **(options or {}))
+        return prepared(kind, *files, options=options), theirs
+
+    return both

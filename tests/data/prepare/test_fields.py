@@ -3,6 +3,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
@@ -30,7 +31,7 @@ def refusal(field: str, data: bytes) -> str:
     return str(caught.value)
 
 
-PACKED = {
+PACKED: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
     "xz": lzma.compress,
