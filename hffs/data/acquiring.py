@@ -80,21 +80,22 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     if kept is not None and kept.commit == commit:
         return kept
     plain = resolve_plain(wanted.request, commit)
-    resolution = plain or _resolve(wanted.request, commit, watcher)
+    resolution = plain.resolution if plain else _resolve(wanted.request, commit)
     files = [file for split in resolution.files.values() for file in split]
     what = f"downloading {wanted.request.name}"
     base = fetch(wanted.request, commit, files, partial(watcher.progress, what, unit="B"))
-    if plain is not None and not all(has_features(base / file.name) for file in files):
-        resolution = _resolve(wanted.request, commit, watcher)
+    shards = (base / file.name for file in files)
+    if plain and plain.declares_features and not all(map(has_features, shards)):
+        resolution = _resolve(wanted.request, commit)
     root = repository_folder(wanted.request.name)
     return _keep(wanted, store, _Here(resolution, root, base), watcher)
 
 
-def _resolve(request: Request, commit: str, watcher: Watcher) -> Resolution:
+def _resolve(request: Request, commit: str) -> Resolution:
     # Late: asking for the commit, which most mounts leave it at, does without datasets.
     from hffs.data.hub.resolve import resolve
 
-    return resolve(replace(request, revision=commit), watcher.notice)
+    return resolve(replace(request, revision=commit))
 
 
 def _find_local(wanted: Wanted) -> _Here:

@@ -32,14 +32,15 @@ def check(name: str, files: Sequence[Path]) -> None:
             continue
         text = file.read_text(encoding="utf-8", errors="replace")
         if file.suffix == ".md":
-            text = _front_matter(text)
+            text = front_matter(text)
         for pattern in _patterns(name, text):
             if _leaves(pattern):
                 why = f"its {file.name} names data outside of it: {pattern[:200]!r}"
                 raise DataError("cannot use", name, why=why)
 
 
-def _front_matter(text: str) -> str:
+def front_matter(text: str) -> str:
+    """Return the YAML that a README.md begins with; empty if it has none."""
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
     found = REGEX_YAML_BLOCK.search(text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hffs.data.hub.failures import hub_errors
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_hub
 from hffs.data.hub.resolution import HubFile, Request, Resolution
+from hffs.data.hub.resolve import as_hub_file
 from hffs.data.hub.retrying import repeat
 from hffs.data.hub.token import Token
 from hffs.data.locate import is_in_natural_order, split_of
@@ -30,7 +32,18 @@ _TAIL_BYTES = 8  # how long the footer is, and the magic bytes
 _MOST_FOOTER_BYTES = 64 << 20
 
 
-def resolve_plain(request: Request, commit: str) -> Resolution | None:
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What was resolved; with `declares_features` README.md says more of columns than is read here.
+
+    It matters only where the shards themselves do not (`has_features`).
+    """
+
+    resolution: Resolution
+    declares_features: bool
+
+
+def resolve_plain(request: Request, commit: str) -> Plain | None:
     """Which files a request means, if that is plain to see. Raises as `resolve` does."""
     if request.data_files is not None or request.config not in (None, _DEFAULT):
         return None
@@ -47,7 +60,8 @@ def resolve_plain(request: Request, commit: str) -> Resolution | None:
     files = {split: tuple(splits[split]) for split in request.splits}
     if not all(is_in_natural_order([file.name for file in own]) for own in files.values()):
         return None
-    return Resolution(request.name, commit, _DEFAULT, "parquet", {}, files)
+    resolution = Resolution(request.name, commit, _DEFAULT, "parquet", {}, files)
+    return Plain(resolution, declares_features="dataset_info" in described)
 
 
 def _is_shard(name: str) -> bool:
@@ -75,14 +89,9 @@ def _list_files(request: Request, commit: str) -> list[HubFile]:
         tree = api.list_repo_tree(
             request.name, recursive=True, revision=commit, repo_type="dataset"
         )
-        return [_as_hub_file(entry) for entry in tree if isinstance(entry, RepoFile)]
+        return [as_hub_file(entry) for entry in tree if isinstance(entry, RepoFile)]
 
     return repeat(ask)
-
-
-def _as_hub_file(entry: Any) -> HubFile:
-    etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
-    return HubFile(entry.path, int(entry.size), str(etag))
 
 
 def _read_card(request: Request, commit: str, listed: Sequence[HubFile]) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def _read_card(request: Request, commit: str, listed: Sequence[HubFile]) -> dict
     paths: list[Path] = [folder / file.name for file in files]
     card.check(request.name, paths)
     texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths)
-    parsed = [yaml.safe_load(card._front_matter(text)) for text in texts]
+    parsed = [yaml.safe_load(card.front_matter(text)) for text in texts]
     return parsed[0] if parsed and isinstance(parsed[0], dict) else {}
 
 

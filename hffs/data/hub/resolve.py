@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hffs.data.hub import card
 from hffs.data.hub.cached import cached_commit, is_commit, is_plain
@@ -25,6 +25,9 @@ from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.retrying import repeat
 from hffs.data.hub.token import Token
 from hffs.errors import DataError, SourceError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
 
 READ = ("parquet", "arrow", "imagefolder", "webdataset", "json", "csv", "text")
 """Formats, as `datasets` calls them, that become rows here."""
@@ -55,8 +58,8 @@ def find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubF
         return _find_files(request, commit, names)
 
 
-def resolve(request: Request, notice: Callable[[str], None]) -> Resolution:
-    """Return what a request means on the Hub, pinned; `notice` is told the commit."""
+def resolve(request: Request) -> Resolution:
+    """Return what a request means on the Hub, pinned."""
     if request.offline:
         why = "offline, nothing can be resolved"
         raise SourceError("cannot read", request.name, why=why, fix="mount it once without it")
@@ -64,7 +67,6 @@ def resolve(request: Request, notice: Callable[[str], None]) -> Resolution:
         set_up_datasets()
         token = Token(request).read()
         commit = _read_commit(request, token)
-        notice(f"{request.name} is at commit {commit}")
         _check_patterns(request)
         _check_card(request, commit)
         builder = _open_builder(request, commit, token, scratch)
@@ -117,9 +119,14 @@ def _find_files(request: Request, commit: str, names: Sequence[str]) -> list[Hub
         )
         for entry in repeat(ask):
             if isinstance(entry, RepoFile):
-                etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
-                found[entry.path] = HubFile(entry.path, int(entry.size), str(etag))
+                found[entry.path] = as_hub_file(entry)
     return [found[name] for name in names if name in found]
+
+
+def as_hub_file(entry: RepoFile) -> HubFile:
+    """Return a file as the Hub lists it; its etag is that of large files, or of git."""
+    etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
+    return HubFile(entry.path, int(entry.size), str(etag))
 
 
 def _check_card(request: Request, commit: str) -> None:

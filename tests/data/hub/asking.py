@@ -42,9 +42,7 @@ def _fetch(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolve(task: dict[str, Any]) -> dict[str, Any]:
-    notices: list[str] = []
-    found = dataclasses.asdict(resolve(_as_request(task), notices.append))
-    return found | {"notices": notices}
+    return dataclasses.asdict(resolve(_as_request(task)))
 
 
 def _find_cached(task: dict[str, Any]) -> list[Any]:
