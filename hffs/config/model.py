@@ -171,6 +171,12 @@ class Config(Block):
         "Column of the images; one of lists gives a file for each image of the list.",
         shown="image, else the only one",
     )
+    allow_http_urls: bool = key(
+        False, SOURCE, "Fetch images at URLs that are http as well as those that are https."
+    )
+    allow_private_urls: bool = key(
+        False, SOURCE, "Fetch images from private addresses too: for a data set that you trust."
+    )
     width_column: Text | None = key(
         None,
         SOURCE,

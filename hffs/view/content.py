@@ -4,7 +4,9 @@ Invariants: `ready` never waits, decodes or touches a disk beyond a page fault; 
 happens on the worker threads of one pool, and a cell that several readers wait for is worked out
 once (single flight). What was rendered is kept on disk (`DiskCache`) and, within `_RECENT_BYTES`,
 open in memory. A cell that cannot be rendered is logged once and fails from then on at once;
-other cells are unharmed.
+other cells are unharmed. A cell at a URL is fetched on threads of their own, so that waiting for
+another host holds up nobody who does not; whether it is asked for again after a failure is its
+fetcher's to say.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from hffs.data.cache import DiskCache
 from hffs.data.cells import CellIndex
 from hffs.data.recent import Recent
 from hffs.data.rows import RowStore
-from hffs.errors import RenderError
+from hffs.errors import HffsError, RenderError
 from hffs.view import codecs
 from hffs.view.manifest import Manifest
 from hffs.view.rendering import Rendering
@@ -31,6 +33,10 @@ from hffs.view.sizes import LearnedSizes
 log = logging.getLogger(__name__)
 
 _RECENT_BYTES = 64 * 2**20
+FETCHERS = 32
+"""Cells at URLs that are waited for at a time."""
+
+_MOST_TOLD = 1 << 16
 _RECENT_IMAGES = 256  # each holds a descriptor: stay far below the usual limit of 1024
 
 
@@ -69,6 +75,9 @@ class Content:
         self._flights: dict[int, Future[list[memoryview]]] = {}
         self._lock = threading.RLock()  # a flight that ends at once lands while it is being made
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hffs-render")
+        self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="hffs-fetch")
+        self._told: set[int] = set()  # cells whose failure to be fetched is in the log
+        self._is_closed = False
 
     def extension(self, position: Position) -> str:
         """Extension of a position's image, which its bytes agree with."""
@@ -141,6 +150,8 @@ class Content:
 
     def close(self) -> None:
         """Stop the workers; what they have not begun is dropped."""
+        self._is_closed = True
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _slot(self, position: Position) -> int:
@@ -158,7 +169,11 @@ class Content:
                 return refused
             flight = self._flights.get(cell)
             if flight is None:
-                flight = self._flights[cell] = self._pool.submit(self._work, position, cell)
+                if self._stores.rows.waits_for_network(cell):
+                    flight = self._fetchers.submit(self._bring, position, cell)
+                else:
+                    flight = self._pool.submit(self._work, position, cell)
+                self._flights[cell] = flight
                 flight.add_done_callback(lambda _: self._land(cell))
             return flight
 
@@ -166,24 +181,59 @@ class Content:
         with self._lock:
             self._flights.pop(cell, None)
 
-    def _work(self, position: Position, cell: int) -> list[memoryview]:
+    def _bring(self, position: Position, cell: int) -> list[memoryview]:
+        """The work on a cell at a URL, on a thread that may wait.
+
+        It also waits for the worker, so that no more images lie in memory than there are fetchers.
+        """
+        kept = self._find_kept(cell)
+        if kept is not None:
+            return self._publish(cell, kept)
+        return self._pool.submit(self._work, position, cell, self._fetch(position, cell)).result()
+
+    def _fetch(self, position: Position, cell: int) -> memoryview:
+        try:
+            return self._stores.rows.load(cell)
+        except HffsError as error:
+            self._tell(position, cell, error)
+            raise
+
+    def _tell(self, position: Position, cell: int, error: HffsError) -> None:
+        """Log once that a cell could not be fetched."""
+        with self._lock:
+            is_news = cell not in self._told and not self._is_closed
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told.add(cell)
+        if is_news:
+            log.error("%s", error.within(self._name(position)))
+
+    def _work(
+        self, position: Position, cell: int, fetched: memoryview | None = None
+    ) -> list[memoryview]:
         if self._passes[self._forms[position]]:
             return [self._load(cell)]
-        images = self._try_render(position, cell)
+        images = self._try_render(position, cell, fetched)
         if isinstance(images, RenderError):
             raise images.anew()
+        return self._publish(cell, images)
+
+    def _publish(self, cell: int, images: list[memoryview]) -> list[memoryview]:
+        """Make the files of a cell known, now that they are there."""
         for slot, image in zip(self._slots_of(cell), images, strict=True):
             self._stores.sizes.learn(slot, len(image))
             self._recent.put(slot, image)
         return images
 
-    def _try_render(self, position: Position, cell: int) -> list[memoryview] | RenderError:
+    def _try_render(
+        self, position: Position, cell: int, fetched: memoryview | None
+    ) -> list[memoryview] | RenderError:
         """The images of a cell, or why there are none, which is kept and logged once.
 
         No part of the error that was raised is kept: its frames hold the pixels decoded so far.
         """
         try:
-            return self._render(cell)
+            return self._render(cell, fetched)
         except RenderError as error:
             failure = self._describe(position, error)
         log.error("%s", failure)
@@ -201,21 +251,35 @@ class Content:
         """Slots of the tiles of a cell that are shown; of a whole image there is one."""
         return [cell * self._rendering.slots + tile for tile in self._rendering.tiles]
 
-    def _render(self, cell: int) -> list[memoryview]:
+    def _keys_of(self, cell: int) -> list[str]:
+        return [f"{self._stores.prefix}/{slot}" for slot in self._slots_of(cell)]
+
+    def _find_kept(self, cell: int) -> list[memoryview] | None:
+        """Every tile of a cell that is shown, if all are in the disk cache."""
+        cache, keys = self._stores.cache, self._keys_of(cell)
+        kept = [image for key in keys if (image := cache.get(key)) is not None]
+        return kept if len(kept) == len(keys) else None
+
+    def _render(self, cell: int, fetched: memoryview | None) -> list[memoryview]:
         """Every tile of a cell that is shown: they share most of the work, and are asked for
         one after the other.
         """
-        cache = self._stores.cache
-        keys = [f"{self._stores.prefix}/{slot}" for slot in self._slots_of(cell)]
-        kept = [image for key in keys if (image := cache.get(key)) is not None]
-        if len(kept) == len(keys):
+        cache, rendering = self._stores.cache, self._rendering
+        kept = None if fetched is not None else self._find_kept(cell)
+        if kept is not None:
             return kept
-        rendering = self._rendering
-        images = codecs.render(self._stores.rows.load(cell), rendering.target, rendering.reshape)
-        return [cache.put(key, image) for key, image in zip(keys, images, strict=True)]
+        data = self._stores.rows.load(cell) if fetched is None else fetched
+        if fetched is not None and rendering.leaves(data):
+            return [data]
+        images = codecs.render(data, rendering.target, rendering.reshape)
+        return [
+            cache.put(key, image) for key, image in zip(self._keys_of(cell), images, strict=True)
+        ]
 
     def _describe(self, position: Position, error: RenderError) -> RenderError:
+        return RenderError("cannot render", self._name(position), why=error.why or error.what)
+
+    def _name(self, position: Position) -> str:
         number = self._manifest.layout.number(position)
         row = f"(row {self.row(position)} of {self._manifest.info.source})"
-        which = f"{number}.{self.extension(position)} {row}"
-        return RenderError("cannot render", which, why=error.why or error.what)
+        return f"{number}.{self.extension(position)} {row}"

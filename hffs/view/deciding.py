@@ -16,27 +16,25 @@ from hffs.config import Config
 from hffs.core.foldernames import make_folder_names
 from hffs.core.names import format_name
 from hffs.core.types import Position
-from hffs.data.cache import DiskCache
 from hffs.data.cells import load_or_build
 from hffs.data.filters.selection import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
     SMALLER_THAN_GRID,
-    Measured,
     read_sizes,
 )
 from hffs.data.folders import remove_whole
-from hffs.data.rows import RowStore
 from hffs.data.source import find_image_column, open_source
 from hffs.data.watcher import Watcher
-from hffs.errors import DataError
+from hffs.errors import ConfigError, DataError
 from hffs.view import metadata_file
 from hffs.view.choosing import NO_CAPTION, NO_GROUP, Choice, Inputs, choose
-from hffs.view.kept import Decided, keep, name_arrays
+from hffs.view.kept import Decided, is_lasting, keep, name_arrays, reopen
 from hffs.view.layout import Layout, make_folders
 from hffs.view.manifest import CaptionFiles, Counts, Files, ViewInfo, make_fingerprint
-from hffs.view.measuring import load_or_measure
+from hffs.view.measuring import Measurer
 from hffs.view.places import Places
+from hffs.view.reading import find_remote
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
 
 UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
@@ -50,6 +48,7 @@ class Examined:
     inputs: Inputs
     rendering: Rendering
     choice: Choice
+    measurer: Measurer
 
     @property
     def removed(self) -> Counts:
@@ -75,22 +74,16 @@ def examine(config: Config, places: Places, watcher: Watcher, workers: int) -> E
         lambda done, total: watcher.progress("finding images", done, total),
     )  # fmt: skip
 
-    def measure(wanted: NDArray[np.bool_]) -> Measured:
-        rows = RowStore(index, places.located, DiskCache(places.blobs, config.cache_size))
-        try:
-            return load_or_measure(
-                places.measured(index.identity), rows, wanted, workers,
-                lambda done, total: watcher.progress("measuring images", done, total),
-            )  # fmt: skip
-        finally:
-            rows.close()
-
+    measure = Measurer(
+        config, places, index, workers,
+        lambda done, total: watcher.progress("measuring images", done, total),
+    )  # fmt: skip
     function = config.filter_func.python
     inputs = Inputs(
         source, index, measure, workers,
         lambda done, total: watcher.progress(f"calling {function}", done, total),
     )  # fmt: skip
-    return Examined(inputs, rendering, choose(config, inputs, rendering.reshape))
+    return Examined(inputs, rendering, choose(config, inputs, rendering.reshape), measure)
 
 
 def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
@@ -103,14 +96,15 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
         files = replace(files, metadata=_write_metadata(places, examined, files))
     if config.images_only:
         files = replace(files, captions=None)
-    if config.filter_func.python is not None and places.view.exists():
-        remove_whole(places.view)  # decided by what the function was then
+    if places.view.exists() and not is_lasting(config, reopen(places)):
+        remove_whole(places.view)  # decided by what a function, or other hosts, said then
     return keep(places, _describe(config, examined, files), files, examined.inputs.index)
 
 
 def make_files(config: Config, examined: Examined) -> Files:
     """Every file but `metadata.jsonl`; captions that only that file has are among them."""
     choice, rendering = examined.choice, examined.rendering
+    _require_formats(examined)
     each = len(rendering.tiles)
     cells = np.repeat(choice.cells, each)
     tiles = np.tile(np.array(rendering.tiles, np.uint16), len(choice.cells))
@@ -133,8 +127,19 @@ def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
     inputs, cells = examined.inputs, examined.choice.cells
     reshape = examined.rendering.reshape
     if reshape.composite is None and reshape.upright:
-        return inputs.measure(inputs.mark(cells)).orientation[cells] > 1
+        # Of those at URLs it is found when they are read: to ask now would fetch them all.
+        near = ~find_remote(inputs.index)[cells]
+        turned = inputs.measure(inputs.mark(cells[near])).orientation[cells] > 1
+        return turned & near
     return np.full(len(cells), reshape.composite is not None)
+
+
+def _require_formats(examined: Examined) -> None:
+    """Raise ConfigError where an extension depends on a format that nobody knows yet."""
+    index, cells = examined.inputs.index, examined.choice.cells
+    if examined.rendering.target == "source" and find_remote(index)[cells].any():
+        why = f"images of {index.column.name} are at URLs: what they are is seen when they are read"
+        raise ConfigError("cannot use image_format", "source", why=why, fix="use jpg or png")
 
 
 def _lay_out(
@@ -226,6 +231,7 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
         group_column=config.group_by,
         removed=examined.removed,
         dropped=examined.dropped,
+        unsettled=examined.measurer.unsettled,
     )
 
 

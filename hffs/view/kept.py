@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.config import Config
 from hffs.data.arrays import Stored, load_kept, save_arrays
 from hffs.data.cells import CellIndex, load_index
 from hffs.data.folders import remove_whole
@@ -58,6 +59,13 @@ def reopen(places: Places) -> Decided | None:
         remove_whole(places.view)
         return None
     return Decided(manifest, index)
+
+
+def is_lasting(config: Config, decided: Decided | None) -> bool:
+    """Whether what was decided before would not be decided otherwise now."""
+    if decided is None or config.filter_func.python is not None:
+        return False  # nothing tells whether the function of a filter has changed
+    return not decided.manifest.info.unsettled  # images that could not be fetched may be there now
 
 
 def name_arrays(files: Files) -> dict[str, NDArray[Any]]:

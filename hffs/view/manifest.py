@@ -34,6 +34,8 @@ class ViewInfo:
     `removed` is what filters took away, `dropped` what could not be shown (no image, no caption,
     no size), both by step or reason with the number of images, in order. `caption_extension` is
     empty where there are no caption files, `commit` where the source is not of the Hub.
+    `unsettled` is how many images could not be fetched when this was decided: where there are
+    some, it is decided anew.
     """
 
     source: str
@@ -55,6 +57,7 @@ class ViewInfo:
     group_column: str | None
     removed: Counts
     dropped: Counts
+    unsettled: int = 0
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

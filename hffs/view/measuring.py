@@ -14,18 +14,32 @@ import hashlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.config import Config
 from hffs.data.arrays import Stored, load_kept, save_arrays
+from hffs.data.cache import DiskCache
+from hffs.data.cellindex import CellIndex
 from hffs.data.filters.selection import Measured
 from hffs.data.folders import remove_whole
 from hffs.data.rows import RowStore
-from hffs.errors import FormatError, RenderError
+from hffs.errors import (
+    AccessError,
+    DeadlineError,
+    FetchError,
+    FormatError,
+    HffsError,
+    OutageError,
+    RenderError,
+    StaleError,
+)
 from hffs.view import codecs
+from hffs.view.places import Places
+from hffs.view.reading import open_rows
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +47,25 @@ PART_CELLS = 1 << 15
 """Cells that are measured before they are kept; each part costs about 10 ms."""
 
 _BATCH = 256
+_Size = tuple[int, int, int]
+"""Width, height and orientation."""
+
 _PART_PREFIX = "1-"
 """Begins a part's name; another when what is measured changes its meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How cells are measured: by how many threads, how many at a time by each, and how many before
+    they are kept (0: `PART_CELLS`).
+    """
+
+    threads: int
+    batch: int = _BATCH
+    part: int = 0
+
+
+_FAR = _Pace(threads=32, batch=2, part=1 << 11)  # one image may take as long as 20,000 others
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +81,34 @@ class _Memory:
         into.width[cells], into.height[cells], into.orientation[cells] = sizes.T
 
 
+class Measurer:
+    """Measures images of one source when asked; `unsettled` is how many of those asked for last
+    could not be had, and may be another time.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        places: Places,
+        index: CellIndex,
+        workers: int,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self.unsettled = 0
+        self._config, self._places, self._index = config, places, index
+        self._workers, self._progress = workers, progress
+
+    def __call__(self, wanted: NDArray[np.bool_]) -> Measured:
+        """What headers tell of the wanted cells, and of others that were measured before."""
+        places, cache_size = self._places, self._config.cache_size
+        cache = DiskCache(places.blobs, cache_size)
+        folder = places.measured(self._index.identity)
+        with open_rows(self._config, places, self._index, cache) as rows:
+            measured = load_or_measure(folder, rows, wanted, self._workers, self._progress)
+        self.unsettled = max(self.unsettled, measured.unsettled)
+        return measured
+
+
 def load_or_measure(
     folder: Path,
     rows: RowStore,
@@ -57,31 +116,62 @@ def load_or_measure(
     workers: int,
     progress: Callable[[int, int], None],
 ) -> Measured:
-    """What headers tell of the wanted cells, and of others that were measured before."""
+    """What headers tell of the wanted cells, and of others that were measured before.
+
+    Those at URLs come last, on more threads, as these wait rather than work. What could not be
+    fetched is counted, and not remembered.
+    """
     memory = _recall(folder, len(wanted))
     missing = np.flatnonzero(wanted & ~memory.known)
-    with ThreadPoolExecutor(workers, thread_name_prefix="hffs-measure") as pool:
-        for start in range(0, len(missing), PART_CELLS):
-            cells = missing[start : start + PART_CELLS]
-            batches = [cells[at : at + _BATCH] for at in range(0, len(cells), _BATCH)]
-            sizes = []
-            for measured in pool.map(lambda batch: _measure_batch(rows, batch), batches):
-                sizes += measured
-                progress(start + len(sizes), len(missing))
-            _keep(folder, cells, np.array(sizes, np.int32))
-            memory.put(cells, np.array(sizes, np.int32))
-    return memory.measured
+    remote = np.fromiter(map(rows.waits_for_network, missing.tolist()), np.bool_, len(missing))
+    failures: list[HffsError] = []
+    done = 0
+    for cells, pace in ((missing[~remote], _Pace(workers)), (missing[remote], _FAR)):
+        with ThreadPoolExecutor(pace.threads, thread_name_prefix="hffs-measure") as pool:
+            for start in range(0, len(cells), pace.part or PART_CELLS):
+                part = cells[start : start + (pace.part or PART_CELLS)]
+                batches = [part[at : at + pace.batch] for at in range(0, len(part), pace.batch)]
+                sizes = []
+                for measured in pool.map(lambda batch: _measure_batch(rows, batch), batches):
+                    sizes += measured
+                    progress(done + len(sizes), len(missing))
+                done += len(sizes)
+                failures += _settle(folder, memory, part, sizes)
+    if failures:
+        log.warning("%d images could not be fetched; one: %s", len(failures), failures[0])
+    return replace(memory.measured, unsettled=len(failures))
 
 
-def _measure_batch(rows: RowStore, cells: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+def _settle(
+    folder: Path, memory: _Memory, cells: NDArray[np.int64], sizes: list[_Size | HffsError]
+) -> list[HffsError]:
+    """Remember what is known for good; returns the rest."""
+    known = [size for size in sizes if not isinstance(size, HffsError)]
+    if known:
+        settled = np.array([not isinstance(size, HffsError) for size in sizes])
+        _keep(folder, cells[settled], np.array(known, np.int32))
+        memory.put(cells[settled], np.array(known, np.int32))
+    return [size for size in sizes if isinstance(size, HffsError)]
+
+
+def _measure_batch(rows: RowStore, cells: NDArray[np.int64]) -> list[_Size | HffsError]:
     return [_measure(rows, cell) for cell in cells.tolist()]
 
 
-def _measure(rows: RowStore, cell: int) -> tuple[int, int, int]:
-    """Width, height and orientation of a cell's image; zeros if it is unreadable."""
+def _measure(rows: RowStore, cell: int) -> _Size | HffsError:
+    """Width, height and orientation of a cell's image; zeros if it is unreadable for good.
+
+    An error where that may pass: a host is away, what a rule forbids is allowed next time.
+    """
     try:
         return codecs.measure(rows.load(cell))
-    except (RenderError, FormatError):
+    except (OutageError, DeadlineError) as error:
+        return error.anew()
+    except (AccessError, StaleError) as error:
+        if not rows.waits_for_network(cell):
+            raise
+        return error.anew()
+    except (RenderError, FormatError, FetchError):
         return 0, 0, 0
 
 

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from hffs.config import Config, find_idle_keys
 from hffs.data.acquired import find_source, find_store, name_source
 from hffs.data.cache import DiskCache
-from hffs.data.rows import RowStore
 from hffs.data.shards import Located, make_key
 from hffs.data.watcher import Watcher
 from hffs.view.content import Content, Stores
-from hffs.view.kept import reopen
+from hffs.view.kept import Decided, is_lasting, reopen
 from hffs.view.manifest import Manifest
-from hffs.view.places import find_places
+from hffs.view.places import Places, find_places
+from hffs.view.reading import describe_remote, open_rows
 from hffs.view.rendering import parse_rendering
 from hffs.view.sizes import LearnedSizes
 from hffs.view.tree import Tree
@@ -41,12 +41,12 @@ def get_source(config: Config, watcher: Watcher) -> Located:
 
 def is_decided(config: Config, located: Located) -> bool:
     """Whether `open_view` will find the view decided."""
-    return _may_reuse(config) and reopen(find_places(config, located)) is not None
+    return _find_decided(config, find_places(config, located)) is not None
 
 
-def _may_reuse(config: Config) -> bool:
-    # Nothing tells whether the function of a Python filter has changed.
-    return config.filter_func.python is None
+def _find_decided(config: Config, places: Places) -> Decided | None:
+    decided = reopen(places)
+    return decided if is_lasting(config, decided) else None
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def open_view(
     any case. Raises SourceError, AccessError, ConfigError or DataError, each naming the thing.
     """
     places = find_places(config, decided_of or get_source(config, watcher))
-    decided = reopen(places) if decided_of or _may_reuse(config) else None
+    decided = reopen(places) if decided_of else _find_decided(config, places)
     if decided is None:
         from hffs.view.deciding import decide
 
@@ -69,19 +69,20 @@ def open_view(
         watcher.notice(notice)
     for notice in _find_notices(decided.manifest, images_only=config.images_only):
         watcher.notice(notice)
+    for notice in describe_remote(config, decided):
+        watcher.notice(notice)
     cache = DiskCache(places.blobs, config.cache_size)
-    rows = RowStore(index, places.located, cache)
     rendering = parse_rendering(config)
     key = make_key(index.identity, rendering.identity)
     sizes = LearnedSizes(places.rendered(key), len(index) * rendering.slots)
-    stores = Stores(index, rows, cache, sizes, f"image/{key}")
-    content = Content(decided.manifest, stores, rendering, workers)
-    try:
-        rows.pin()
-        yield Tree(decided.manifest, content)
-    finally:
-        content.close()
-        rows.close()
+    with open_rows(config, places, index, cache) as rows:
+        stores = Stores(index, rows, cache, sizes, f"image/{key}")
+        content = Content(decided.manifest, stores, rendering, workers)
+        try:
+            rows.pin()
+            yield Tree(decided.manifest, content)
+        finally:
+            content.close()
 
 
 def _find_notices(manifest: Manifest, *, images_only: bool) -> Iterator[str]:

@@ -6,6 +6,7 @@
     measured/KEY  sizes of a source's images, if a filter asked for them
     views/KEY     manifests: cells by position, captions, what was removed
     rendered/KEY  learned sizes of rendered images
+    urls/         what images at URLs were when they were first read (`hffs.data.urls.digests`)
     blobs/        rendered images and decoded row groups, up to `cache_size`
 
 Invariant: a key names everything that what it stands for depends on, so nothing kept is ever
@@ -43,6 +44,11 @@ class Places:
     def blobs(self) -> Path:
         """Folder of the disk cache."""
         return self.store / "blobs"
+
+    @property
+    def urls(self) -> Path:
+        """Folder of what images at URLs were."""
+        return self.store / "urls"
 
     def index(self, column: ImageColumn) -> Path:
         """Folder of the source's cell index."""

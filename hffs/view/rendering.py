@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.core.composites import plan_composite
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import ImageFormat, sniff
+from hffs.errors import RenderError
 from hffs.view import codecs
 from hffs.view.codecs import Reshape, Target
 
@@ -48,6 +49,15 @@ class Rendering:
         """How many tiles an image has, shown or not: rendered images are numbered by them."""
         composite = self.reshape.composite
         return composite.count if composite else 1
+
+    def leaves(self, data: memoryview) -> bool:
+        """Whether an image of a form that does not tell passes through: one at a URL."""
+        if self.reshape.composite or not codecs.passes_through(sniff(data), self.target):
+            return False
+        try:
+            return not self.reshape.upright or codecs.measure(data).orientation <= 1
+        except RenderError:
+            return True  # as one that is not at a URL does, whose header does not tell either
 
     def passing(self) -> list[bool]:
         """Whether the source's bytes pass through untouched, for each form."""

@@ -29,6 +29,8 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "data_files": (["--data-files", "a", "--data-files", "b"], ["a", "b"]),
     "streaming": (["--streaming"], True),
     "offline": (["--offline"], True),
+    "allow_http_urls": (["--allow-http-urls"], True),
+    "allow_private_urls": (["--allow-private-urls"], True),
     "token_file": (["--token-file", "~/t"], "~/t"),
     "image_column": (["--image-column", "photo"], "photo"),
     "video_column": (["--video-column", "clip"], "clip"),

@@ -23,12 +23,14 @@ _MAX_STEPS = np.iinfo(np.uint8).max
 class Measured:
     """What headers tell of all cells: int32 sizes in pixels, uint8 EXIF orientations.
 
-    All three are 0 where nothing is known, or nothing can be: the cell is unreadable.
+    All three are 0 where nothing is known, or nothing can be: the cell is unreadable. `unsettled`
+    is how many of the wanted ones could not be had this time, and may be another time.
     """
 
     width: NDArray[np.int32]
     height: NDArray[np.int32]
     orientation: NDArray[np.uint8]
+    unsettled: int = 0
 
     def displayed(self) -> Measured:
         """The same, of images that are turned as they are to be seen."""

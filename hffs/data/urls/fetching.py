@@ -124,6 +124,8 @@ class UrlFetcher:
             raise DeadlineError("cannot fetch", shorten(url), why="it takes too long") from error
 
     def _fetch(self, url: str, key: bytes) -> memoryview:
+        if self._rules.offline:
+            raise OutageError("cannot fetch", why="offline, and it is not in the cache")
         data = self._try(url, key)
         if not self._digests.agree(key, data):
             raise StaleError("cannot fetch", why="it is not what it was when first read")

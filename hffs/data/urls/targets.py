@@ -31,6 +31,7 @@ class UrlRules:
 
     allow_http: bool = False
     allow_private: bool = False
+    offline: bool = False
     per_host: int = 8
     overall: int = 32
     max_redirects: int = 5

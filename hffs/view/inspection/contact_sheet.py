@@ -15,7 +15,7 @@ from hffs.core.composites import Composite
 from hffs.data.cache import DiskCache
 from hffs.data.rows import RowStore
 from hffs.data.watcher import Watcher
-from hffs.errors import DataError, SourceError
+from hffs.errors import DataError, DeadlineError, SourceError
 from hffs.view.codecs.thumbnails import make_thumbnail
 from hffs.view.deciding import Examined
 from hffs.view.inspection.facts import Picture, Sheet, StepFacts
@@ -23,6 +23,7 @@ from hffs.view.inspection.picking import pick_spread
 from hffs.view.inspection.planned import Planned
 from hffs.view.inspection.removals import find_cell
 from hffs.view.places import Places
+from hffs.view.reading import open_rows
 
 MOST_PICTURES = 1_000
 """Pictures of what is shown: each adds about 10 KB to a page."""
@@ -55,16 +56,15 @@ def make_sheet(
     removed = _plan_removed(planned.examined, steps)
     jobs = [*shown, *(job for step in removed for job in step)]
     cache = DiskCache(places.blobs, planned.config.cache_size)
-    rows = RowStore(inputs.index, places.located, cache)
     pictures: list[Picture] = []
-    try:
-        with ThreadPoolExecutor(inputs.workers, thread_name_prefix="hffs-thumbnail") as pool:
-            for start in range(0, len(jobs), _AT_ONCE):
-                batch = jobs[start : start + _AT_ONCE]
-                pictures += pool.map(lambda job: _take_picture(rows, job), batch)
-                watcher.progress("making thumbnails", len(pictures), len(jobs))
-    finally:
-        rows.close()
+    with (
+        open_rows(planned.config, places, inputs.index, cache) as rows,
+        ThreadPoolExecutor(inputs.workers, thread_name_prefix="hffs-thumbnail") as pool,
+    ):
+        for start in range(0, len(jobs), _AT_ONCE):
+            batch = jobs[start : start + _AT_ONCE]
+            pictures += pool.map(lambda job: _take_picture(rows, job), batch)
+            watcher.progress("making thumbnails", len(pictures), len(jobs))
     taken = iter(pictures)
     return Sheet(
         tuple(next(taken) for _ in shown),
@@ -107,7 +107,7 @@ def _plan_removed(examined: Examined, steps: Sequence[StepFacts]) -> list[list[_
 def _take_picture(rows: RowStore, job: _Job) -> Picture:
     try:
         thumbnail = make_thumbnail(rows.load(job.cell), job.composite, job.tile)
-    except (DataError, SourceError) as error:
+    except (DataError, SourceError, DeadlineError) as error:
         return Picture(job.name, job.row, "", 0, 0, error.why or error.what, job.text)
     jpeg = base64.b64encode(thumbnail.jpeg).decode("ascii")
     return Picture(job.name, job.row, jpeg, *thumbnail.size, "", job.text)

@@ -38,6 +38,7 @@ from hffs.view.inspection.planned import Planned
 from hffs.view.inspection.removals import describe_steps
 from hffs.view.opening import get_source
 from hffs.view.places import find_places
+from hffs.view.reading import find_remote
 
 SAMPLE_IMAGES = 2_000
 """Images whose headers are read for their sizes, where no column tells them."""
@@ -109,11 +110,13 @@ def _count_formats(planned: Planned) -> Iterator[FormatFacts]:
     kinds = len(ImageFormat)
     images = np.bincount(planned.examined.inputs.index.format, minlength=kinds)
     files = np.bincount(planned.files.forms, minlength=2 * kinds).reshape(2, kinds)
+    # What those at URLs are is not known yet, so nobody can say that they fail.
+    remote = int(find_remote(planned.examined.inputs.index)[planned.files.cells].sum())
     passing = np.array(planned.examined.rendering.passing()).reshape(2, kinds)
     for kind in ImageFormat:
         if images[kind]:
             passes, others = (int((files * mask)[:, kind].sum()) for mask in (passing, ~passing))
-            fails = others if kind is ImageFormat.UNKNOWN else 0
+            fails = others - remote if kind is ImageFormat.UNKNOWN else 0
             yield FormatFacts(kind.name, int(images[kind]), passes, others - fails, fails)
 
 
@@ -122,7 +125,9 @@ def _describe_sizes(planned: Planned, *, all_of_them: bool) -> SizeFacts:
     examined = planned.examined
     inputs, choice, rendering = examined.inputs, examined.choice, examined.rendering
     measured_before = SIZE_NOT_MEASURED in choice.selection.steps or (
-        rendering.reshape.upright and rendering.reshape.composite is None
+        rendering.reshape.upright
+        and rendering.reshape.composite is None
+        and not len(inputs.index.urls)
     )
     cells = choice.cells
     if not all_of_them and not measured_before:
