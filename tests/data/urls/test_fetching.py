@@ -551,6 +551,7 @@ def test_a_host_is_sent_few_requests_at_a_time(serve: Any, fetcher: Fetch) -> No
 
     def meet(exchange: Exchange) -> None:
         meeting.wait()
+        exchange.server.stopping.wait(0.1)  # time for one more than there may be
         exchange.answer(JPEG)
 
     server = serve(**{f"x{n}": meet for n in range(9)})
@@ -565,6 +566,7 @@ def test_all_hosts_together_are_sent_few_requests(serve: Any, fetcher: Fetch) ->
 
     def meet(exchange: Exchange) -> None:
         meeting.wait()
+        exchange.server.stopping.wait(0.1)  # time for one more than there may be
         exchange.answer(JPEG)
 
     server = serve(**{f"x{n}": meet for n in range(8)})
