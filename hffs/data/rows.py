@@ -4,8 +4,8 @@ Owns what is open of a source: one map a shard or archive, the decoded parts use
 know what a view does with the bytes, nor how a URL is fetched. Thread-safe.
 
 Invariants: bytes are slices of maps, never copies (but of files that cells name, see
-`hffs.data.pathcells`, of base64 and of what is deflated); `read` never decodes; a group of rows is
-decoded by one thread at a time; a cell's bytes come whole or an error does, also where the index
+`hffs.data.cells.paths`, of base64 and of what is deflated); `read` never decodes; a group of rows
+is decoded by one thread at a time; a cell's bytes come whole or an error does, also where the index
 and the data disagree.
 """
 
@@ -18,11 +18,11 @@ from typing import Protocol
 from hffs.core.base64text import decode_text
 from hffs.core.zips import inflate
 from hffs.data.cache import DiskCache
-from hffs.data.cellindex import CellIndex, Coding, SegmentKind
-from hffs.data.containers import open_container
-from hffs.data.decode import Decoder, decode_parts, open_decoder
+from hffs.data.cells.containers import open_container
+from hffs.data.cells.decode import Decoder, decode_parts, open_decoder
+from hffs.data.cells.index import CellIndex, Coding, SegmentKind
+from hffs.data.cells.paths import check_file, read_file
 from hffs.data.mapped import MappedFile
-from hffs.data.pathcells import check_file, read_file
 from hffs.data.recent import Recent
 from hffs.data.shards import Located
 from hffs.data.source import open_shard

@@ -1,8 +1,8 @@
 """What a source consists of: its shards in row order, and what names their content.
 
 Owns the words that everything about sources shares. It must not know how shards are found
-(`hffs.data.locate`, `hffs.data.acquired`) nor what is inside them, and imports nothing that is
-slow: it is known at every mount.
+(`hffs.data.locating`) nor what is inside them, and imports nothing that is slow: it is known at
+every mount.
 """
 
 from __future__ import annotations

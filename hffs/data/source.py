@@ -2,7 +2,7 @@
 
 Owns opening shards for their schemas and row counts, and the rules that say which columns are
 images. Reads footers and message headers only, and no value but the first few of a column of texts.
-It must not know how cells are stored or read (`hffs.data.cells`, `hffs.data.rows`).
+It must not know how cells are stored or read (`hffs.data.cells.building`, `hffs.data.rows`).
 Invariant: all shards of a `Source` have the same columns with equivalent types.
 """
 
@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hffs.data.arrow import format_errors, read_batches, read_schema
+from hffs.data.locating.slices import find_windows
 from hffs.data.mapped import MappedFile, open_mapped
 from hffs.data.shards import Located, Shard
-from hffs.data.slices import find_windows
 from hffs.errors import ConfigError, DataError, StaleError
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 
 CellKind = Literal["struct", "binary", "path", "base64"]
 """What a cell holds: `{bytes, path}`, the bytes themselves, the path of a file (or what else names
-an image, see `hffs.data.collecting`), or the bytes as base64 text.
+an image, see `hffs.data.cells.collecting`), or the bytes as base64 text.
 """
 
 _LIST_LABELS = ("List", "LargeList", "Sequence")
@@ -201,7 +201,7 @@ def find_image_column(source: Source, wanted: str | None) -> ImageColumn:
     if column.kind != "path":
         return column
     # Late: it reads values, by modules that are built on this one.
-    from hffs.data.peeking import holds_base64
+    from hffs.data.cells.peeking import holds_base64
 
     return replace(column, kind="base64") if holds_base64(source, column) else column
 

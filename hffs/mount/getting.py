@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hffs.config import Config
-from hffs.data.acquired import Wanted, find_source, find_store, load_acquired, name_source
+from hffs.data.locating.record import Wanted, find_source, find_store, load_acquired, name_source
 from hffs.data.shards import Located
 from hffs.errors import StaleError
 from hffs.mount import daemon
@@ -49,7 +49,7 @@ def _load(wanted: Wanted, store: Path) -> Located:
 
 
 def _acquire(wanted: Wanted, store: Path, listener: Listener) -> None:
-    from hffs.data.acquiring import acquire
+    from hffs.data.locating.acquiring import acquire
 
     acquire(wanted, store, listener)
     listener.ready()

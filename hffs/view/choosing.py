@@ -16,7 +16,7 @@ from hffs.config import Config
 from hffs.core.composites import file_sizes
 from hffs.core.sampling import sample_rows
 from hffs.data.captions import CaptionRules, Captions, keep_captions, read_captions
-from hffs.data.cells import CellIndex
+from hffs.data.cells.building import CellIndex
 from hffs.data.filters.selection import Filters, Measure, Selection, SizeTerms, select
 from hffs.data.groups import read_groups
 from hffs.data.metadata import find_column

@@ -21,7 +21,7 @@ import numpy as np
 
 from hffs.core.types import Position, Row
 from hffs.data.cache import DiskCache
-from hffs.data.cells import CellIndex
+from hffs.data.cells.building import CellIndex
 from hffs.data.recent import Recent
 from hffs.data.rows import RowStore
 from hffs.errors import HffsError, RenderError

@@ -16,7 +16,7 @@ from hffs.config import Config
 from hffs.core.foldernames import make_folder_names
 from hffs.core.names import format_name
 from hffs.core.types import Position
-from hffs.data.cells import load_or_build
+from hffs.data.cells.building import load_or_build
 from hffs.data.filters.selection import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.data.arrays import Stored, load_kept, save_arrays
-from hffs.data.cells import CellIndex, load_index
+from hffs.data.cells.building import CellIndex, load_index
 from hffs.data.folders import remove_whole
 from hffs.data.source import ImageColumn
 from hffs.view.layout import Folders, Layout

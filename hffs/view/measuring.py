@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from hffs.config import Config
 from hffs.data.arrays import Stored, load_kept, save_arrays
 from hffs.data.cache import DiskCache
-from hffs.data.cellindex import CellIndex
+from hffs.data.cells.index import CellIndex
 from hffs.data.filters.selection import Measured
 from hffs.data.folders import remove_whole
 from hffs.data.rows import RowStore

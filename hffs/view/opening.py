@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hffs.config import Config, find_idle_keys
-from hffs.data.acquired import find_source, find_store, name_source
 from hffs.data.cache import DiskCache
+from hffs.data.locating.record import find_source, find_store, name_source
 from hffs.data.shards import Located, make_key
 from hffs.data.watcher import Watcher
 from hffs.view.content import Content, Stores
@@ -33,7 +33,7 @@ def get_source(config: Config, watcher: Watcher) -> Located:
     wanted, store = name_source(config), find_store(config)
     located = find_source(wanted, store)
     if located is None:
-        from hffs.data.acquiring import acquire
+        from hffs.data.locating.acquiring import acquire
 
         located = acquire(wanted, store, watcher)
     return located

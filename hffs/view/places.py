@@ -1,8 +1,8 @@
 """Where what is kept of a view lies, and under which keys: everything below `{cache_dir}/store`.
 
-    sources/KEY   which files a source came to, if it was asked for or made (`hffs.data.acquired`)
+    sources/KEY   which files a source came to, if it was asked for or made (`data/locating`)
     prepared/KEY  tables made of other formats (`hffs.data.prepare`)
-    index/KEY     where every image of a source lies (`hffs.data.cells`)
+    index/KEY     where every image of a source lies (`hffs.data.cells.building`)
     measured/KEY  sizes of a source's images, if a filter asked for them
     views/KEY     manifests: cells by position, captions, what was removed
     rendered/KEY  learned sizes of rendered images
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hffs.config import Config
-from hffs.data.acquired import find_store
+from hffs.data.locating.record import find_store
 from hffs.data.shards import Located, make_key, pin_shards
 from hffs.data.source import ImageColumn
 from hffs.view.rendering import parse_rendering

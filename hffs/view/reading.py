@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.data.cache import DiskCache
-from hffs.data.cellindex import CellIndex, SegmentKind
+from hffs.data.cells.index import CellIndex, SegmentKind
 from hffs.data.rows import RowStore
 from hffs.view.kept import Decided
 from hffs.view.places import Places

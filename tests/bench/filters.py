@@ -32,7 +32,7 @@ from datasets.arrow_writer import ArrowWriter
 from numpy.typing import NDArray
 
 from hffs.data.filters.selection import Filters, Measured, SizeTerms, select
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import open_source
 
 SETS = ("art", "photos")
@@ -127,7 +127,7 @@ _ONCE = """
 import sys
 import numpy as np
 from hffs.data.filters.selection import Filters, SizeTerms, select
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import open_source
 source = open_source(locate(sys.argv[2]))
 select(source, eval(sys.argv[1]), np.arange(source.rows), None)

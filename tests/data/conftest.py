@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hffs.data.cache import DiskCache
-from hffs.data.cells import CellIndex, load_or_build
-from hffs.data.locate import locate
+from hffs.data.cells.building import CellIndex, load_or_build
+from hffs.data.locating.local import locate
 from hffs.data.rows import RowStore
 from hffs.data.source import find_image_column, open_source
 

@@ -28,7 +28,7 @@ from hffs.data.captions import (
     keep_captions,
     read_captions,
 )
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError, DataError
 

@@ -10,7 +10,7 @@ import pytest
 
 from hffs.data import groups
 from hffs.data.groups import read_groups
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.metadata import find_column, label_names
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError

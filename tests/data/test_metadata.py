@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hffs.data import metadata
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.metadata import (
     BATCH_ROWS,
     find_column,

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hffs.data import decode, rows
+from hffs.data import rows
+from hffs.data.cells import decode
 from hffs.data.rows import RowStore
 from hffs.errors import DataError, FormatError, SourceError, StaleError
 

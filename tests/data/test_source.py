@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import (
     ImageColumn,
     Source,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from hffs.config import all_keys, build_config
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.view import places
 from hffs.view.places import find_places
 from tests.view.conftest import encode, write_set

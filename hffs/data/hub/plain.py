@@ -23,7 +23,7 @@ from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import as_hub_file
 from hffs.data.hub.retrying import repeat
 from hffs.data.hub.token import Token
-from hffs.data.locate import is_in_natural_order, split_of
+from hffs.data.locating.local import is_in_natural_order, split_of
 
 _ASIDE = re.compile(r"README\.md|\.gitattributes|\.gitignore|LICENSE(\.md|\.txt)?")
 _PATTERN = re.compile(r"[\w./-]*\*?[\w.-]*", re.ASCII)

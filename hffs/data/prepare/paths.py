@@ -1,7 +1,7 @@
 """Paths in a prepared table: relative to the data set's root, so that its folder may be moved.
 
 Owns the rewriting of what `datasets` says. It looks at no file: whether a path leads out of the
-root is for `hffs.data.pathcells` to see.
+root is for `hffs.data.cells.paths` to see.
 """
 
 from __future__ import annotations

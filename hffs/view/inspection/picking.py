@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.sampling import sample_rows
-from hffs.data.cells import CellIndex, SegmentKind
+from hffs.data.cells.building import CellIndex, SegmentKind
 
 MOST_GROUPS = 24
 """Compressed row groups that one pick touches at most."""

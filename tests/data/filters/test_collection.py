@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hffs.data.columnarrays import read_arrays
 from hffs.data.filters.collection import _matcher, collection_reader
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError
 

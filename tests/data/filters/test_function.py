@@ -19,7 +19,7 @@ import pytest
 
 from hffs.data.filters import function
 from hffs.data.filters.function import apply_row_filter
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError, DataError
 
@@ -364,7 +364,7 @@ def test_an_interrupt_ends_every_worker_at_once(
 DRIVER = """
 import sys
 import numpy as np
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.filters.function import apply_row_filter
 from hffs.data.source import open_source
 source = open_source(locate(sys.argv[1]))

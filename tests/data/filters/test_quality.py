@@ -10,7 +10,7 @@ import pytest
 
 from hffs.data.columnarrays import read_arrays
 from hffs.data.filters.quality import metric_steps, plan_metrics
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError
 

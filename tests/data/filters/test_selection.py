@@ -33,7 +33,7 @@ from hffs.data.filters.selection import (
 )
 from hffs.data.filters.sizes import limit_steps
 from hffs.data.filters.terms import select_all
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError
 

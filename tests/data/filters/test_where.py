@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hffs.data import duck, metadata
 from hffs.data.filters.where import evaluate_where
-from hffs.data.locate import locate
+from hffs.data.locating.local import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError
 

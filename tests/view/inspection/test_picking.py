@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.data.cells import CellIndex, load_or_build
-from hffs.data.locate import locate
+from hffs.data.cells.building import CellIndex, load_or_build
+from hffs.data.locating.local import locate
 from hffs.data.source import find_image_column, open_source
 from hffs.view.inspection.picking import MOST_GROUPS, pick_sample, pick_spread, spread
 

@@ -1,8 +1,8 @@
 """Getting a source to this host: what is meant is asked, downloaded, and made into tables.
 
-Owns the order of these steps and the record of their outcome (`hffs.data.acquired`). It runs in a
-process of its own, since it brings datasets and huggingface_hub along; which Hub, which cache and
-which token are theirs to find in the environment. No step stores what is stored already.
+Owns the order of these steps and the record of their outcome (`hffs.data.locating.record`). It runs
+in a process of its own, since it brings datasets and huggingface_hub along; which Hub, which cache
+and which token are theirs to find in the environment. No step stores what is stored already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from hffs.data.acquired import (
+from hffs.data.folders import make_whole
+from hffs.data.hub.cached import cached_commit, repository_folder, snapshot_folder
+from hffs.data.hub.fetch import fetch
+from hffs.data.hub.plain import has_features, resolve_plain
+from hffs.data.hub.resolution import HubFile, Request, Resolution
+from hffs.data.hub.resolve import read_commit
+from hffs.data.locating.local import IMAGE_EXTENSIONS, describe_files, list_files
+from hffs.data.locating.record import (
     Wanted,
     find_missing,
     keep_acquired,
@@ -23,13 +30,6 @@ from hffs.data.acquired import (
     pin_file,
     read_record,
 )
-from hffs.data.folders import make_whole
-from hffs.data.hub.cached import cached_commit, repository_folder, snapshot_folder
-from hffs.data.hub.fetch import fetch
-from hffs.data.hub.plain import has_features, resolve_plain
-from hffs.data.hub.resolution import HubFile, Request, Resolution
-from hffs.data.hub.resolve import read_commit
-from hffs.data.locate import IMAGE_EXTENSIONS, describe_files, list_files
 from hffs.data.shards import Layout, Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.data.watcher import Watcher
 from hffs.errors import SourceError
@@ -189,7 +189,7 @@ def _find_gaps(names: Iterable[str]) -> Iterator[str]:
 def _keep(wanted: Wanted, store: Path, here: _Here, watcher: Watcher) -> Located:
     located = _make_located(wanted, store, here, watcher)
     if located.commit and not wanted.request.offline:
-        from hffs.data.named import fetch_named
+        from hffs.data.locating.named import fetch_named
 
         fetch_named(wanted.request, located, wanted.image_column, watcher)
     keep_acquired(wanted, store, located)

@@ -7,7 +7,7 @@ counted by its reason.
 Owns when an index is built, how it is kept and when a kept one still holds. Must not know what a
 view selects from it, nor read image bytes (`hffs.data.rows` does).
 
-Invariants: an index never changes once made (`hffs.data.cellindex` has its form); arrays are
+Invariants: an index never changes once made (`hffs.data.cells.index` has its form); arrays are
 mapped, so a source of ten million images opens in milliseconds; files named by cells are looked at
 again whenever the index is opened.
 """
@@ -23,7 +23,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hffs.data.arrays import Stored, load_arrays, save_arrays
-from hffs.data.cellindex import (
+from hffs.data.cells.collecting import EMPTY_BYTES, NO_ITEMS, NULL, Collector
+from hffs.data.cells.extents import cut_rows, read_extents
+from hffs.data.cells.index import (
     CELL_ARRAYS,
     CODED_ARRAYS,
     FILE_ARRAYS,
@@ -36,10 +38,8 @@ from hffs.data.cellindex import (
     Segments,
     TextTable,
 )
-from hffs.data.collecting import EMPTY_BYTES, NO_ITEMS, NULL, Collector
-from hffs.data.extents import cut_rows, read_extents
+from hffs.data.cells.paths import DENIED, EMPTY_FILE, MISSING, check_file
 from hffs.data.folders import remove_whole
-from hffs.data.pathcells import DENIED, EMPTY_FILE, MISSING, check_file
 from hffs.data.shards import Located, Shard
 from hffs.data.source import ImageColumn, Source, open_shard
 from hffs.errors import FormatError, HffsError, StaleError

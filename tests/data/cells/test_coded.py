@@ -15,9 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hffs.data import cellindex, cells, collecting
-from hffs.data.cells import Coding, SegmentKind
-from hffs.data.locate import locate
+from hffs.data.cells import building as cells
+from hffs.data.cells import collecting
+from hffs.data.cells import index as cellindex
+from hffs.data.cells.building import Coding, SegmentKind
+from hffs.data.locating.local import locate
 from hffs.data.source import ImageColumn, find_image_column, open_source
 from hffs.errors import FormatError, SourceError
 

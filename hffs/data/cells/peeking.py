@@ -10,7 +10,7 @@ import numpy as np
 from hffs.core.base64text import Refusal, find_texts
 from hffs.core.formats import ImageFormat
 from hffs.data.arrow import NO_SLOT
-from hffs.data.decode import make_part, open_decoder
+from hffs.data.cells.decode import make_part, open_decoder
 from hffs.data.source import ImageColumn, Source, open_shard
 
 _ROWS = 16

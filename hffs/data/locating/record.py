@@ -1,7 +1,7 @@
 """Where a configuration's source is on this host, if it needs no asking, downloading or preparing.
 
-Owns what is kept of a source that took any of these (`hffs.data.acquiring`): one JSON file that
-says which files it came to. It runs at every mount and imports nothing slow.
+Owns what is kept of a source that took any of these (`hffs.data.locating.acquiring`): one JSON file
+that says which files it came to. It runs at every mount and imports nothing slow.
 Invariant: a record that is returned holds: every shard is there, of the size and time it had.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from hffs.config import Config
 from hffs.data.folders import prepare_private_folder
 from hffs.data.hub.resolution import Request
-from hffs.data.locate import IMAGE_EXTENSIONS, list_files, locate_plain
+from hffs.data.locating.local import IMAGE_EXTENSIONS, list_files, locate_plain
 from hffs.data.shards import Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.errors import HffsError
 

@@ -19,9 +19,10 @@ import pyarrow as pa
 import pytest
 
 from hffs.core.zips import read_directory
-from hffs.data import containers, rows
-from hffs.data.cells import Coding, SegmentKind
-from hffs.data.pathcells import PathResolver
+from hffs.data import rows
+from hffs.data.cells import containers
+from hffs.data.cells.building import Coding, SegmentKind
+from hffs.data.cells.paths import PathResolver
 from hffs.data.rows import RowStore
 from hffs.errors import AccessError, FormatError, StaleError
 

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from hffs.core.base64text import Refusal
 from hffs.data.arrays import Stored
 from hffs.data.arrow import NO_SLOT
-from hffs.data.cellindex import (
+from hffs.data.cells.containers import TOO_LARGE, Archives, Dropped, Ranges, References
+from hffs.data.cells.extents import CellBatch
+from hffs.data.cells.index import (
     CELL_ARRAYS,
     CODED_ARRAYS,
     MOST_CODED_BYTES,
@@ -30,9 +32,7 @@ from hffs.data.cellindex import (
     SegmentKind,
     make_identity,
 )
-from hffs.data.containers import TOO_LARGE, Archives, Dropped, Ranges, References
-from hffs.data.extents import CellBatch
-from hffs.data.pathcells import PathResolver
+from hffs.data.cells.paths import PathResolver
 from hffs.data.shards import Located, identify
 from hffs.data.source import ImageColumn
 

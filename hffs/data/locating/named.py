@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from hffs.data.arrow import NO_SLOT
-from hffs.data.extents import cut_rows, read_extents
+from hffs.data.cells.extents import cut_rows, read_extents
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.resolution import Request
 from hffs.data.hub.resolve import find_files

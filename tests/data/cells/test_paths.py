@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hffs.core.formats import ImageFormat
-from hffs.data.pathcells import DENIED, MISSING, OUTSIDE, FoundFile, PathResolver, read_file
+from hffs.data.cells.paths import DENIED, MISSING, OUTSIDE, FoundFile, PathResolver, read_file
 from hffs.errors import AccessError, StaleError
 
 

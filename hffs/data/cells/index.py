@@ -1,12 +1,13 @@
 """The form of a source's index: where the bytes of each of its images lie, as arrays.
 
 Owns what the arrays mean and which facts name all that the cells' bytes depend on. Must not know
-how an index is built (`hffs.data.collecting`), kept (`hffs.data.cells`) or read (`hffs.data.rows`).
+how an index is built (`hffs.data.cells.collecting`), kept (`hffs.data.cells.building`) or read
+(`hffs.data.rows`).
 
 Where the bytes are is a segment and a range in it:
 
     MAP         the map of a shard file
-    PART        what a part of a shard decodes to (`hffs.data.decode`)
+    PART        what a part of a shard decodes to (`hffs.data.cells.decode`)
     FILES       files that the cells name: `offset` is a number in the file table
     CONTAINER   the map of an archive that cells name: `shard` is a number in the container table
     URLS        nowhere yet: `offset` is a number in the table of URLs

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hffs.config import Config, build_config
-from hffs.data.acquired import (
+from hffs.data.hub.resolution import Request
+from hffs.data.locating.record import (
     Wanted,
     find_missing,
     find_source,
@@ -21,7 +22,6 @@ from hffs.data.acquired import (
     parse_name,
     read_record,
 )
-from hffs.data.hub.resolution import Request
 from hffs.data.shards import Located, Pin, Shard, Term, identify
 from hffs.errors import SourceError
 

@@ -1,7 +1,7 @@
 """Where the image cells of one shard lie, batch by batch: in its map, or in parts to be decoded.
 
-Owns the choice between the two. Must not know what becomes of a cell (`hffs.data.cells`), nor read
-image bytes beyond the heads that tell formats.
+Owns the choice between the two. Must not know what becomes of a cell (`hffs.data.cells.building`),
+nor read image bytes beyond the heads that tell formats.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hffs.core.base64text import Refusal, find_texts
 from hffs.data.arrow import NO_SLOT, find_slots, read_paths
-from hffs.data.decode import Decoder, ParquetCells, Part, decode_parts, open_decoder
+from hffs.data.cells.decode import Decoder, ParquetCells, Part, decode_parts, open_decoder
 from hffs.data.mapped import MappedFile, sniff_values
 from hffs.data.parquet import LeafValues, read_leaf
 from hffs.data.shards import Layout
@@ -29,7 +29,7 @@ PathReader = Callable[[NDArray[np.int64]], pa.Array]
 
 @dataclass(frozen=True, slots=True)
 class PartKey:
-    """Which part of a shard bytes are decoded from (`hffs.data.decode`), and its blob's size."""
+    """Which part of a shard bytes are decoded from (`decode`), and the size of its blob."""
 
     group: int
     number: int

@@ -3,7 +3,7 @@
     zip://MEMBER::ARCHIVE           a member of a zip archive, as `datasets` spells it
     tar://OFFSET:LENGTH::ARCHIVE    a range of an archive, as our own index of tars spells it
 
-Owns finding these ranges. ARCHIVE is a path like that of any cell (`hffs.data.pathcells`), and as
+Owns finding these ranges. ARCHIVE is a path like that of any cell (`hffs.data.cells.paths`), and as
 confined; MEMBER is only ever compared with the names in the archive. A stored member is a range of
 the archive's map, a deflated one is inflated when it is read.
 Invariant: an archive is read as it was when it was first opened here, and `close` checks that.
@@ -34,9 +34,9 @@ from hffs.core.zips import (
     locate_members,
     read_directory,
 )
-from hffs.data.cellindex import MOST_CODED_BYTES, Coding
+from hffs.data.cells.index import MOST_CODED_BYTES, Coding
+from hffs.data.cells.paths import PathResolver, stale
 from hffs.data.mapped import MappedFile, open_mapped, sniff_values
-from hffs.data.pathcells import PathResolver, stale
 from hffs.errors import AccessError, FormatError, SourceError
 
 log = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hffs.core.formats import sniff
-from hffs.data import cells
-from hffs.data.cells import SegmentKind, load_index, load_or_build
-from hffs.data.locate import locate
+from hffs.data.cells import building as cells
+from hffs.data.cells.building import SegmentKind, load_index, load_or_build
+from hffs.data.locating.local import locate
 from hffs.data.source import ImageColumn, find_image_column, open_source
 from hffs.errors import FormatError, StaleError
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hffs.data import decode
-from hffs.data.decode import ParquetCells, decode_parts, open_decoder
-from hffs.data.locate import Layout
+from hffs.data.cells import decode
+from hffs.data.cells.decode import ParquetCells, decode_parts, open_decoder
+from hffs.data.locating.local import Layout
 from hffs.data.mapped import open_mapped
 from hffs.data.source import ImageColumn
 from hffs.errors import DataError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hffs.data.locate import locate, source_identity, split_of
+from hffs.data.locating.local import locate, source_identity, split_of
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 
 

@@ -1,0 +1,1 @@
+"""Where the rows of a data set are: its shards on this host, got there first if need be."""
