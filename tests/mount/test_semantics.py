@@ -1,9 +1,6 @@
 """The examples of docs/semantics.md, run on a real mount."""
 
-import doctest
 import io
-import re
-import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,20 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.command import Hffs
+from tests.documents import read_examples, run_example
 
 pytestmark = pytest.mark.fuse
 
 DOCUMENT = Path(__file__).parents[2] / "docs/semantics.md"
-
-
-def _read_examples() -> list[tuple[str, str]]:
-    """Commands of the document's console blocks, each with what it prints."""
-    examples = []
-    for block in re.findall(r"```console\n(.*?)```", DOCUMENT.read_text(), re.DOTALL):
-        for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = example.partition("\n")
-            examples.append((command, output))
-    return examples
 
 
 @pytest.fixture
@@ -51,23 +39,12 @@ def folder(hffs: Hffs, tmp_path: Path) -> Path:
     return folder
 
 
-def _run(command: str, hffs: Hffs) -> str:
-    """Output and errors of a shell command, as a terminal would show them."""
-    environ = hffs.environ | {"LC_ALL": "C"}
-    shell = ["bash", "-c", f"exec 2>&1; {command}"]
-    return subprocess.run(shell, stdout=subprocess.PIPE, text=True, env=environ, check=False).stdout
-
-
 def test_every_example_of_the_document_holds(hffs: Hffs, folder: Path) -> None:
-    checker = doctest.OutputChecker()
-    examples = _read_examples()
+    examples = read_examples(DOCUMENT)
     assert len(examples) > 15
     try:
-        for command, expected in examples:
-            shown = _run(command.replace("/mnt/photos", str(folder)), hffs)
-            shown = shown.replace(str(folder.parent.parent), "")
-            if shown and not shown.endswith("\n"):
-                shown += "\n"
-            assert checker.check_output(expected, shown, doctest.ELLIPSIS), (command, shown)
+        for example in examples:
+            shown = run_example(example, hffs, {"/mnt/photos": folder, "": folder.parent.parent})
+            assert example.is_met_by(shown), (example, shown)
     finally:
         hffs("umount", "--force", folder)

@@ -11,7 +11,7 @@ import errno
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -245,6 +245,11 @@ def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
         is_gated = "is a gated dataset" in text
         return _gated(request, "authenticated" in text) if is_gated else _not_found(request)
     if isinstance(error, DataFilesNotFoundError | EmptyDatasetError):
+        if request.data_files is not None:
+            why = f"none matches data_files {_show_files(request)}"
+            return SourceError(
+                "cannot find files of", request.name, why=why, fix="check data_files"
+            )
         return _unusable(request, "it has no files that hold rows in a known format")
     if isinstance(error, FileNotFoundError) and (nothing := _NOTHING_AT.search(text)):
         fix = "check data_files, and `configs` in its README.md"
@@ -267,6 +272,12 @@ def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
 def _configs(text: str) -> str:
     found = _CONFIGS.search(text)
     return clean(found[1].replace("'", "")) if found else "others"
+
+
+def _show_files(request: Request) -> str:
+    given = request.data_files or ()
+    groups = given.values() if isinstance(given, Mapping) else [given]
+    return clean(", ".join(pattern for group in groups for pattern in group))
 
 
 def _unusable(request: Request, why: str, fix: str = "") -> DataError:

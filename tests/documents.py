@@ -1,0 +1,56 @@
+"""The console blocks of documents, as tests run them.
+
+Owns reading a block: each `$ command` and what stands below it, up to the next one, is what the
+command prints; `...` stands for anything. Must not know what a document is about.
+"""
+
+import doctest
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.command import Hffs
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A shell command, and what it has to print, errors too."""
+
+    command: str
+    output: str
+
+    def is_met_by(self, shown: str) -> bool:
+        """Whether that was printed."""
+        return doctest.OutputChecker().check_output(self.output, shown, doctest.ELLIPSIS)
+
+
+def read_examples(document: Path) -> list[Example]:
+    """The commands of a document's console blocks, in order."""
+    examples = []
+    for block in re.findall(r"```console\n(.*?)```", document.read_text(), re.DOTALL):
+        for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = example.partition("\n")
+            examples.append(Example(command, output))
+    return examples
+
+
+def run_example(example: Example, hffs: Hffs, places: Mapping[str, object]) -> str:
+    """What a command prints in a shell that knows `hffs`, as a terminal would show it.
+
+    `places` maps paths of the document to those of the test; one without a name is only taken out
+    of what is printed.
+    """
+    command = example.command
+    for told, real in places.items():
+        command = command.replace(told, str(real)) if told else command
+    program = f'hffs() {{ "{sys.executable}" -m hffs "$@"; }}'
+    shell = ["bash", "-c", f"exec 2>&1; {program}; {command}"]
+    environ = hffs.environ | {"LC_ALL": "C", "COLUMNS": "100"}
+    done = subprocess.run(shell, stdout=subprocess.PIPE, text=True, env=environ, check=False)
+    shown = done.stdout
+    for told, real in sorted(places.items(), key=lambda place: -len(str(place[1]))):
+        shown = shown.replace(str(real), told)
+    return shown if not shown or shown.endswith("\n") else shown + "\n"
