@@ -24,7 +24,8 @@ class Example:
 
     def is_met_by(self, shown: str) -> bool:
         """Whether that was printed."""
-        return doctest.OutputChecker().check_output(self.output, shown, doctest.ELLIPSIS)
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        return doctest.OutputChecker().check_output(self.output, shown, flags)
 
 
 def read_examples(document: Path) -> list[Example]:
