@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from hffs.view.inspection.facts import Inspection
 
 _Source = Annotated[
-    str, typer.Argument(metavar="SOURCE|CONFIG", help="Data set (a path), or a config file.")
+    str,
+    typer.Argument(
+        metavar="SOURCE|CONFIG", help="Data set (a path, or owner/name), or a config file."
+    ),
 ]
 _Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
 
 _Source = Annotated[
-    str, typer.Argument(metavar="SOURCE|CONFIG", help="Data set (a path), or a config file.")
+    str,
+    typer.Argument(
+        metavar="SOURCE|CONFIG", help="Data set (a path, or owner/name), or a config file."
+    ),
 ]
 _Mountpoint = Annotated[
     Path, typer.Argument(help="An empty folder; of several entries, each gets ID in it.")

@@ -1,12 +1,12 @@
 """From the command to the first image, and the disk that it takes, beside `load_dataset`.
 
-    .venv/bin/python -m tests.bench.hub [--rows 100000] [--rounds 3] [--json FILE]
+    .venv/bin/python -m tests.bench.hub [--rows 100000] [--kilobytes 100] [--rounds 3] [--json FILE]
 
 A repository with Parquet shards as `push_to_hub` writes them is served on this machine and
-downloaded once, which is not timed: both contenders then have the files in the cache of
-huggingface_hub. *first* is the first time after that: `load_dataset` makes its Arrow files, hffs
-its index; *again* finds them made. Each time is a whole process, from its start until the bytes
-of an image are decoded (`load_dataset`) or read and decoded (hffs). Contenders take turns.
+downloaded once, which is not timed: both contenders then find the files in the cache of
+huggingface_hub. It takes about four times the data set's size on the disk (40 GB). *first* is the
+first time after that: `load_dataset` makes its Arrow files, hffs its index; *again* finds them
+made. Each time is a whole process, from its start until an image is decoded. Contenders take turns.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from PIL import Image
 from tests.hub import HubServer
 
 REPO = "owner/photos"
-IMAGE_BYTES = 22_000
 SHARDS = 5
 LOAD = """
 import sys, datasets
@@ -54,7 +53,7 @@ for number, row in enumerate(rows):
 """
 
 
-def write_shards(folder: Path, rows: int) -> list[Path]:
+def write_shards(folder: Path, rows: int, image_bytes: int) -> list[Path]:
     """Shards of real JPEGs, padded to the size of a photo; each row has bytes of its own."""
     file = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -72,7 +71,7 @@ def write_shards(folder: Path, rows: int) -> list[Path]:
             for start in range(numbers.start, numbers.stop, 1000):
                 some = range(start, min(start + 1000, numbers.stop))
                 cells = [
-                    {"bytes": photo + b"%08d" % n + bytes(IMAGE_BYTES - len(photo)), "path": None}
+                    {"bytes": photo + b"%08d" % n + bytes(image_bytes - len(photo)), "path": None}
                     for n in some
                 ]
                 captions = [f"photo {n}" for n in some]
@@ -82,65 +81,62 @@ def write_shards(folder: Path, rows: int) -> list[Path]:
 
 
 class Bench:
-    """Two homes with the same files downloaded, one for each contender."""
+    """A home with the files downloaded, where each contender keeps what it makes."""
 
     def __init__(self, hub: HubServer, folder: Path) -> None:
-        self._folder = folder
-        self._hub = hub
+        self._home = folder / "home"
+        self._scratch = folder
         self._mountpoint = folder / "mnt"
         self._mountpoint.mkdir()
+        own = {"XDG_CACHE_HOME": str(self._home / "xdg"), "XDG_STATE_HOME": str(folder / "state")}
+        self._environ = os.environ | own | hub.env(self._home)
 
-    def environ(self, name: str) -> dict[str, str]:
-        home = self._folder / name
-        own = {"XDG_CACHE_HOME": str(home / "xdg"), "XDG_STATE_HOME": str(home / "state")}
-        return os.environ | own | self._hub.env(home / "hf")
-
-    def download(self, name: str) -> None:
+    def download(self) -> None:
         code = f"import huggingface_hub as h; h.snapshot_download({REPO!r}, repo_type='dataset')"
-        self._python(name, code)
+        self._python(code)
 
-    def forget(self, name: str) -> None:
+    def forget(self) -> None:
         """Remove all but what was downloaded."""
-        for made in ("xdg", "hf/datasets"):
-            shutil.rmtree(self._folder / name / made, ignore_errors=True)
+        for made in ("xdg", "datasets"):
+            shutil.rmtree(self._home / made, ignore_errors=True)
 
-    def load(self, name: str) -> float:
+    def load(self) -> float:
         """Seconds that `load_dataset` takes to an image."""
         started = time.perf_counter()
-        self._python(name, LOAD)
+        self._python(LOAD)
         return time.perf_counter() - started
 
-    def export(self, name: str) -> float:
+    def export(self) -> float:
         """Seconds to write a folder by hand, from prepared Arrow files."""
-        folder = self._folder / "exported"
+        folder = self._scratch / "exported"
         folder.mkdir()
         started = time.perf_counter()
-        self._python(name, EXPORT, str(folder))
+        self._python(EXPORT, str(folder))
         spent = time.perf_counter() - started
         shutil.rmtree(folder)
         return spent
 
-    def mount(self, name: str, *flags: str) -> float:
+    def mount(self, *flags: str) -> float:
         """Seconds that hffs takes to an image."""
         started = time.perf_counter()
-        self._hffs(name, "mount", REPO, str(self._mountpoint), *flags)
+        self._hffs("mount", REPO, str(self._mountpoint), *flags)
         with Image.open(self._mountpoint / "0.jpg") as image:
             image.load()
         spent = time.perf_counter() - started
-        self._hffs(name, "umount", str(self._mountpoint))
+        self._hffs("umount", str(self._mountpoint))
         return spent
 
-    def disk_bytes(self, name: str) -> int:
-        """What a contender's home takes, links not followed."""
-        paths = (self._folder / name).rglob("*")
+    def disk_bytes(self, *folders: str) -> int:
+        """What folders of the home take, links not followed."""
+        paths = (path for folder in folders for path in (self._home / folder).rglob("*"))
         return sum(path.lstat().st_blocks * 512 for path in paths)
 
-    def _python(self, name: str, *code: str) -> None:
-        subprocess.run([sys.executable, "-c", *code], env=self.environ(name), check=True)
+    def _python(self, *code: str) -> None:
+        subprocess.run([sys.executable, "-c", *code], env=self._environ, check=True)
 
-    def _hffs(self, name: str, *arguments: str) -> None:
+    def _hffs(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "hffs", *arguments]
-        subprocess.run(command, env=self.environ(name), check=True)
+        subprocess.run(command, env=self._environ, check=True)
 
 
 def run(bench: Bench, rounds: int) -> dict[str, list[float]]:
@@ -151,14 +147,13 @@ def run(bench: Bench, rounds: int) -> dict[str, list[float]]:
         times.setdefault(name, []).append(spent)
 
     for _ in range(rounds):
-        for name in ("hffs", "datasets"):
-            bench.forget(name)
-        note("load_dataset, first", bench.load("datasets"))
-        note("hffs, first", bench.mount("hffs"))
-        note("load_dataset, again", bench.load("datasets"))
-        note("hffs, again", bench.mount("hffs"))
-        note("hffs --offline, again", bench.mount("hffs", "--offline"))
-    note("export, from Arrow files", bench.export("datasets"))
+        bench.forget()
+        note("load_dataset, first", bench.load())
+        note("hffs, first", bench.mount())
+        note("load_dataset, again", bench.load())
+        note("hffs, again", bench.mount())
+        note("hffs --offline, again", bench.mount("--offline"))
+    note("export, from Arrow files", bench.export())
     return times
 
 
@@ -176,19 +171,23 @@ def summarize(times: Mapping[str, list[float]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--kilobytes", type=int, default=100, help="size of an image")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, HubServer() as hub:
-        shards = write_shards(Path(place), options.rows)
+        shards = write_shards(Path(place), options.rows, 1000 * options.kilobytes)
         hub.add(REPO).write_all({f"data/{path.name}": path for path in shards})
         bench = Bench(hub, Path(place))
-        for name in ("hffs", "datasets"):
-            bench.download(name)
-        downloaded = bench.disk_bytes("hffs")
+        bench.download()
+        downloaded = bench.disk_bytes("hub")
         summary = summarize(run(bench, options.rounds))
-        disk = {name: bench.disk_bytes(name) / downloaded for name in ("hffs", "datasets")}
-    print(f"{options.rows} rows, {os.cpu_count()} cores, Python {platform.python_version()}")
+        disk = {
+            name: bench.disk_bytes("hub", made) / downloaded
+            for name, made in (("hffs", "xdg"), ("load_dataset", "datasets"))
+        }
+    print(f"{options.rows} rows of {options.kilobytes} KB, {os.cpu_count()} cores")
+    print(f"Python {platform.python_version()}")
     for name, value in summary.items():
         print(f"{name:<32}{value:>9.2f}{' x' if '/' in name else ' s'}")
     for name, share in disk.items():
