@@ -128,6 +128,44 @@ def test_work_apart_ends_with_its_process_and_its_error(tmp_path: Path) -> None:
         daemon.run_apart(fail, Heard())
 
 
+def test_work_beside_goes_on_until_it_is_waited_for(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+
+    def work(listener: Listener) -> None:
+        while not mine.exists():
+            time.sleep(0.01)
+        listener.ready()
+
+    def fail(listener: Listener) -> None:
+        raise DataError("nothing is left of", "a.parquet")
+
+    with daemon.run_beside(work, Heard()) as wait:
+        mine.write_text("done beside it")
+        wait()
+    with (
+        pytest.raises(DataError, match="nothing is left of"),
+        daemon.run_beside(fail, Heard()) as wait,
+    ):
+        mine.write_text("before the error is heard")
+        wait()
+    assert mine.read_text() == "before the error is heard"
+
+
+def test_work_beside_is_ended_when_nobody_will_wait(tmp_path: Path) -> None:
+    pids = tmp_path / "pid"
+
+    def work(listener: Listener) -> None:
+        pids.write_text(str(os.getpid()))
+        while True:
+            time.sleep(1)
+
+    with pytest.raises(KeyError), daemon.run_beside(work, Heard()):
+        while not pids.exists() or not pids.read_text():
+            time.sleep(0.01)
+        raise KeyError
+    assert _reap(int(pids.read_text())) == 130
+
+
 def test_a_crash_of_work_apart_is_said_to_be_the_datas() -> None:
     def crash(listener: Listener) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
