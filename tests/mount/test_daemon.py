@@ -142,12 +142,14 @@ def test_work_beside_goes_on_until_it_is_waited_for(tmp_path: Path) -> None:
     with daemon.run_beside(work, Heard()) as wait:
         mine.write_text("done beside it")
         wait()
-    with (
-        pytest.raises(DataError, match="nothing is left of"),
-        daemon.run_beside(fail, Heard()) as wait,
-    ):
-        mine.write_text("before the error is heard")
-        wait()
+
+    def go_on() -> None:
+        with daemon.run_beside(fail, Heard()) as wait:
+            mine.write_text("before the error is heard")
+            wait()
+
+    with pytest.raises(DataError, match="nothing is left of"):
+        go_on()
     assert mine.read_text() == "before the error is heard"
 
 
@@ -159,10 +161,14 @@ def test_work_beside_is_ended_when_nobody_will_wait(tmp_path: Path) -> None:
         while True:
             time.sleep(1)
 
-    with pytest.raises(KeyError), daemon.run_beside(work, Heard()):
-        while not pids.exists() or not pids.read_text():
-            time.sleep(0.01)
-        raise KeyError
+    def fail() -> None:
+        with daemon.run_beside(work, Heard()):
+            while not pids.exists() or not pids.read_text():
+                time.sleep(0.01)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert _reap(int(pids.read_text())) == 130
 
 

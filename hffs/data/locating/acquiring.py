@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from hffs.data.folders import make_whole
+from hffs.data.folders import make_whole, remove_whole
 from hffs.data.hub.cached import cached_commit, repository_folder, snapshot_folder
 from hffs.data.hub.fetch import fetch
 from hffs.data.hub.plain import has_features, resolve_plain
@@ -23,11 +23,13 @@ from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import read_commit
 from hffs.data.locating.local import IMAGE_EXTENSIONS, describe_files, list_files
 from hffs.data.locating.record import (
+    Record,
     Wanted,
     find_missing,
     keep_acquired,
     load_acquired,
     pin_file,
+    pin_source,
     read_record,
 )
 from hffs.data.shards import Layout, Located, Pin, Shard, Term, make_key, parse_terms
@@ -61,6 +63,8 @@ class _Here:
     resolution: Resolution
     root: Path
     base: Path
+    pin: str = ""
+    """Of local files, as they were before anything was read (`pin_source`)."""
 
     def path(self, file: HubFile) -> Path:
         return self.base / file.name
@@ -99,13 +103,14 @@ def _resolve(request: Request, commit: str) -> Resolution:
 
 
 def _find_local(wanted: Wanted) -> _Here:
+    pin = pin_source(wanted)
     _require_readable(wanted.request)
     from hffs.data.hub.resolve_local import resolve_local
 
     resolution = resolve_local(wanted.request)
     path = Path(wanted.request.name)
     base = path if path.is_dir() else _common_folder(resolution)
-    return _Here(_relative(resolution, base), base, base)
+    return _Here(_relative(resolution, base), base, base, pin)
 
 
 def _require_readable(request: Request) -> None:
@@ -138,8 +143,9 @@ def _find_offline(wanted: Wanted, store: Path) -> _Here:
     """What the cache of huggingface_hub holds, however it came there."""
     request = wanted.request
     kept = read_record(wanted, store)
-    if kept is not None:
-        _refuse_missing(request.name, kept.commit, list(find_missing(kept)))
+    # A table that is gone can be made again without the Hub.
+    if kept is not None and not _has_tables(kept.located, store):
+        _refuse_missing(request.name, kept.located.commit, list(find_missing(kept.located)))
     commit = cached_commit(request)
     if commit is None:
         why = f"nothing of its revision {request.revision} is on this host"
@@ -158,6 +164,10 @@ def _find_offline(wanted: Wanted, store: Path) -> _Here:
     names = [file.name for listed in tagged.values() for file in listed]
     _refuse_missing(request.name, commit, list(_find_gaps(names)))
     return _Here(replace(here, files=tagged), repository_folder(request.name), base)
+
+
+def _has_tables(located: Located, store: Path) -> bool:
+    return any(_is_prepared(shard.path.parent, store) for shard in located.shards)
 
 
 def _blob_name(path: Path) -> str:
@@ -192,8 +202,26 @@ def _keep(wanted: Wanted, store: Path, here: _Here, watcher: Watcher) -> Located
         from hffs.data.locating.named import fetch_named
 
         fetch_named(wanted.request, located, wanted.image_column, watcher)
-    keep_acquired(wanted, store, located)
+    before = read_record(wanted, store)
+    keep_acquired(wanted, store, Record(located, here.pin))
+    if before is not None:
+        _remove_tables(before.located, located, store)
     return located
+
+
+def _remove_tables(before: Located, now: Located, store: Path) -> None:
+    """Remove the tables that the record before had alone; who has them mapped keeps them.
+
+    Another record that has them too finds them gone, and makes them again.
+    """
+    old, new = ({shard.path.parent for shard in each.shards} for each in (before, now))
+    for folder in old - new:
+        if _is_prepared(folder, store) and folder.is_dir():
+            remove_whole(folder)
+
+
+def _is_prepared(folder: Path, store: Path) -> bool:
+    return folder.parent == store / "prepared"
 
 
 def _make_located(wanted: Wanted, store: Path, here: _Here, watcher: Watcher) -> Located:

@@ -50,6 +50,14 @@ class Wanted:
         return request.offline or _COMMIT.fullmatch(request.revision) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a source came to; of a local one with `pin_source` as it was before it was read."""
+
+    located: Located
+    pin: str = ""
+
+
 def is_hub_id(name: str) -> bool:
     """Whether a name that is no path on this host may be a repository on the Hub."""
     return _HUB_ID.fullmatch(name) is not None and _FILES.search(name) is None
@@ -105,17 +113,18 @@ def find_source(wanted: Wanted, store: Path) -> Located | None:
 
 
 def load_acquired(wanted: Wanted, store: Path) -> Located | None:
-    """The source as it was acquired, if all of it is still there."""
-    located = read_record(wanted, store)
-    if located is None or any(find_missing(located)):
+    """The source as it was acquired, if all of it is still what it was."""
+    record = read_record(wanted, store)
+    if record is None or any(find_missing(record.located)) or record.pin != pin_source(wanted):
         return None
-    return located
+    return record.located
 
 
-def read_record(wanted: Wanted, store: Path) -> Located | None:
-    """The source as it was acquired, whatever became of its files."""
+def read_record(wanted: Wanted, store: Path) -> Record | None:
+    """What was acquired last, whatever became of its files."""
     try:
-        return _restore(json.loads(_record_path(wanted, store).read_bytes()))
+        fields = json.loads(_record_path(wanted, store).read_bytes())
+        return Record(_restore(fields["located"]), str(fields["pin"]))
     except (OSError, ValueError, TypeError, KeyError):  # none, or one of another release
         return None
 
@@ -132,13 +141,13 @@ def find_missing(located: Located) -> Iterator[str]:
                 yield shard.name
 
 
-def keep_acquired(wanted: Wanted, store: Path, located: Located) -> None:
+def keep_acquired(wanted: Wanted, store: Path, record: Record) -> None:
     """Write the record, whole or not at all, in the place of the one before."""
     path = _record_path(wanted, store)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "w") as file:
-        json.dump(asdict(located), file, default=str)
+        json.dump(asdict(record), file, default=str)
     os.replace(name, path)
 
 
@@ -153,24 +162,24 @@ def _record_path(wanted: Wanted, store: Path) -> Path:
     files = request.data_files
     asked: list[Any] = [request.name, request.config, wanted.split, wanted.image_column]
     asked.append(sorted(files.items()) if isinstance(files, Mapping) else files)
-    here: list[Any] = [request.revision]
-    if wanted.is_local:
-        here = _pin_tree(request.name)
-    return store / "sources" / f"{make_key(asked, here)}.json"
+    return store / "sources" / f"{make_key(asked, request.revision)}.json"
 
 
-def _pin_tree(name: str) -> list[Any]:
+def pin_source(wanted: Wanted) -> str:
     """What changes when a local data set does, by a look at each folder rather than each image.
 
     An image that is added, removed or renamed changes its folder; one that is overwritten is seen
-    where its bytes are indexed.
+    where its bytes are indexed. Empty of a repository, which its commit pins.
     """
+    if not wanted.is_local:
+        return ""
     try:
-        listed = [str(path) for path in list_files(name)]
+        listed = [str(path) for path in list_files(wanted.request.name)]
     except HffsError:
-        return []
+        return ""
     others = (path for path in listed if os.path.splitext(path)[1].lower() not in IMAGE_EXTENSIONS)
-    return [_pin_path(Path(path)) for path in sorted({*others, *map(os.path.dirname, listed)})]
+    looked_at = sorted({*others, *map(os.path.dirname, listed)})
+    return make_key([_pin_path(Path(path)) for path in looked_at])
 
 
 def _pin_path(path: Path) -> list[Any]:

@@ -12,6 +12,7 @@ import pytest
 from hffs.config import Config, build_config
 from hffs.data.hub.resolution import Request
 from hffs.data.locating.record import (
+    Record,
     Wanted,
     find_missing,
     find_source,
@@ -20,6 +21,7 @@ from hffs.data.locating.record import (
     load_acquired,
     name_source,
     parse_name,
+    pin_source,
     read_record,
 )
 from hffs.data.shards import Located, Pin, Shard, Term, identify
@@ -87,12 +89,12 @@ def test_a_record_is_what_was_kept_until_its_files_change(tmp_path: Path) -> Non
     wanted = _want(Request("owner/name", revision=COMMIT))
     located = _acquired(tmp_path)
     assert load_acquired(wanted, tmp_path / "store") is None
-    keep_acquired(wanted, tmp_path / "store", located)
+    keep_acquired(wanted, tmp_path / "store", Record(located, pin_source(wanted)))
     assert load_acquired(wanted, tmp_path / "store") == located
     assert find_source(wanted, tmp_path / "store") == located
     (tmp_path / "b.parquet").unlink()
     assert load_acquired(wanted, tmp_path / "store") is None
-    assert read_record(wanted, tmp_path / "store") == located
+    assert read_record(wanted, tmp_path / "store") == Record(located)
     assert list(find_missing(located)) == ["b.parquet"]
     os.utime(tmp_path / "a.parquet", ns=(1, 1))
     assert list(find_missing(located)) == ["a.parquet", "b.parquet"]
@@ -105,7 +107,7 @@ def test_a_branch_is_asked_for_again_unless_offline(tmp_path: Path) -> None:
         (Request("owner/name", revision=COMMIT), True),
     ):
         wanted = _want(request)
-        keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
+        keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_source(wanted)))
         assert (find_source(wanted, tmp_path / "store") is not None) == found
 
 
@@ -121,7 +123,7 @@ def test_a_branch_is_asked_for_again_unless_offline(tmp_path: Path) -> None:
 )
 def test_what_is_asked_otherwise_is_kept_apart(other: Request, tmp_path: Path) -> None:
     wanted = _want(Request("owner/name"))
-    keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
+    keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_source(wanted)))
     assert read_record(_want(other), tmp_path / "store") is None
     for changed in (replace(wanted, split="test"), replace(wanted, image_column="x")):
         assert read_record(changed, tmp_path / "store") is None
@@ -130,7 +132,7 @@ def test_what_is_asked_otherwise_is_kept_apart(other: Request, tmp_path: Path) -
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": 5}'])
 def test_a_damaged_record_is_none(content: bytes, tmp_path: Path) -> None:
     wanted = _want(Request("owner/name"))
-    keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
+    keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_source(wanted)))
     (record,) = (tmp_path / "store" / "sources").iterdir()
     record.write_bytes(content)
     assert read_record(wanted, tmp_path / "store") is None
@@ -154,7 +156,7 @@ def test_a_local_folder_is_looked_at_again_when_it_changes(tmp_path: Path) -> No
         lambda: (folder / "x.tar").write_bytes(b"tar"),
     ]
     for change in changes:
-        keep_acquired(wanted, tmp_path / "store", _acquired(tmp_path))
+        keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_source(wanted)))
         assert is_kept()
         change()
         assert not is_kept()
