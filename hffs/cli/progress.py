@@ -84,7 +84,9 @@ class TerminalListener:
             return
         bars = self._bars or self._open()
         if what not in self._tasks:
-            self._tasks[what] = bars.add_task(clean_line(self._before + what), unit=unit)
+            self._tasks[what] = bars.add_task(
+                clean_line(self._before + what), total=total, unit=unit
+            )
         bars.update(self._tasks[what], completed=done, total=total)
 
     def _log(self, what: str, done: int, total: int) -> None:
