@@ -76,18 +76,18 @@ class TerminalListener:
 
     def progress(self, what: str, done: int, total: int, unit: Unit = "") -> None:
         """Move the bar of one kind of work."""
-        if total < _SHOWN_AFTER[unit]:
+        if max(done, total) < _SHOWN_AFTER[unit]:
             return
         if not sys.stderr.isatty():
-            if unit:
+            if unit and total:
                 self._log(what, done, total)
             return
         bars = self._bars or self._open()
         if what not in self._tasks:
             self._tasks[what] = bars.add_task(
-                clean_line(self._before + what), total=total, unit=unit
+                clean_line(self._before + what), total=total or None, unit=unit
             )
-        bars.update(self._tasks[what], completed=done, total=total)
+        bars.update(self._tasks[what], completed=done, total=total or None)
 
     def _log(self, what: str, done: int, total: int) -> None:
         now_s = time.monotonic()

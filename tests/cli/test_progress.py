@@ -42,10 +42,12 @@ def test_bars_show_things_and_bytes() -> None:
     bars = make_bars()
     bars.add_task("finding", unit="", completed=3, total=10)
     bars.add_task("downloading [red]", unit="B", completed=5_000_000, total=10_000_000)
+    bars.add_task("reading", unit="", completed=7, total=None)
     bars.console.file = sys.stdout
     with bars.console.capture() as captured:
         bars.console.print(bars.get_renderable())
     text = captured.get()
     assert "3/10" in text
+    assert "7/?" in text
     assert "5.0/10.0 MB" in text
     assert "downloading [red]" in text
