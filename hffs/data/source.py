@@ -1,17 +1,15 @@
 """Where a view's rows come from: the files of one data set, pinned, and their common schema.
 
-Owns opening shards for their schemas and row counts, and the rules that say which columns are
-images. Reads footers and message headers only, and no value but the first few of a column of texts.
-It must not know how cells are stored or read (`hffs.data.cells.building`, `hffs.data.rows`).
+Owns opening shards for their schemas and row counts, and what types are called. Reads footers and
+message headers only, never a value. It must not know how cells are stored or read
+(`hffs.data.cells`, `hffs.data.rows`).
 Invariant: all shards of a `Source` have the same columns with equivalent types.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import pyarrow as pa
@@ -21,15 +19,13 @@ from hffs.data.arrow import format_errors, read_batches, read_schema
 from hffs.data.locating.slices import find_windows
 from hffs.data.mapped import MappedFile, open_mapped
 from hffs.data.shards import Located, Shard
-from hffs.errors import ConfigError, DataError, StaleError
+from hffs.errors import DataError, StaleError
 
 __all__ = [
     "ImageColumn",
     "Located",
     "Shard",
     "Source",
-    "find_image_column",
-    "image_columns",
     "media_columns",
     "open_shard",
     "open_source",
@@ -38,17 +34,6 @@ __all__ = [
 CellKind = Literal["struct", "binary", "path", "base64"]
 """What a cell holds: `{bytes, path}`, the bytes themselves, the path of a file (or what else names
 an image, see `hffs.data.cells.collecting`), or the bytes as base64 text.
-"""
-
-_LIST_LABELS = ("List", "LargeList", "Sequence")
-_IMAGE_LABELS = ("Image", "Value", "")
-
-_TEXT_NAMES = (
-    "image", "img", "image_base64", "image_path", "image_url", "file_name", "path", "url",
-)  # fmt: skip
-"""Names of columns of texts that stand for images, from certain to likely: those that speak of
-images before those that may name any file; of each kind what the data set holds itself before the
-files that should lie beside it, and these before what other hosts may have taken away since.
 """
 
 
@@ -165,78 +150,6 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def image_columns(schema: pa.Schema) -> list[ImageColumn]:
-    """Columns that hold images, of the most certain kind that there is.
-
-    From certain to likely: what the Hugging Face metadata calls an Image; a struct with binary
-    `bytes`, or a binary column named `image`; any binary column; a string column that has one of
-    the names of these (`_TEXT_NAMES`), the first of them.
-    """
-    labels = _labels(schema)
-    ranked: list[list[ImageColumn]] = [[] for _ in range(3 + len(_TEXT_NAMES))]
-    for field in schema:
-        label = labels.get(field.name, "")
-        column = _image_column(field)
-        if column is None or label not in _IMAGE_LABELS:
-            continue
-        if label == "Image":
-            ranked[0].append(column)
-        elif column.kind == "struct" or (column.kind == "binary" and field.name == "image"):
-            ranked[1].append(column)
-        elif column.kind == "binary":
-            ranked[2].append(column)
-        elif field.name in _TEXT_NAMES:
-            ranked[3 + _TEXT_NAMES.index(field.name)].append(column)
-    return next(filter(None, ranked), [])
-
-
-def find_image_column(source: Source, wanted: str | None) -> ImageColumn:
-    """The image column to mount: `wanted`, else the one named `image`, else the only one.
-
-    The first values of a column of texts are read, to tell base64 from names. Raises FormatError
-    if they cannot be, ConfigError where the choice is the user's to make or to correct, DataError
-    where the data set has no image column at all.
-    """
-    column = _only_column(source) if wanted is None else _wanted_column(source, wanted)
-    if column.kind != "path":
-        return column
-    # Late: it reads values, by modules that are built on this one.
-    from hffs.data.cells.peeking import holds_base64
-
-    return replace(column, kind="base64") if holds_base64(source, column) else column
-
-
-def _only_column(source: Source) -> ImageColumn:
-    columns = image_columns(source.schema)
-    if not columns:
-        why = f"it has no image column; {_list_columns(source.schema)}"
-        raise DataError("cannot mount", source.name, why=why)
-    named = [column for column in columns if column.name == "image"] or columns
-    if len(named) > 1:
-        why = f"it has several image columns: {', '.join(column.name for column in named)}"
-        raise ConfigError("cannot mount", source.name, why=why, fix="choose one by --image-column")
-    return named[0]
-
-
-def _wanted_column(source: Source, wanted: str) -> ImageColumn:
-    if wanted not in source.schema.names:
-        near = difflib.get_close_matches(wanted, source.schema.names, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        fix = f"{hint}columns: {', '.join(source.schema.names)}"
-        raise ConfigError("cannot use image_column", wanted, why="there is no such column", fix=fix)
-    field = source.schema.field(wanted)
-    label = _labels(source.schema).get(wanted, "")
-    column = _image_column(field)
-    if column is None or label not in _IMAGE_LABELS:
-        why = f"it holds {label if column else field.type}, not images"
-        raise ConfigError("cannot use image_column", wanted, why=why)
-    return column
-
-
-def _list_columns(schema: pa.Schema) -> str:
-    return "columns: " + ", ".join(f"{field.name} ({field.type})" for field in schema)
-
-
 def media_columns(schema: pa.Schema) -> set[str]:
     """Columns that metadata readers must never read: whatever holds binary data at any depth."""
     return {field.name for field in schema if _holds_binary(field.type)}
@@ -252,45 +165,6 @@ def _holds_binary(kind: pa.DataType) -> bool:
     if pa.types.is_map(kind):
         return _holds_binary(kind.key_type) or _holds_binary(kind.item_type)
     return pa.types.is_struct(kind) and any(_holds_binary(field.type) for field in kind)
-
-
-def _image_column(field: pa.Field) -> ImageColumn | None:
-    """The column as images, if its type can hold them at all."""
-    listed = is_list(field.type)
-    kind = field.type.value_type if listed else field.type
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        if index >= 0 and is_binary(kind.field(index).type):
-            return ImageColumn(field.name, "struct", listed)
-        return None
-    if is_binary(kind):
-        return ImageColumn(field.name, "binary", listed)
-    return ImageColumn(field.name, "path", listed) if is_text(kind) else None
-
-
-def _labels(schema: pa.Schema) -> dict[str, str]:
-    """What the Hugging Face metadata calls each column's values, lists taken off; often nothing.
-
-    The metadata is advice beside the types, so that a form unknown to us counts as none.
-    """
-    try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"][
-            "features"
-        ]
-        return {name: _label(feature) for name, feature in features.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}
-
-
-def _label(feature: object) -> str:
-    if isinstance(feature, list) and len(feature) == 1:  # how datasets < 4 wrote a list
-        return _label(feature[0])
-    if not isinstance(feature, dict):
-        return ""
-    kind = feature.get("_type")
-    if kind in _LIST_LABELS:
-        return _label(feature.get("feature"))
-    return kind if isinstance(kind, str) else ""
 
 
 def is_binary(kind: pa.DataType) -> bool:

@@ -17,6 +17,7 @@ from hffs.core.foldernames import make_folder_names
 from hffs.core.names import format_name
 from hffs.core.types import Position
 from hffs.data.cells.building import load_or_build
+from hffs.data.cells.columns import find_image_column
 from hffs.data.filters.selection import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
@@ -24,7 +25,7 @@ from hffs.data.filters.selection import (
     read_sizes,
 )
 from hffs.data.folders import remove_whole
-from hffs.data.source import find_image_column, open_source
+from hffs.data.source import open_source
 from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError, DataError
 from hffs.view import metadata_file

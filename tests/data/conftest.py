@@ -14,9 +14,10 @@ import pytest
 
 from hffs.data.cache import DiskCache
 from hffs.data.cells.building import CellIndex, load_or_build
+from hffs.data.cells.columns import find_image_column
 from hffs.data.locating.local import locate
 from hffs.data.rows import RowStore
-from hffs.data.source import find_image_column, open_source
+from hffs.data.source import open_source
 
 Write = Callable[[pa.Table, Path], Path]
 

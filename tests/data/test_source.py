@@ -9,15 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hffs.data.cells.columns import find_image_column, image_columns
 from hffs.data.locating.local import locate
-from hffs.data.source import (
-    ImageColumn,
-    Source,
-    find_image_column,
-    image_columns,
-    media_columns,
-    open_source,
-)
+from hffs.data.source import ImageColumn, Source, media_columns, open_source
 from hffs.errors import AccessError, ConfigError, DataError, FormatError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -13,12 +13,13 @@ from functools import partial
 import numpy as np
 
 from hffs.data.arrow import NO_SLOT
+from hffs.data.cells.columns import find_image_column
 from hffs.data.cells.extents import cut_rows, read_extents
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.resolution import Request
 from hffs.data.hub.resolve import find_files
 from hffs.data.shards import Located
-from hffs.data.source import ImageColumn, Source, find_image_column, open_shard, open_source
+from hffs.data.source import ImageColumn, Source, open_shard, open_source
 from hffs.data.watcher import Watcher
 
 

@@ -151,6 +151,11 @@ def keep_acquired(wanted: Wanted, store: Path, record: Record) -> None:
     os.replace(name, path)
 
 
+def is_prepared(folder: Path, store: Path) -> bool:
+    """Whether a shard's folder is one of tables that hffs made."""
+    return folder.parent == store / "prepared"
+
+
 def pin_file(path: Path, name: str) -> Pin:
     """What pins a local file: its size and time."""
     found = path.stat()

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from hffs.core.formats import sniff
 from hffs.data.cells import building as cells
 from hffs.data.cells.building import SegmentKind, load_index, load_or_build
+from hffs.data.cells.columns import find_image_column
 from hffs.data.locating.local import locate
-from hffs.data.source import ImageColumn, find_image_column, open_source
+from hffs.data.source import ImageColumn, open_source
 from hffs.errors import FormatError, StaleError
 
 JPEG = b"\xff\xd8\xff" + b"jpeg" * 20

@@ -19,8 +19,9 @@ from hffs.data.cells import building as cells
 from hffs.data.cells import collecting
 from hffs.data.cells import index as cellindex
 from hffs.data.cells.building import Coding, SegmentKind
+from hffs.data.cells.columns import find_image_column
 from hffs.data.locating.local import locate
-from hffs.data.source import ImageColumn, find_image_column, open_source
+from hffs.data.source import ImageColumn, open_source
 from hffs.errors import FormatError, SourceError
 
 JPEG = b"\xff\xd8\xff" + bytes(range(256)) * 2

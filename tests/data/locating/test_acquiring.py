@@ -16,6 +16,9 @@ from hffs.data.source import open_source
 from hffs.errors import ConfigError, HffsError, SourceError
 from tests import formats
 
+# The builders of datasets leave files of metadata open.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 class Told:
     """A watcher that says nothing, and remembers what it was told of."""

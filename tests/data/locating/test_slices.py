@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data.cells.building import load_or_build
+from hffs.data.cells.columns import find_image_column
 from hffs.data.locating.local import locate
 from hffs.data.locating.slices import find_windows
 from hffs.data.metadata import ColumnPath, read_columns, read_rows, read_tables
 from hffs.data.shards import Located, Shard, identify, parse_terms, pin_shards
-from hffs.data.source import Source, find_image_column, open_source
+from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError
 
 ROWS = {"train": (7, 0, 5), "test": (4,)}

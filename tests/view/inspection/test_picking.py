@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data.cells.building import CellIndex, load_or_build
+from hffs.data.cells.columns import find_image_column
 from hffs.data.locating.local import locate
-from hffs.data.source import find_image_column, open_source
+from hffs.data.source import open_source
 from hffs.view.inspection.picking import MOST_GROUPS, pick_sample, pick_spread, spread
 
 ROWS = 400

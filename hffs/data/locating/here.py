@@ -1,0 +1,150 @@
+"""What is on this host already: the files that a local path means, or a repository in the cache.
+
+Owns finding them without asking anybody, and saying what is missing. What becomes of them is
+`hffs.data.locating.acquiring`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hffs.data.hub.cached import cached_commit, repository_folder, snapshot_folder
+from hffs.data.hub.resolution import HubFile, Request, Resolution
+from hffs.data.locating.local import IMAGE_EXTENSIONS, describe_files, list_files
+from hffs.data.locating.record import (
+    Wanted,
+    find_missing,
+    is_prepared,
+    pin_file,
+    pin_source,
+    read_record,
+)
+from hffs.data.shards import Located
+from hffs.errors import SourceError
+
+_READABLE = IMAGE_EXTENSIONS | {
+    ".parquet", ".arrow", ".tar", ".zip", ".json", ".jsonl", ".ndjson", ".csv", ".tsv",
+}  # fmt: skip
+"""Ends of names of files that a data set with images may consist of."""
+
+_NAMED = 3
+"""How many missing files a message names."""
+
+_SHARD_OF = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What was resolved, with every file of it on this host, each below `base`.
+
+    In the cache of huggingface_hub that is a snapshot; it links to blobs, which `root` holds too.
+    """
+
+    resolution: Resolution
+    root: Path
+    base: Path
+    pin: str = ""
+    """Of local files, as they were before anything was read (`pin_source`)."""
+
+    def path(self, file: HubFile) -> Path:
+        """Where a file lies."""
+        return self.base / file.name
+
+
+def find_local(wanted: Wanted) -> Here:
+    """The files of a local path that `datasets` has to look at. Raises as `acquire` does."""
+    pin = pin_source(wanted)
+    _require_readable(wanted.request)
+    from hffs.data.hub.resolve_local import resolve_local
+
+    resolution = resolve_local(wanted.request)
+    path = Path(wanted.request.name)
+    base = path if path.is_dir() else _common_folder(resolution)
+    return Here(_relative(resolution, base), base, base, pin)
+
+
+def _require_readable(request: Request) -> None:
+    """Say what is there instead where no file has a format that is read."""
+    files = list_files(request.name)
+    if not any(path.suffix.lower() in _READABLE for path in files):
+        why = f"no file here is of a format that is read ({describe_files(files)})"
+        fix = "formats: Parquet, Arrow, images, tar, zip, JSON, CSV"
+        raise SourceError("cannot open", request.name, why=why, fix=fix)
+
+
+def _common_folder(resolution: Resolution) -> Path:
+    paths = [file.name for split in resolution.files.values() for file in split]
+    return Path(os.path.commonpath([os.path.dirname(path) for path in paths]))
+
+
+def _relative(resolution: Resolution, base: Path) -> Resolution:
+    """The resolution with file names below a folder, pinned by size and time."""
+
+    def pin(file: HubFile) -> HubFile:
+        name = os.path.relpath(file.name, base)
+        found = pin_file(Path(file.name), name)
+        return HubFile(name, found.size_bytes, found.tag)
+
+    files = {split: tuple(map(pin, listed)) for split, listed in resolution.files.items()}
+    return replace(resolution, files=files)
+
+
+def find_offline(wanted: Wanted, store: Path) -> Here:
+    """What the cache of huggingface_hub holds, however it came there."""
+    request = wanted.request
+    kept = read_record(wanted, store)
+    # A table that is gone can be made again without the Hub.
+    if kept is not None and not _has_tables(kept.located, store):
+        _refuse_missing(request.name, kept.located.commit, list(find_missing(kept.located)))
+    commit = cached_commit(request)
+    if commit is None:
+        why = f"nothing of its revision {request.revision} is on this host"
+        raise SourceError(
+            "cannot mount offline", request.name, why=why, fix="mount it once without --offline"
+        )
+    from hffs.data.hub.resolve_local import resolve_local
+
+    base = snapshot_folder(request.name, commit)
+    resolution = resolve_local(replace(request, name=str(base)))
+    here = _relative(replace(resolution, name=request.name, commit=commit), base)
+    tagged = {
+        split: tuple(replace(file, etag=_blob_name(base / file.name)) for file in listed)
+        for split, listed in here.files.items()
+    }
+    names = [file.name for listed in tagged.values() for file in listed]
+    _refuse_missing(request.name, commit, list(_find_gaps(names)))
+    return Here(replace(here, files=tagged), repository_folder(request.name), base)
+
+
+def _has_tables(located: Located, store: Path) -> bool:
+    return any(is_prepared(shard.path.parent, store) for shard in located.shards)
+
+
+def _blob_name(path: Path) -> str:
+    """The ETag of a cached file: huggingface_hub names blobs by it."""
+    return os.path.basename(os.path.realpath(path))
+
+
+def _refuse_missing(name: str, commit: str, missing: Sequence[str]) -> None:
+    if not missing:
+        return
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    why = f"not on this host are {', '.join(missing[:_NAMED])}{more}"
+    which = f"{name}@{commit[:7]}"
+    raise SourceError("cannot mount offline", which, why=why, fix="mount it once without --offline")
+
+
+def _find_gaps(names: Iterable[str]) -> Iterator[str]:
+    """Shards that are missing of sets whose names tell how many there are."""
+    sets: dict[tuple[str, str, str], set[int]] = {}
+    for name in names:
+        if found := _SHARD_OF.match(name):
+            key = (found["stem"], found["count"], found["rest"])
+            sets.setdefault(key, set()).add(int(found["number"]))
+    for (stem, count, rest), numbers in sets.items():
+        for number in sorted(set(range(int(count))) - numbers):
+            yield f"{stem}-{number:05d}-of-{count}{rest}"
