@@ -23,11 +23,29 @@ from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import as_hub_file
 from hffs.data.hub.retrying import repeat
 from hffs.data.hub.token import Token
-from hffs.data.locating.local import is_in_natural_order, split_of
+from hffs.data.locating.local import is_in_natural_order
 
-_ASIDE = re.compile(r"README\.md|\.gitattributes|\.gitignore|LICENSE(\.md|\.txt)?")
+_ASIDE = re.compile(r"README\.md|\.gitattributes|\.gitignore|LICENSE")
+# One suffix, since `datasets` counts every one; nothing that is special in a pattern.
+_SHARD = re.compile(r"(?:[\w -][\w. -]*/)*[\w-][\w -]*\.parquet", re.ASCII)
+_METADATA = "metadata.parquet"  # what an imagefolder says of images
 _PATTERN = re.compile(r"[\w./-]*\*?[\w.-]*", re.ASCII)
+_SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
+# Of push_to_hub; where one of them is, `datasets` looks at no other.
+_NUMBERED = re.compile(r"data/[^/]*-\d{5}-of-\d{5}[^/]*")
+_PUSHED = re.compile(r"data/(\w+)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?\.parquet", re.ASCII)
+_WORDS = {
+    word: split
+    for split, words in {
+        "train": ("train", "training"),
+        "validation": ("validation", "valid", "dev", "val"),
+        "test": ("test", "testing", "eval", "evaluation"),
+    }.items()
+    for word in words
+}
+_WORD = re.compile(rf"(?<![^/._ 0-9-])(?:{'|'.join(_WORDS)})(?![^/._ 0-9-])")
 _DEFAULT = "default"
+_TRAIN = "train"
 _TAIL_BYTES = 8  # how long the footer is, and the magic bytes
 _MOST_FOOTER_BYTES = 64 << 20
 
@@ -50,12 +68,13 @@ def resolve_plain(request: Request, commit: str) -> Plain | None:
     with hub_errors(request):
         set_up_hub()
         listed = _list_files(request, commit)
-        if not all(_ASIDE.fullmatch(file.name) or _is_shard(file.name) for file in listed):
+        if listed is None:
             return None
         described = _read_card(request, commit, listed)
     shards = sorted((file for file in listed if _is_shard(file.name)), key=lambda file: file.name)
-    splits = _find_splits(described, shards)
-    if splits is None or not all(splits.get(split) for split in request.splits):
+    if described is None or (splits := _find_splits(described, shards)) is None:
+        return None
+    if not all(splits.get(split) for split in request.splits):
         return None
     files = {split: tuple(splits[split]) for split in request.splits}
     if not all(is_in_natural_order([file.name for file in own]) for own in files.values()):
@@ -65,8 +84,12 @@ def resolve_plain(request: Request, commit: str) -> Plain | None:
 
 
 def _is_shard(name: str) -> bool:
-    hidden = any(part.startswith((".", "__")) for part in name.split("/"))
-    return name.endswith(".parquet") and name != "metadata.parquet" and not hidden
+    parts = name.split("/")
+    return (
+        _SHARD.fullmatch(name) is not None
+        and parts[-1] != _METADATA
+        and not any(part.startswith("__") for part in parts)
+    )
 
 
 def has_features(shard: Path) -> bool:
@@ -79,50 +102,98 @@ def has_features(shard: Path) -> bool:
         return b"huggingface" in file.read(min(footer_bytes, _MOST_FOOTER_BYTES))
 
 
-def _list_files(request: Request, commit: str) -> list[HubFile]:
+def _list_files(request: Request, commit: str) -> list[HubFile] | None:
+    """Every file of a repository; None at the first that is not plain: there may be a million."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
     api = HfApi(token=Token(request).read() or False, library_name="hffs")
 
-    def ask() -> list[HubFile]:
+    def ask() -> list[HubFile] | None:
         tree = api.list_repo_tree(
             request.name, recursive=True, revision=commit, repo_type="dataset"
         )
-        return [as_hub_file(entry) for entry in tree if isinstance(entry, RepoFile)]
+        listed = []
+        for entry in tree:
+            if isinstance(entry, RepoFile):
+                if not _ASIDE.fullmatch(entry.path) and not _is_shard(entry.path):
+                    return None
+                listed.append(as_hub_file(entry))
+        return listed
 
     return repeat(ask)
 
 
-def _read_card(request: Request, commit: str, listed: Sequence[HubFile]) -> dict[str, Any]:
-    """The YAML that README.md begins with."""
+def _read_card(request: Request, commit: str, listed: Sequence[HubFile]) -> dict[str, Any] | None:
+    """The YAML that README.md begins with, None if it is anything but a plain dictionary."""
     import yaml
 
     files = [file for file in listed if file.name == "README.md"]
+    if not files:
+        return {}
     for file in files:
         card.check_size(request.name, file.name, file.size_bytes)
-    folder = fetch_files(request, commit, files, lambda done, total: None)
-    paths: list[Path] = [folder / file.name for file in files]
-    card.check(request.name, paths)
-    texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths)
-    parsed = [yaml.safe_load(card.front_matter(text)) for text in texts]
-    return parsed[0] if parsed and isinstance(parsed[0], dict) else {}
+    path = fetch_files(request, commit, files, lambda done, total: None) / files[0].name
+    card.check(request.name, [path])
+    try:
+        text = card.front_matter(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        return None
+    parsed = yaml.safe_load(text) if text.strip() else {}
+    if not isinstance(parsed, dict) or not all(isinstance(key, str) for key in parsed):
+        return None
+    return parsed if _is_plain_info(parsed.get("dataset_info", {})) else None
+
+
+def _is_plain_info(info: Any) -> bool:
+    """Whether what is said of columns is of the only configuration there is, and not all wrong."""
+    return (
+        isinstance(info, dict)
+        and info.get("config_name", _DEFAULT) == _DEFAULT
+        and isinstance(info.get("features", []), list)
+    )
 
 
 def _find_splits(
     described: dict[str, Any], shards: Sequence[HubFile]
 ) -> dict[str, list[HubFile]] | None:
     configs = described.get("configs")
-    splits: dict[str, list[HubFile]] = {}
     if configs is None:
-        for file in shards:
-            splits.setdefault(split_of(file.name), []).append(file)
-        return splits
+        return _group_by_name(shards)
     patterns = _read_patterns(configs)
-    if patterns is None:
+    if not patterns:
         return None
-    for split, pattern in patterns:
-        splits.setdefault(split, []).extend(file for file in shards if _fits(pattern, file.name))
+    splits = {
+        split: [file for file in shards if _fits(pattern, file.name)] for split, pattern in patterns
+    }
+    # A split twice, or without any file, is an error of `datasets`, whichever split is asked for.
+    return splits if len(splits) == len(patterns) and all(splits.values()) else None
+
+
+def _group_by_name(shards: Sequence[HubFile]) -> dict[str, list[HubFile]] | None:
+    """Files of each split as their names tell it; None where it takes more than one rule to tell.
+
+    `datasets` goes by the first of its rules that any file fits, and by the words of a split one
+    after the other: it leaves files out, has some twice, and in an order of its own.
+    """
+    splits: dict[str, list[HubFile]] = {}
+    if any(_NUMBERED.match(file.name) for file in shards):
+        for file in shards:
+            if not (found := _PUSHED.fullmatch(file.name)):
+                return None
+            splits.setdefault(found[1], []).append(file)
+        return splits
+    words = [_WORD.findall(file.name) for file in shards]
+    if not any(words):
+        return {_TRAIN: list(shards)}
+    in_folders = {len(_WORD.findall(os.path.dirname(file.name))) for file in shards}
+    if any(len(each) != 1 for each in words) or len(in_folders) > 1:
+        return None
+    used = {word for [word] in words}
+    if len({_WORDS[word] for word in used}) < len(used):
+        return None
+    for file, [word] in zip(shards, words, strict=True):
+        splits.setdefault(_WORDS[word], []).append(file)
     return splits
 
 
@@ -149,7 +220,9 @@ def _is_plain_line(line: Any) -> bool:
     if not isinstance(line, dict) or set(line) != {"split", "path"}:
         return False
     split, path = line["split"], line["path"]
-    return isinstance(split, str) and isinstance(path, str) and bool(_PATTERN.fullmatch(path))
+    if not isinstance(split, str) or not isinstance(path, str):
+        return False
+    return bool(_SPLIT.fullmatch(split)) and bool(_PATTERN.fullmatch(path))
 
 
 def _fits(pattern: str, name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hffs.data.hub.cached import cached_commit, find_cached
 from hffs.data.hub.fetch import fetch
+from hffs.data.hub.plain import resolve_plain
 from hffs.data.hub.resolution import HubFile, Request
 from hffs.data.hub.resolve import find_files, read_commit, resolve
 from hffs.data.hub.resolve_local import resolve_local
@@ -45,6 +46,11 @@ def _resolve(task: dict[str, Any]) -> dict[str, Any]:
     return dataclasses.asdict(resolve(_as_request(task)))
 
 
+def _resolve_plain(task: dict[str, Any]) -> dict[str, Any] | None:
+    found = resolve_plain(_as_request(task), task["commit"])
+    return None if found is None else dataclasses.asdict(found.resolution)
+
+
 def _find_cached(task: dict[str, Any]) -> list[Any]:
     files = [HubFile(**file) for file in task["files"]]
     folder, missing = find_cached(_as_request(task), task["commit"], files)
@@ -58,6 +64,7 @@ def _find_files(task: dict[str, Any]) -> list[dict[str, Any]]:
 
 VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "resolve": _resolve,
+    "resolve_plain": _resolve_plain,
     "resolve_local": lambda task: dataclasses.asdict(resolve_local(_as_request(task))),
     "read_commit": lambda task: read_commit(_as_request(task)),
     "find_files": _find_files,
