@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hffs.data.hub import card
@@ -238,7 +238,7 @@ def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
     return type(value) is type(field.default) and bool(value == field.default)
 
 
-def local_file(path: Path) -> HubFile:
+def local_file(path: str) -> HubFile:
     """Return a file of this host, pinned by what `stat` says."""
-    found = path.stat()
-    return HubFile(str(path), found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+    found = os.stat(path)
+    return HubFile(path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")

@@ -16,6 +16,7 @@ from typing import Any
 from hffs.data.hub import card
 from hffs.data.hub.failures import hub_errors
 from hffs.data.hub.libraries import set_up_datasets, without_network, without_warnings
+from hffs.data.hub.listing import listing_once
 from hffs.data.hub.resolution import Request, Resolution
 from hffs.data.hub.resolve import as_data_files, chosen_files, describe, local_file
 from hffs.errors import SourceError
@@ -26,10 +27,10 @@ def resolve_local(request: Request) -> Resolution:
     path = Path(request.name)
     with hub_errors(request), without_warnings(), tempfile.TemporaryDirectory() as scratch:
         set_up_datasets()
-        with without_network():
+        with without_network(), listing_once():
             builder = _open_builder(request, path, scratch)
             files = {
-                split: tuple(local_file(Path(os.path.abspath(name))) for name in names)
+                split: tuple(local_file(os.path.abspath(name)) for name in names)
                 for split, names in chosen_files(request, builder).items()
             }
             return describe(request, builder, "", files)

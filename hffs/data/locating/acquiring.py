@@ -8,6 +8,7 @@ and which token are theirs to find in the environment. No step stores what is st
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from hffs.data.folders import make_whole, remove_whole
 from hffs.data.hub.cached import repository_folder
 from hffs.data.hub.fetch import fetch
 from hffs.data.hub.plain import has_features, resolve_plain
-from hffs.data.hub.resolution import Request, Resolution
+from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import read_commit
 from hffs.data.locating.here import Here, find_local, find_offline
 from hffs.data.locating.record import (
@@ -103,11 +104,8 @@ def _make_located(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> 
         terms.append((term, len(own)))
     layout = resolution.format if resolution.format in _AS_THEY_ARE else f"made {_PREPARED}"
     pins = [Pin(f"{resolution.format} {layout}", 0, make_key(dict(resolution.options)))]
-    pins += [
-        Pin(file.name, file.size_bytes, file.etag)
-        for term, _ in terms
-        for file in resolution.files[term.split]
-    ]
+    for term, _ in terms:
+        pins += _pin_files(term.split, resolution.files[term.split], layout)
     return Located(
         wanted.request.name,
         here.root,
@@ -118,6 +116,17 @@ def _make_located(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> 
         pins=tuple(pins),
         features=_write_features(resolution),
     )
+
+
+def _pin_files(split: str, files: Sequence[HubFile], layout: str) -> list[Pin]:
+    """What pins the content of a split: each shard, or all of the files that its table is made of.
+
+    These may be a million images, and pins are read at every mount.
+    """
+    if layout in _AS_THEY_ARE:
+        return [Pin(file.name, file.size_bytes, file.etag) for file in files]
+    facts = [[file.name, file.size_bytes, file.etag] for file in files]
+    return [Pin(split, sum(file.size_bytes for file in files), make_key(facts))]
 
 
 def _write_features(resolution: Resolution) -> str:

@@ -19,7 +19,6 @@ from hffs.data.locating.record import (
     Wanted,
     find_missing,
     is_prepared,
-    pin_file,
     pin_source,
     read_record,
 )
@@ -70,7 +69,7 @@ def find_local(wanted: Wanted) -> Here:
 def _require_readable(request: Request) -> None:
     """Say what is there instead where no file has a format that is read."""
     files = list_files(request.name)
-    if not any(path.suffix.lower() in _READABLE for path in files):
+    if not any(os.path.splitext(path)[1].lower() in _READABLE for path in files):
         why = f"no file here is of a format that is read ({describe_files(files)})"
         fix = "formats: Parquet, Arrow, images, tar, zip, JSON, CSV"
         raise SourceError("cannot open", request.name, why=why, fix=fix)
@@ -82,14 +81,15 @@ def _common_folder(resolution: Resolution) -> Path:
 
 
 def _relative(resolution: Resolution, base: Path) -> Resolution:
-    """The resolution with file names below a folder, pinned by size and time."""
+    """The resolution with file names below a folder."""
+    start = os.path.join(base, "")
 
-    def pin(file: HubFile) -> HubFile:
-        name = os.path.relpath(file.name, base)
-        found = pin_file(Path(file.name), name)
-        return HubFile(name, found.size_bytes, found.tag)
+    def shorten(file: HubFile) -> HubFile:
+        is_below = file.name.startswith(start)
+        name = file.name[len(start) :] if is_below else os.path.relpath(file.name, base)
+        return HubFile(name, file.size_bytes, file.etag)
 
-    files = {split: tuple(map(pin, listed)) for split, listed in resolution.files.items()}
+    files = {split: tuple(map(shorten, listed)) for split, listed in resolution.files.items()}
     return replace(resolution, files=files)
 
 

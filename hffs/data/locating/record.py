@@ -156,12 +156,6 @@ def is_prepared(folder: Path, store: Path) -> bool:
     return folder.parent == store / "prepared"
 
 
-def pin_file(path: Path, name: str) -> Pin:
-    """What pins a local file: its size and time."""
-    found = path.stat()
-    return Pin(name, found.st_size, str(found.st_mtime_ns))
-
-
 def _record_path(wanted: Wanted, store: Path) -> Path:
     request = wanted.request
     files = request.data_files
@@ -179,7 +173,7 @@ def pin_source(wanted: Wanted) -> str:
     if not wanted.is_local:
         return ""
     try:
-        listed = [str(path) for path in list_files(wanted.request.name)]
+        listed = list_files(wanted.request.name)
     except HffsError:
         return ""
     others = (path for path in listed if os.path.splitext(path)[1].lower() not in IMAGE_EXTENSIONS)

@@ -14,6 +14,8 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from hffs.data.prepare.paths import shorten_path
 from hffs.errors import DataError, FormatError
 
 FORMATS = ("imagefolder", "csv", "json", "text", "xml")
+
+_IMAGES = "imagefolder"
 
 _SPLIT = "train"
 """What the one split is called while it is built; its real name may be any."""
@@ -86,7 +90,7 @@ def _open_builder(job: Job, folder: Path, watch: _Watch) -> Any:
     from datasets.load import import_main_class
 
     module = importlib.import_module(f"datasets.packaged_modules.{job.format}.{job.format}")
-    files = DataFilesList([os.fspath(file) for file in job.files], [])
+    files = DataFilesList(_needed_files(job), [])
     options = dict(job.options)
     if isinstance(features := options.get("features"), Mapping):
         options["features"] = Features.from_dict(features)
@@ -99,7 +103,28 @@ def _open_builder(job: Job, folder: Path, watch: _Watch) -> Any:
     for name in ("_generate_examples", "_generate_tables"):
         if hasattr(builder, name):
             setattr(builder, name, watch.follow(getattr(builder, name)))
+    if job.format == _IMAGES:
+        builder._split_generators = partial(_split_without_download, builder._split_generators)
     return builder
+
+
+def _needed_files(job: Job) -> list[str]:
+    """The files that rows are made from: images are not, where metadata tells which there are."""
+    files = [os.fspath(file) for file in job.files]
+    if job.format != _IMAGES or job.options.get("drop_metadata"):
+        return files
+    told = frozenset(job.options.get("metadata_filenames") or _METADATA_NAMES)
+    names = [os.path.basename(file) for file in files]
+    if told.isdisjoint(names):
+        return files
+    is_needed = [name in told or name.lower().endswith(".zip") for name in names]
+    return list(compress(files, is_needed))
+
+
+def _split_without_download(split: Callable[[Any], Any], manager: Any) -> Any:
+    """What a builder makes of its files, which are here: to look at each again takes 0.1 ms."""
+    manager.download = lambda files: files
+    return split(manager)
 
 
 class _Watch:

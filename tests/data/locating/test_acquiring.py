@@ -17,7 +17,7 @@ from hffs.errors import ConfigError, HffsError, SourceError
 from tests import formats
 
 # The builders of datasets leave files of metadata open.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 
 class Told:
