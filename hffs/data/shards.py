@@ -67,8 +67,9 @@ class Located:
     `name` is what the user called the data set, for messages. Paths in cells are relative to
     `base` (the root, where it is None) and confined to `root`. Of each term, `terms` has how many
     shards are its own, one after the other; without terms all rows of all shards count. `commit`
-    and `pins` are those of a repository on the Hub, or of what a table was made from. `features`
-    is what the data set declares beside its shards, as JSON.
+    and `pins` are those of a repository on the Hub, or of what a table was made from: the way it
+    was made, then each file below `base`. `features` is what the data set declares beside its
+    shards, as JSON.
     """
 
     name: str

@@ -6,9 +6,11 @@ import io
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -334,3 +336,31 @@ def test_several_entries_of_a_hub(
     assert _captions(folder / "test") == ["photo 9"]
     assert len(_captions(folder / "train")) == 3
     hffs("umount", folder)
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "paths"])
+def test_regression_a_cache_that_was_cleared_is_filled_again(
+    kind: str, hub: HubServer, hffs: Hffs, mount: Mount, tmp_path: Path
+) -> None:
+    hffs.environ.update(hub.env(tmp_path / "home"))
+    rows = b'{"file_name": "0.jpg", "caption": "photo 0"}\n'
+    files = {"train.jsonl": rows, "0.jpg": _photo(0)}
+    if kind == "webdataset":
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as archive:
+            for name, data in (("0.jpg", _photo(0)), ("0.txt", b"photo 0")):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        files = {"0.tar": out.getvalue()}
+    hub.add("owner/named").write_all(files)
+    folder = mount("owner/named")
+    before = hffs.describe(folder) or {}
+    hffs("umount", folder)
+    shutil.rmtree(tmp_path / "home")
+    refused = hffs.run("mount", "owner/named", _empty(tmp_path), "--offline")
+    assert refused.returncode == 3
+    assert f"not on this host are {next(iter(files))}" in refused.stderr
+    again = mount("owner/named")
+    assert (again / "0.jpg").read_bytes() == _photo(0)
+    assert (hffs.describe(again) or {})["fingerprint"] == before["fingerprint"]

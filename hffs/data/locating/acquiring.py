@@ -34,6 +34,8 @@ from hffs.data.watcher import Watcher
 _AS_THEY_ARE: dict[str, Layout] = {"parquet": "parquet", "arrow": "arrow"}
 """Formats whose files are shards, and what `datasets` calls them."""
 
+_MOST_PINS = 1000
+
 _PREPARED = 1
 """Raised when preparing makes something else of the same files."""
 
@@ -119,14 +121,14 @@ def _make_located(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> 
 
 
 def _pin_files(split: str, files: Sequence[HubFile], layout: str) -> list[Pin]:
-    """What pins the content of a split: each shard, or all of the files that its table is made of.
+    """What pins the content of a split: each file, or one pin for many that a table is made of.
 
     These may be a million images, and pins are read at every mount.
     """
-    if layout in _AS_THEY_ARE:
+    if layout in _AS_THEY_ARE or len(files) <= _MOST_PINS:
         return [Pin(file.name, file.size_bytes, file.etag) for file in files]
     facts = [[file.name, file.size_bytes, file.etag] for file in files]
-    return [Pin(split, sum(file.size_bytes for file in files), make_key(facts))]
+    return [Pin(f"{split}/", sum(file.size_bytes for file in files), make_key(facts))]
 
 
 def _write_features(resolution: Resolution) -> str:

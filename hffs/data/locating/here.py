@@ -22,7 +22,6 @@ from hffs.data.locating.record import (
     pin_source,
     read_record,
 )
-from hffs.data.shards import Located
 from hffs.errors import SourceError
 
 _READABLE = IMAGE_EXTENSIONS | {
@@ -97,9 +96,12 @@ def find_offline(wanted: Wanted, store: Path) -> Here:
     """What the cache of huggingface_hub holds, however it came there."""
     request = wanted.request
     kept = read_record(wanted, store)
-    # A table that is gone can be made again without the Hub.
-    if kept is not None and not _has_tables(kept.located, store):
-        _refuse_missing(request.name, kept.located.commit, list(find_missing(kept.located)))
+    if kept is not None:
+        # A table that is gone can be made again without the Hub.
+        shards = kept.located.shards
+        tables = {each.name for each in shards if is_prepared(each.path.parent, store)}
+        missing = [name for name in find_missing(kept.located) if name not in tables]
+        _refuse_missing(request.name, kept.located.commit, missing)
     commit = cached_commit(request)
     if commit is None:
         why = f"nothing of its revision {request.revision} is on this host"
@@ -118,10 +120,6 @@ def find_offline(wanted: Wanted, store: Path) -> Here:
     names = [file.name for listed in tagged.values() for file in listed]
     _refuse_missing(request.name, commit, list(_find_gaps(names)))
     return Here(replace(here, files=tagged), repository_folder(request.name), base)
-
-
-def _has_tables(located: Located, store: Path) -> bool:
-    return any(is_prepared(shard.path.parent, store) for shard in located.shards)
 
 
 def _blob_name(path: Path) -> str:

@@ -21,7 +21,7 @@ from hffs.data.folders import prepare_private_folder
 from hffs.data.hub.resolution import Request
 from hffs.data.locating.local import IMAGE_EXTENSIONS, list_files, locate_plain
 from hffs.data.shards import Located, Pin, Shard, Term, make_key, parse_terms
-from hffs.errors import HffsError
+from hffs.errors import HffsError, MountError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_URL = "hf://datasets/"
@@ -130,7 +130,8 @@ def read_record(wanted: Wanted, store: Path) -> Record | None:
 
 
 def find_missing(located: Located) -> Iterator[str]:
-    """Names of the shards that are not what they were."""
+    """Names of the shards, and of the files of a commit, that are not what they were."""
+    shards = {shard.name for shard in located.shards}
     for shard in located.shards:
         try:
             found = shard.path.stat()
@@ -139,16 +140,40 @@ def find_missing(located: Located) -> Iterator[str]:
         else:
             if (found.st_size, found.st_mtime_ns) != (shard.size_bytes, shard.mtime_ns):
                 yield shard.name
+    if located.commit and located.base is not None:
+        # A table made of them outlives a cache that is cleared, and then names what is gone.
+        files = (pin for pin in located.pins[1:] if pin.name not in shards)
+        yield from (pin.name for pin in files if not _is_there(located.base, pin))
+
+
+def _is_there(base: Path, pin: Pin) -> bool:
+    try:
+        if pin.name.endswith("/"):  # of many files, which are not looked at one by one
+            return base.is_dir()
+        return os.stat(os.path.join(base, pin.name)).st_size == pin.size_bytes
+    except OSError:
+        return False
 
 
 def keep_acquired(wanted: Wanted, store: Path, record: Record) -> None:
-    """Write the record, whole or not at all, in the place of the one before."""
+    """Write the record, whole or not at all, in the place of the one before.
+
+    Raises MountError where it cannot be written.
+    """
     path = _record_path(wanted, store)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        json.dump(asdict(record), file, default=str)
-    os.replace(name, path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(asdict(record), file, default=str)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        why, fix = error.strerror or str(error), "free or choose another cache_dir"
+        raise MountError("cannot write", str(path), why=why, fix=fix) from error
 
 
 def is_prepared(folder: Path, store: Path) -> bool:

@@ -25,7 +25,7 @@ from hffs.data.locating.record import (
     read_record,
 )
 from hffs.data.shards import Located, Pin, Shard, Term, identify
-from hffs.errors import SourceError
+from hffs.errors import MountError, SourceError
 
 COMMIT = "3f2a" * 10
 
@@ -73,6 +73,8 @@ def _acquired(folder: Path) -> Located:
         path.write_bytes(b"PAR1")
         found = path.stat()
         shards.append(Shard(path, name, found.st_size, found.st_mtime_ns, "parquet"))
+    (folder / "snapshot").mkdir(exist_ok=True)
+    (folder / "snapshot/a.tar").write_bytes(b"tar")
     return Located(
         "owner/name",
         folder,
@@ -80,7 +82,7 @@ def _acquired(folder: Path) -> Located:
         terms=((Term("train", "[:5]"), 1), (Term("test"), 1)),
         base=folder / "snapshot",
         commit=COMMIT,
-        pins=(Pin("a.parquet", 4, "etag"),),
+        pins=(Pin("webdataset", 0, ""), Pin("a.tar", 3, "etag"), Pin("a.parquet", 4, "etag")),
         features='{"info": {}}',
     )
 
@@ -98,6 +100,22 @@ def test_a_record_is_what_was_kept_until_its_files_change(tmp_path: Path) -> Non
     assert list(find_missing(located)) == ["b.parquet"]
     os.utime(tmp_path / "a.parquet", ns=(1, 1))
     assert list(find_missing(located)) == ["a.parquet", "b.parquet"]
+
+
+def test_regression_a_table_is_not_enough_without_the_files_that_it_names(tmp_path: Path) -> None:
+    wanted = _want(Request("owner/name", revision=COMMIT))
+    located = _acquired(tmp_path)
+    keep_acquired(wanted, tmp_path / "store", Record(located))
+    (tmp_path / "snapshot/a.tar").write_bytes(b"ta")
+    assert list(find_missing(located)) == ["a.tar"]
+    (tmp_path / "snapshot/a.tar").unlink()
+    assert load_acquired(wanted, tmp_path / "store") is None
+
+
+def test_regression_a_record_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(MountError, match=r"cannot write .*sources.*: Not a directory; free"):
+        keep_acquired(_want(Request("owner/name")), tmp_path / "store", Record(_acquired(tmp_path)))
 
 
 def test_a_branch_is_asked_for_again_unless_offline(tmp_path: Path) -> None:
