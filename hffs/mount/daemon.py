@@ -180,7 +180,8 @@ def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
     """Run `body` to its end in a child, whose memory goes with it; its error is raised here.
 
     That the child is ready is not passed on: the mount is not.
-    A child that crashes is a DataError: the native readers of damaged files may abort.
+    A child that crashes is a DataError: the native readers of damaged files may abort. It ends
+    with this process, however that ends.
     """
     with run_beside(body, listener) as wait:
         wait()
@@ -194,7 +195,9 @@ def run_beside(
 
     A child that is not waited for, because something was raised, is ended.
     """
-    way = _Way(lambda: None, end_s=_END_S / 2, logs_error=False)
+    parent = os.getpid()
+    # Killed, this process cannot end its child, which would download and prepare for nobody.
+    way = _Way(lambda: _end_with(parent), end_s=_END_S / 2, logs_error=False)
     try:
         with _forked(body, way) as (pid, pipe):
 
@@ -204,8 +207,16 @@ def run_beside(
 
             yield wait
     except _UnexplainedError as end:
-        why = f"reading it crashed ({describe_end(end.status)})"
-        raise DataError("cannot use the data set", why=why, fix="its files are damaged") from end
+        raise _explain_end(end.status) from end
+
+
+def _explain_end(status: int) -> DataError:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        # The kernel does so where memory runs out; no file is to blame.
+        why, fix = "its reader was killed (SIGKILL)", "see that memory is free, try again"
+    else:
+        why, fix = f"reading it crashed ({describe_end(status)})", "its files are damaged"
+    return DataError("cannot use the data set", why=why, fix=fix)
 
 
 def describe_end(status: int) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -172,12 +173,35 @@ def test_work_beside_is_ended_when_nobody_will_wait(tmp_path: Path) -> None:
     assert _reap(int(pids.read_text())) == 130
 
 
-def test_a_crash_of_work_apart_is_said_to_be_the_datas() -> None:
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGABRT, "reading it crashed (SIGABRT); its files are damaged"),
+        (signal.SIGKILL, "its reader was killed (SIGKILL); see that memory is free, try again"),
+    ],
+)
+def test_a_crash_of_work_apart_is_said_to_be_the_datas(number: signal.Signals, said: str) -> None:
     def crash(listener: Listener) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
 
-    with pytest.raises(DataError, match="SIGKILL"):
+    with pytest.raises(DataError) as caught:
         daemon.run_apart(crash, Heard())
+    assert str(caught.value) == f"cannot use the data set: {said}"
+
+
+def test_regression_work_apart_ends_with_a_daemon_that_is_killed(tmp_path: Path) -> None:
+    reading, writing = os.pipe()  # its other end is closed once nobody holds it
+
+    def work(listener: Listener) -> None:
+        os.kill(os.getppid(), signal.SIGKILL)
+        while True:
+            signal.pause()
+
+    with pytest.raises(MountError, match="SIGKILL"):
+        daemon.start(lambda _: daemon.run_apart(work, Heard()), Heard(), tmp_path / "log")
+    os.close(writing)
+    assert select.select([reading], [], [], 20)[0]
+    os.close(reading)
 
 
 def test_an_attached_child_stays_in_the_terminal_and_logs_under_its_name(
