@@ -1,15 +1,18 @@
 """Folders that are this user's alone, and those that are complete or absent.
 
 The latter are made under another name and renamed: of two processes that make the same folder one
-wins and both use the winner's; what a killed maker left behind goes the next time. Mode 0700. Must
-not know what is in them.
+wins and both use the winner's; what a killed maker left behind goes when anything is
+made beside it. Mode 0700. Must not know what is in them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -21,6 +24,8 @@ from pathlib import Path
 from hffs.errors import ConfigError, MountError
 
 _ABANDONED_S = 24 * 3600  # a folder under a temporary name for this long has lost its maker
+_UNLOCKED_S = 60  # so has one that nobody has locked by now, where the file system has locks
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # `_prefix`, then what tempfile adds
 
 
 @contextmanager
@@ -63,12 +68,14 @@ def make_whole(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _sweep(folder)
+        _sweep(folder.parent)
         making = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
         try:
-            yield making
-            with contextlib.suppress(FileExistsError):
-                _rename_once(making, folder)
+            with open_own(making, os.O_DIRECTORY) as opened:
+                _lock(opened)
+                yield making
+                with contextlib.suppress(FileExistsError):
+                    _rename_once(making, folder)
         finally:
             shutil.rmtree(making, ignore_errors=True)
     except OSError as error:
@@ -102,10 +109,29 @@ def _prefix(folder: Path) -> str:
     return f".{folder.name}."
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed makers of this folder left behind."""
+def _lock(opened: int) -> float:
+    """Lock an open folder until its holder ends, however that ends.
+
+    Seconds after which it is abandoned if nobody was writing into it until now.
+    """
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return math.inf
+    except OSError:  # NFS locks no folders
+        return _ABANDONED_S
+    return _UNLOCKED_S
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed makers left behind.
+
+    Also of folders that are not made again: those of a data set that has changed since.
+    """
     now = time.time()
-    for path in folder.parent.glob(f"{_prefix(folder)}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if now - path.stat().st_mtime > _ABANDONED_S:
+    for path in parent.iterdir():
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        with contextlib.suppress(OSError), open_own(path, os.O_DIRECTORY) as opened:
+            if now - os.fstat(opened).st_mtime > _lock(opened):
                 shutil.rmtree(path, ignore_errors=True)

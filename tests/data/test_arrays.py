@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -50,14 +51,20 @@ def test_maps_outlive_their_folder(tmp_path: Path) -> None:
     assert stored.arrays["a"].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_what_a_killed_maker_left_is_swept_after_a_day(tmp_path: Path) -> None:
-    old, new = tmp_path / ".x.old", tmp_path / ".x.new"
-    for folder in (old, new):
+def test_regression_what_a_killed_maker_left_is_swept_with_any_other(tmp_path: Path) -> None:
+    left, new, live = (tmp_path / f".y.{each:_<8}" for each in ("left", "new", "live"))
+    for folder in (left, new, live):
         folder.mkdir()
         (folder / "a.npy").write_bytes(b"half")
-    os.utime(old, (1, 1))
-    save_arrays(tmp_path / "x", _stored())
-    assert (old.exists(), new.exists()) == (False, True)
+    for folder in (left, live):
+        os.utime(folder, (1, 1))
+    opened = os.open(live, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        save_arrays(tmp_path / "x", _stored())
+    finally:
+        os.close(opened)
+    assert [folder.exists() for folder in (left, new, live)] == [False, True, True]
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(
