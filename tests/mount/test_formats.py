@@ -57,3 +57,19 @@ def test_a_repository(
     again = hffs.describe(second)
     assert again is not None
     assert again["fingerprint"] == described["fingerprint"]
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_regression_a_split_of_one_class_is_grouped(
+    is_local: bool, tmp_path: Path, mount: Mount, hffs: Hffs, hub: HubServer
+) -> None:
+    files = {f"train/{LABELS[n]}/{n}.jpg": PHOTOS[n] for n in range(4)}
+    files |= {"test/dog/0.jpg": PHOTOS[0]}
+    if is_local:
+        source = str(write_files(files, tmp_path / "set"))
+    else:
+        source = "owner/photos"
+        hub.add(source).write_all(files)
+        hffs.environ.update(hub.env(tmp_path / "home"))
+    folder = mount(source, "--split", "test", "--group-by", "label")
+    assert _read(folder) == {"dog/0.jpg": PHOTOS[0]}

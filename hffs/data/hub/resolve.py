@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hffs.data.hub import card
 from hffs.data.hub.cached import cached_commit, is_commit, is_plain
+from hffs.data.hub.classes import class_options
 from hffs.data.hub.failures import endpoint, hub_errors
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_datasets, set_up_hub, without_warnings
@@ -229,6 +230,8 @@ def describe(
         why = "its README.md gives options that are not plain values"
         raise DataError("cannot use", request.name, why=why) from error
     kind = type(builder).__module__.rpartition(".")[2]
+    if kind == "imagefolder":
+        options |= class_options(builder)
     return Resolution(request.name, commit, str(config.name), kind, options, files, declared)
 
 
