@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,3 +75,27 @@ def test_regression_a_split_of_one_class_is_grouped(
         hffs.environ.update(hub.env(tmp_path / "home"))
     folder = mount(source, "--split", "test", "--group-by", "label")
     assert _read(folder) == {"dog/0.jpg": PHOTOS[0]}
+
+
+def test_regression_what_is_left_out_is_told_once(tmp_path: Path, hffs: Hffs) -> None:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for name, data in {
+            "0.jpg": PHOTOS[0],
+            "0.txt": b"a",
+            "0.npy": b"",
+            "1.txt": b"\xff",
+        }.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    source = write_files({"photos.tar": sink.getvalue()}, tmp_path / "set")
+    (tmp_path / "mnt").mkdir()
+    told = []
+    for _ in range(2):
+        told.append(hffs.run("mount", source, tmp_path / "mnt").stderr)
+        hffs("umount", tmp_path / "mnt")
+    assert f"files left out of {source}, by extension: npy (1)" in told[0]
+    assert f"values left out of {source}: 1 of txt (not UTF-8; the first is 1.txt in" in told[0]
+    assert "npy" not in told[1]
+    assert "UTF-8" not in told[1]

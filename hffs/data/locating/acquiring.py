@@ -174,6 +174,7 @@ def _prepare_split(split: str, store: Path, here: Here, watcher: Watcher) -> lis
                 root=here.base,
                 folder=making,
                 progress=watcher.progress,
+                notice=watcher.notice,
             )
             names = [path.name for path in prepare(job)]
             (making / "tables.json").write_text(json.dumps(names))

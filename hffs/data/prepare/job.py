@@ -27,3 +27,5 @@ class Job:
     folder: Path
     progress: Callable[[str, int, int], None]
     """Told what is done, how far, of how much (0 where that is not known)."""
+    notice: Callable[[str], None]
+    """Told what a person should know of the outcome: what of the files is not in it."""

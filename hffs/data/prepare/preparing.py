@@ -6,7 +6,6 @@ since `datasets` is loaded for most formats; it reads local files only.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from hffs.data.prepare.table import TableWriter
 from hffs.data.prepare.webdataset import write_webdataset
 from hffs.data.source import is_list
 from hffs.errors import DataError, FormatError
-
-log = logging.getLogger(__name__)
 
 _TABLE = "rows.parquet"
 
@@ -68,7 +65,7 @@ def _select_columns(job: Job, schema: pa.Schema) -> pa.Schema:
     """Columns that Parquet can hold: it has no struct without fields, which JSON's `{}` becomes."""
     lost = [field.name for field in schema if _has_empty_struct(field.type)]
     if lost:
-        log.warning("%s: columns of empty objects left out: %s", job.name, ", ".join(lost))
+        job.notice(f"columns of empty objects left out of {job.name}: {', '.join(lost)}")
     kept = [field for field in schema if field.name not in lost]
     if not kept:
         raise DataError("cannot use", job.name, why="it has no columns")

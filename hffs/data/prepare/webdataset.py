@@ -10,7 +10,6 @@ null, counted and told of; at most `_BATCH_BYTES` of values are held beside the 
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ from hffs.data.prepare.paths import shorten_path
 from hffs.data.prepare.samples import SampleIndex, TarSamples
 from hffs.data.prepare.table import TableWriter
 from hffs.errors import DataError
-
-log = logging.getLogger(__name__)
 
 KEY, URL = "__key__", "__url__"
 MERGED = "image"
@@ -172,14 +169,14 @@ def _make_cells(paths: list[object]) -> pa.Array:
 
 
 def _tell(job: Job, left_out: Mapping[str, int], problems: _Problems) -> None:
-    """Warn once of the fields, and once of the values, that are not in the table."""
+    """Tell once of the fields, and once of the values, that are not in the table."""
     if left_out:
         named = [f"{name} ({count})" for name, count in Counter(left_out).most_common(_SHOWN)]
         more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        log.warning("%s: files left out, by extension: %s%s", job.name, ", ".join(named), more)
+        job.notice(f"files left out of {job.name}, by extension: {', '.join(named)}{more}")
     if problems.counts:
         named = [
             f"{count} of {field} ({why}; the first is {problems.first[field, why]})"
             for (field, why), count in problems.counts.most_common(_SHOWN)
         ]
-        log.warning("%s: values left out: %s", job.name, ", ".join(named))
+        job.notice(f"values left out of {job.name}: {', '.join(named)}")

@@ -44,7 +44,7 @@ def _prepare(found: dict[str, Any], split: str, root: Path, folder: Path) -> Pat
     folder.mkdir()
     files = tuple(Path(file["name"]) for file in found["files"][split])
     options = found["options"]
-    job = Job("set", found["format"], options, split, files, root, folder, lambda *_: None)
+    job = Job("set", found["format"], options, split, files, root, folder, print, pytest.fail)
     (table,) = prepare(job)
     return table
 

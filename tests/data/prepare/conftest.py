@@ -33,15 +33,22 @@ def _keep_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def make_job(tmp_path: Path) -> Callable[..., Job]:
+def notices() -> list[str]:
+    """What jobs have told a person."""
+    return []
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, notices: list[str]) -> Callable[..., Job]:
     """A job whose root is `tmp_path`, and whose folder is a new one elsewhere in it."""
 
     def make(kind: str, *files: Path, options: dict[str, Any] | None = None) -> Job:
         folder = tmp_path / "prepared"
         folder.mkdir()
         return Job(
-            "org/set", kind, options or {}, "train", files, tmp_path, folder, lambda *_: None
-        )
+            "org/set", kind, options or {}, "train", files, tmp_path, folder, lambda *_: None,
+            notices.append,
+        )  # fmt: skip
 
     return make
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import logging
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +106,7 @@ def test_any_samples(tmp_path_factory: pytest.TempPathFactory, tars: list[Any]) 
             expected.append({"__key__": str(key), "__url__": f"{number}.tar", **fields})
         files.append(write_tar(root / f"{number}.tar", *members))
     (root / "out").mkdir()
-    job = Job("set", "webdataset", {}, "train", tuple(files), root, root / "out", lambda *_: None)
+    job = Job("set", "webdataset", {}, "train", tuple(files), root, root / "out", print, print)
     rows = pq.read_table(prepare(job)[0]).to_pylist()
     pairs = [{"jpg", "seg.png"} <= fields.keys() for samples in tars for fields in samples]
     has_both = {"jpg", "seg.png"} <= {name for row in expected for name in row}
@@ -174,21 +173,21 @@ def test_json_of_optional_keys_is_a_struct(tmp_path: Path, prepared: Read) -> No
 
 
 def test_values_that_cannot_be_read_are_null_and_told_of_once(
-    tmp_path: Path, prepared: Read, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, prepared: Read, notices: list[str]
 ) -> None:
     members = [("1.txt", b"\xff"), ("2.txt", b"ok"), ("3.txt", b"\xfe"), ("3.json", b"{")]
     tar = write_tar(tmp_path / "a.tar", *members)
     rows = prepared("webdataset", tar)
     assert rows["txt"].to_pylist() == [None, "ok", None]
-    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert record.getMessage() == (
-        "org/set: values left out: 2 of txt (not UTF-8; the first is 1.txt in a.tar), "
+    (told,) = notices
+    assert told == (
+        "values left out of org/set: 2 of txt (not UTF-8; the first is 1.txt in a.tar), "
         "1 of json (not JSON; the first is 3.json in a.tar)"
     )
 
 
 def test_files_that_are_no_fields_are_left_out_and_told_of_once(
-    tmp_path: Path, prepared: Read, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, prepared: Read, notices: list[str]
 ) -> None:
     members = [
         ("1.jpg", JPEG),
@@ -199,8 +198,7 @@ def test_files_that_are_no_fields_are_left_out_and_told_of_once(
     ]
     rows = prepared("webdataset", write_tar(tmp_path / "a.tar", *members))
     assert rows.column_names == ["jpg", "__key__", "__url__"]
-    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert record.getMessage() == "org/set: files left out, by extension: npy (2), pickle (1)"
+    assert notices == ["files left out of org/set, by extension: npy (2), pickle (1)"]
 
 
 def refusal(job: Job, kind: type[HffsError]) -> str:
@@ -249,7 +247,7 @@ def test_progress_reaches_all_bytes_and_all_rows(tmp_path: Path) -> None:
     told: dict[str, tuple[int, int]] = {}
     job = Job(
         "set", "webdataset", {}, "train", tuple(tars), tmp_path, tmp_path / "out",
-        lambda what, done, total: told.update({what: (done, total)}),
+        lambda what, done, total: told.update({what: (done, total)}), print,
     )  # fmt: skip
     prepare(job)
     size = sum(tar.stat().st_size for tar in tars)
