@@ -262,7 +262,7 @@ def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
         why = f"it has several configs: {_configs(text)}"
         return SourceError("cannot choose from", request.name, why=why, fix="give config_name")
     if text.startswith("BuilderConfig ") and "not found" in text:
-        which = f"{request.config} of {request.name}"
+        which = f"{request.config or 'default'} of {request.name}"
         return SourceError("cannot find config", which, why=f"there are: {_configs(text)}")
     if "Couldn't infer the same data file format" in text:
         return _unusable(request, "its splits are in different formats", "give data_files")
