@@ -27,7 +27,7 @@ class Quiet:
         self.notices: list[str] = []
 
     def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
-        assert 0 <= done <= total
+        assert 0 <= done <= (total or done)  # 0: nobody knows
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
