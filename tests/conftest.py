@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,13 @@ _NEEDS = {
     "olah": (olah_missing, "HFFS_REQUIRE_OLAH"),
 }
 """For each mark what tells why it cannot be had here, and the variable that demands it."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C mean what it does in a terminal: who starts this in the background may ignore it,
+    and so would every program that is started here.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
