@@ -314,13 +314,15 @@ from hffs.data.prepare.preparing import prepare
 from hffs.errors import DataError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, unlimited[1]))
 root = Path(sys.argv[1])
 for kind, name in (("csv", "a.csv"), ("webdataset", "a.tar")):
     try:
         prepare(Job("org/set", kind, {}, "train", (root / name,), root, root / "out", print, print))
     except DataError as error:
         print(error, file=sys.stderr)
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)  # coverage writes its data at exit
 """
 
 
