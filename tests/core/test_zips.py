@@ -185,6 +185,39 @@ def test_names_whose_hashes_are_the_same_are_told_apart() -> None:
     assert find_members(view, directory, [b"a", b"b", b"c"]).tolist() == [2, NOT_THERE, NOT_THERE]
 
 
+def test_a_name_is_found_behind_others_of_its_hash() -> None:
+    view = memoryview(_zip([("a", b"1", False), ("b", b"2", False)]))
+    found = read_directory(view)
+    order = np.argsort(found.entry)
+    arrays = (getattr(found, name)[order] for name in list(Directory.__slots__)[1:])
+    directory = Directory(np.full(2, hash(b"a"), np.int64), *arrays)
+    assert find_members(view, directory, [b"a"]).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("magic", "place", "wrong", "why"),
+    [
+        (b"PK\x06\x07", 16, b"\x02", "one of several disks"),
+        (b"PK\x06\x06", 0, b"X", "ZIP64 end record is damaged"),
+    ],
+)
+def test_end_records_of_64_bits_that_are_wrong(
+    magic: bytes, place: int, wrong: bytes, why: str
+) -> None:
+    data = bytearray(_widen(_zip([("a.jpg", b"x", False)] * 2)))
+    at = data.rfind(magic) + place
+    data[at : at + 1] = wrong
+    with pytest.raises(FormatError, match=why):
+        read_directory(memoryview(data))
+
+
+def test_sizes_of_64_bits_are_found_behind_other_fields() -> None:
+    other = struct.pack("<HHQ", 0x5455, 8, 9)
+    wide = struct.pack("<HHQQ", 1, 16, 5, 7)
+    assert zips._widen(other + wide, 0xFFFFFFFF, 3, 0xFFFFFFFF) == [5, 3, 7]
+    assert zips._widen(other, 0xFFFFFFFF, 3) == [-1, 3]
+
+
 def test_a_member_that_its_local_header_names_otherwise_is_broken() -> None:
     data = bytearray(_zip([("a.jpg", b"x", False)]))
     data[data.find(b"a.jpg")] = ord("b")
