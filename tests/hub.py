@@ -357,13 +357,17 @@ def _add_folders(hub: HubServer, root: Path) -> None:
         print(repo.id, repo.write_all(files), len(files), "files", flush=True)
 
 
+def _print(logged: Logged) -> None:
+    print(logged, flush=True)
+
+
 def main() -> None:
     """Serve the data sets below a folder, as they are now, until interrupted."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("root", type=Path, help="holds user/name/ folders")
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
-    with HubServer(options.port, on_end=print) as hub, contextlib.suppress(KeyboardInterrupt):
+    with HubServer(options.port, on_end=_print) as hub, contextlib.suppress(KeyboardInterrupt):
         _add_folders(hub, options.root)
         print(f"HF_ENDPOINT={hub.endpoint}", flush=True)
         threading.Event().wait()

@@ -1,5 +1,6 @@
 """The parent's side and the pipe; whole daemons are tested through real mounts."""
 
+import faulthandler
 import logging
 import os
 import select
@@ -182,6 +183,7 @@ def test_work_beside_is_ended_when_nobody_will_wait(tmp_path: Path) -> None:
 )
 def test_a_crash_of_work_apart_is_said_to_be_the_datas(number: signal.Signals, said: str) -> None:
     def crash(listener: Listener) -> None:
+        faulthandler.disable()  # it would print the stack of what is meant to happen
         os.kill(os.getpid(), number)
 
     with pytest.raises(DataError) as caught:
