@@ -179,4 +179,4 @@ def test_what_goes_wrong_is_one_line(
     said = done.stderr + hffs.log() + json.dumps([str(path) for path in tmp_path.rglob("*")])
     assert not any(secret in said for secret in SECRETS)
     assert list(folder.iterdir()) == []
-    assert hffs.run("ls", "--json").stdout == "[]\n"
+    assert hffs.describe(folder) is None
