@@ -11,6 +11,7 @@ import errno
 import re
 import socket
 import ssl
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 
 PARQUET_BRANCH = "refs/convert/parquet"
 """Where the Hub keeps a copy as Parquet of many data sets, those with a script too."""
+
+_LIBRARIES = (
+    ("httpx2", "HTTPError"),
+    ("httpx2", "InvalidURL"),
+    ("pyarrow", "ArrowException"),
+    ("yaml", "YAMLError"),
+    ("zipfile", "BadZipFile"),
+    ("datasets.exceptions", "DatasetsError"),
+    ("huggingface_hub.errors", "EntryNotFoundError"),
+    ("huggingface_hub.errors", "OIDCError"),
+    ("huggingface_hub.errors", "DeviceCodeError"),
+)
+"""Module and class of what is raised that is no error of Python's own."""
 
 _LONGEST = 300
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
@@ -76,24 +90,17 @@ def endpoint() -> str:
 
 
 def _expected() -> tuple[type[Exception], ...]:
-    """All that the libraries are known to raise; what is not here is a bug, and looks like one."""
-    import zipfile
+    """All that the libraries are known to raise; what is not here is a bug, and looks like one.
 
-    import httpx2
-    import pyarrow as pa
-    import yaml
-    from datasets.exceptions import DatasetsError
-    from huggingface_hub import errors as hub
-
-    libraries = (
-        httpx2.HTTPError, httpx2.InvalidURL, pa.ArrowException, yaml.YAMLError, zipfile.BadZipFile,
-        DatasetsError, hub.EntryNotFoundError, hub.OIDCError, hub.DeviceCodeError,
-    )  # fmt: skip
+    A library that is not loaded has raised nothing: loading `datasets` to ask would keep a person
+    waiting for a second.
+    """
+    loaded = [(sys.modules[module], name) for module, name in _LIBRARIES if module in sys.modules]
     python = (
         OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError,
         ArithmeticError, AssertionError, EOFError,
     )  # fmt: skip
-    return (*libraries, *python)
+    return (*(getattr(module, name) for module, name in loaded), *python)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -232,14 +239,12 @@ def _of_system(error: BaseException, request: Request) -> HffsError | None:
 
 
 def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
+    if "datasets" not in sys.modules:
+        return None
     from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 
     text = str(error)
-    if "scripts are no longer supported" in text:
-        why = "it is a script, and hffs never runs what a data set brings"
-        fix = f"try revision {PARQUET_BRANCH}, the Hub's own copy, or ask its author for Parquet"
-        return DataError("cannot use", request.name, why=why, fix=fix)
     # It cuts the chain, so what the Hub said is in the text alone.
     if isinstance(error, DatasetNotFoundError):
         is_gated = "is a gated dataset" in text
@@ -258,6 +263,15 @@ def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
     if isinstance(error, FileNotFoundError) and _EITHER in text:
         why, fix = clean(text.split(_EITHER, 1)[1]), _or_offline("try again", request)
         return SourceError("cannot read", request.name, why=why, fix=fix)
+    return _of_words(text, request)
+
+
+def _of_words(text: str, request: Request) -> HffsError | None:
+    """What `datasets` has no class of its own for."""
+    if "scripts are no longer supported" in text:
+        why = "it is a script, and hffs never runs what a data set brings"
+        fix = f"try revision {PARQUET_BRANCH}, the Hub's own copy, or ask its author for Parquet"
+        return DataError("cannot use", request.name, why=why, fix=fix)
     if text.startswith("Config name is missing"):
         why = f"it has several configs: {_configs(text)}"
         return SourceError("cannot choose from", request.name, why=why, fix="give config_name")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import ssl
+import subprocess
+import sys
 
 import httpx2
 import pytest
@@ -56,6 +58,20 @@ def test_causes_explain_and_what_was_only_handled_does_not() -> None:
     top.__cause__ = KeyError("itself")
     top.__cause__.__cause__ = top
     assert isinstance(explain(top, ASKED), DataError)
+
+
+def test_regression_a_hub_that_is_not_there_is_told_without_loading_datasets() -> None:
+    code = """
+import sys, httpx2, hffs.data.hub.failures as failures
+from hffs.data.hub.resolution import Request
+try:
+    with failures.hub_errors(Request("me/set")):
+        raise httpx2.ConnectTimeout("x")
+except failures.SourceError as error:
+    print("does not answer" in str(error), *({"datasets", "pyarrow"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_errors_of_our_own_and_bugs_pass() -> None:
