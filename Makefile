@@ -18,6 +18,10 @@ OLAH := .venv-olah
 # The tests that run in one process: quick enough to be measured on every check.
 IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
 
+# Most tests wait for one child at a time; `make test WORKERS=0` shows their output in order.
+WORKERS := auto
+PYTEST := -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+
 # Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.
 TEST_TOOLS := file git rsync getfattr:attr chromium
 
@@ -53,21 +57,21 @@ demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
 	@$(BIN)/hffs demo
 
 test: $(VENV)/.dev $(OLAH)/.ready ## every test; one only: .venv/bin/pytest tests/core -k names
-	@$(BIN)/python -m pytest
+	@$(BIN)/python $(PYTEST)
 
 check: $(VENV)/.dev ## lint, format, types, layers, and coverage of what runs in one process
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --quiet tests/test_layers.py $(IN_PROCESS)
+	@$(BIN)/coverage run $(PYTEST) --quiet tests/test_layers.py $(IN_PROCESS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --include='hffs/core/*' --fail-under=100 --skip-covered
 	@$(BIN)/coverage report --include='hffs/config/*,hffs/data/*,hffs/view/*' --fail-under=90 --skip-covered
 
 coverage: $(VENV)/.dev $(OLAH)/.ready ## line by line, every test and the daemons that they start, in htmlcov/
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --quiet
+	@$(BIN)/coverage run $(PYTEST) --quiet
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=90
