@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import io
 import json
+import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -146,6 +148,13 @@ def webdataset() -> Case:
     return Case(tars)
 
 
+def webdataset_compressed() -> Case:
+    """The same tars, compressed: their members lie nowhere, and are copied once."""
+    packers = (gzip.compress, lzma.compress)
+    tars = zip(webdataset().files.items(), packers, ("gz", "xz"), strict=True)
+    return Case({f"{name}.{suffix}": pack(data) for (name, data), pack, suffix in tars})
+
+
 def jsonl_paths() -> Case:
     """Rows that name image files."""
     rows: list[dict[str, object]] = [
@@ -165,6 +174,11 @@ def jsonl_base64() -> Case:
         for photo, caption in zip(PHOTOS, CAPTIONS, strict=True)
     ]
     return Case({"train.jsonl": _jsonl(rows)})
+
+
+def jsonl_compressed() -> Case:
+    """The same rows in a compressed file."""
+    return Case({"train.jsonl.gz": gzip.compress(jsonl_base64().files["train.jsonl"])})
 
 
 def json_list() -> Case:
@@ -205,8 +219,8 @@ def zip_stored() -> Case:
 
 FORMATS: tuple[Callable[[], Case], ...] = (
     parquet_shards, arrow_shards, imagefolder_csv, imagefolder_jsonl, imagefolder_parquet,
-    imagefolder_classes, imagefolder_splits, webdataset, jsonl_paths, jsonl_base64, json_list,
-    csv_data_uris, zip_deflated, zip_stored,
+    imagefolder_classes, imagefolder_splits, webdataset, webdataset_compressed, jsonl_paths,
+    jsonl_base64, jsonl_compressed, json_list, csv_data_uris, zip_deflated, zip_stored,
 )  # fmt: skip
 
 

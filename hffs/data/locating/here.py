@@ -68,10 +68,19 @@ def find_local(wanted: Wanted) -> Here:
 def _require_readable(request: Request) -> None:
     """Say what is there instead where no file has a format that is read."""
     files = list_files(request.name)
-    if not any(os.path.splitext(path)[1].lower() in _READABLE for path in files):
+    if not any(_READABLE.intersection(_suffixes(path)) for path in files):
         why = f"no file here is of a format that is read ({describe_files(files)})"
         fix = "formats: Parquet, Arrow, images, tar, zip, JSON, CSV"
         raise SourceError("cannot open", request.name, why=why, fix=fix)
+
+
+def _suffixes(path: str) -> Iterator[str]:
+    """Every suffix of a name, as `datasets` goes by them: `a.jsonl.gz` is JSON lines.
+
+    >>> list(_suffixes("data.v1/a.JSONL.gz"))
+    ['.jsonl', '.gz']
+    """
+    return ("." + part for part in os.path.basename(path).lower().split(".")[1:])
 
 
 def _common_folder(resolution: Resolution) -> Path:

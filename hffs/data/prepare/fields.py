@@ -7,17 +7,14 @@ Invariant: a value takes no more than `MAX_VALUE_BYTES`, packed or not.
 
 from __future__ import annotations
 
+import io
 import json
-import lzma
 from enum import Enum
 
-import pyarrow as pa
+from hffs.data.prepare.unpacking import unpack
 
 MAX_VALUE_BYTES = 1 << 20
 """A text or JSON larger than this is no metadata."""
-
-_XZ_MEMORY_BYTES = 80 << 20
-"""What `xz -9` needs; a header may ask for 4 GB."""
 
 
 class FieldKind(Enum):
@@ -111,18 +108,9 @@ def _decode_json(text: str) -> object:
 
 
 def _unpack(packing: str, data: memoryview) -> bytes:
-    try:
-        if packing == "xz":
-            unpacker = lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)
-            content = unpacker.decompress(data, MAX_VALUE_BYTES + 1)
-            is_whole = unpacker.eof
-        else:
-            stream = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(data)), packing)
-            content, is_whole = stream.read(MAX_VALUE_BYTES + 1), True
-    except (OSError, EOFError, lzma.LZMAError):
-        raise ValueError(f"broken {packing}") from None
-    if len(content) > MAX_VALUE_BYTES:
-        raise ValueError(f"larger than {MAX_VALUE_BYTES >> 20} MB")
-    if not is_whole:
-        raise ValueError(f"broken {packing}")
-    return content
+    content = bytearray()
+    for piece in unpack(io.BytesIO(data), packing):
+        content += piece
+        if len(content) > MAX_VALUE_BYTES:
+            raise ValueError(f"larger than {MAX_VALUE_BYTES >> 20} MB")
+    return bytes(content)

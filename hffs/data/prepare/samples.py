@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hffs.data.mapped import open_mapped
 from hffs.data.prepare.fields import FieldKind, decode_value, find_kind
 from hffs.data.prepare.shapes import Shape
 from hffs.data.prepare.tarindex import Member, read_members
@@ -29,7 +28,8 @@ _MAX_EXTENSION = 32
 class TarSamples:
     """The samples of one tar: `keys` (text), and `ends` (members before a sample's end).
 
-    Of each member `field` is its number, `offset` and `length` its place in the tar.
+    Of each member `field` is its number, `offset` and `length` its place in the tar, which is what
+    the file holds where it is compressed.
     """
 
     path: Path
@@ -69,23 +69,22 @@ class SampleIndex:
         images = [kind for kind in self.fields.values() if kind is FieldKind.IMAGE]
         return len(images) > 1 and not self._two_images
 
-    def read_tar(self, path: Path, url: str, progress: Callable[[int], None]) -> TarSamples:
-        """Group a tar's members; `progress` is told the position in the file."""
+    def read_tar(
+        self, view: memoryview, path: Path, url: str, progress: Callable[[int], None]
+    ) -> TarSamples:
+        """Group the members of a tar's bytes; `progress` is told the position in them."""
         grouping = _Grouping(path, url)
-        with open_mapped(path) as file:
-            for count, member in enumerate(read_members(file.view, str(path))):
-                if count % _REPORT_MEMBERS == 0:
-                    progress(member.offset)
-                split = split_name(member.name)
-                if split is None:
-                    continue
-                key, name = split
-                number = self._number(name, grouping)
-                self._two_images |= grouping.add(key, number, member, self._is_image(name))
-                if name in self.shapes:
-                    data = file.view[member.offset : member.offset + member.length]
-                    self._learn(name, data)
-            file.check()
+        for count, member in enumerate(read_members(view, str(path))):
+            if count % _REPORT_MEMBERS == 0:
+                progress(member.offset)
+            split = split_name(member.name)
+            if split is None:
+                continue
+            key, name = split
+            number = self._number(name, grouping)
+            self._two_images |= grouping.add(key, number, member, self._is_image(name))
+            if name in self.shapes:
+                self._learn(name, view[member.offset : member.offset + member.length])
         return grouping.finish()
 
     def _is_image(self, name: str) -> bool:

@@ -21,15 +21,6 @@ _MAX_RECORDS = 1 << 20
 _MAX_NAME = 4096  # PATH_MAX
 _END = bytes(_BLOCK)
 
-_COMPRESSED = {
-    b"\x1f\x8b": "gunzip",
-    b"BZh": "bunzip2",
-    b"\xfd7zXZ\0": "unxz",
-    b"\x28\xb5\x2f\xfd": "unzstd",
-    b"\x04\x22\x4d\x18": "unlz4",
-    b"PK\x03\x04": "unzip",
-}
-
 _WITHOUT_DATA = {*b"123456"}
 _REGULAR = {*b"07\0"}
 _PAX, _GNU_NAME, _GNU_SPARSE = {*b"xX"}, ord("L"), ord("S")
@@ -62,9 +53,9 @@ class _Extra:
 def read_members(view: memoryview, which: str) -> Iterator[Member]:
     """Regular files of a tar, in its order; links, folders, devices and sparse files are skipped.
 
-    Raises FormatError, naming `which`, where it is compressed, cut off or no tar.
+    Raises FormatError, naming `which`, where it is cut off or no tar.
     """
-    _require_tar(view, which)
+    _require_bytes(view, which)
     at, extra = 0, _Extra()
     while at < len(view):
         block = bytes(view[at : at + _BLOCK])
@@ -93,13 +84,8 @@ def read_members(view: memoryview, which: str) -> Iterator[Member]:
         at = end
 
 
-def _require_tar(view: memoryview, which: str) -> None:
-    head = bytes(view[:8])
-    for magic, tool in _COMPRESSED.items():
-        if head.startswith(magic):
-            why = "it is compressed, so its members cannot be read in place"
-            raise FormatError("cannot read", which, why=why, fix=f"unpack it once, with {tool}")
-    if not head:
+def _require_bytes(view: memoryview, which: str) -> None:
+    if not len(view):
         raise _broken(which, "it is empty")
 
 

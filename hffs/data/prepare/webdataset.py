@@ -2,7 +2,9 @@
 
 Owns grouping members into samples and the table's columns; they are those that `datasets` gives,
 but that samples may differ in fields. Image bytes are never looked at, let alone copied: a cell is
-`{bytes: null, path: "tar://OFFSET:LENGTH::TAR"}`.
+`{bytes: null, path: "tar://OFFSET:LENGTH::TAR"}`. Only those of a compressed tar are copied, into
+the table, as its members lie nowhere: it is unpacked to be indexed, and again to be copied, rather
+than kept beside the table in between.
 Invariants: samples and columns are in the order of the tars; a value that cannot be decoded is
 null, counted and told of; at most `_BATCH_BYTES` of values are held beside the index of one tar.
 """
@@ -11,19 +13,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from hffs.data.mapped import open_mapped
+from hffs.data.mapped import MappedFile, open_mapped
 from hffs.data.prepare.fields import FieldKind, decode_value
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.paths import shorten_path
 from hffs.data.prepare.samples import SampleIndex, TarSamples
 from hffs.data.prepare.table import TableWriter
+from hffs.data.prepare.unpacking import open_plain
 from hffs.errors import DataError
 
 KEY, URL = "__key__", "__url__"
@@ -32,6 +37,8 @@ MERGED = "image"
 
 _BATCH_ROWS = 1 << 13
 _BATCH_BYTES = 8 << 20
+_MOST_COPIED_BYTES = 256 << 20
+"""A larger image is not rendered either (`hffs.view.codecs`)."""
 _SHOWN = 8
 
 _MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -63,10 +70,12 @@ def write_webdataset(job: Job, path: Path) -> None:
     done = 0
     with TableWriter(path, columns.schema) as writer:
         for tar in tars:
-            for batch in _read_batches(tar, index, columns, problems):
-                writer.add(batch)
-                done += batch.num_rows
-                job.progress("writing rows", done, rows)
+            with _open_tar(tar.path, job, _tell_nobody) as (file, is_copied):
+                source = _Tar(tar, file.view, is_copied)
+                for batch in _read_batches(source, index, columns, problems):
+                    writer.add(batch)
+                    done += batch.num_rows
+                    job.progress("writing rows", done, rows)
     _tell(job, index.left_out, problems)
 
 
@@ -78,8 +87,24 @@ def _index_tars(job: Job, index: SampleIndex) -> Iterator[TarSamples]:
         def report(at: int, start: int = start) -> None:
             job.progress("indexing tars", start + at, starts[-1])
 
-        yield index.read_tar(path, shorten_path(str(path), job.root), report)
+        with _open_tar(path, job, report) as (file, is_copied):
+            url = shorten_path(str(path), job.root)
+            yield index.read_tar(file.view, path, url, _tell_nobody if is_copied else report)
     job.progress("indexing tars", starts[-1], starts[-1])
+
+
+def _tell_nobody(at: int) -> None:
+    """Of a copy of a compressed tar, whose unpacking was told of."""
+
+
+@contextmanager
+def _open_tar(
+    path: Path, job: Job, report: Callable[[int], None]
+) -> Iterator[tuple[MappedFile, bool]]:
+    """A tar, mapped; True if it is a copy, unpacked from a compressed one, and gone at the end."""
+    with open_plain(path, str(path), job.folder, report) as plain, open_mapped(plain) as file:
+        yield file, plain != path
+        file.check()
 
 
 def _plan_columns(index: SampleIndex) -> _Columns:
@@ -116,39 +141,54 @@ class _Problems:
         self.first.setdefault((field, why), place)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tar:
+    """The samples of a tar and its bytes, which hold their media, or are gone afterwards."""
+
+    samples: TarSamples
+    view: memoryview
+    is_copied: bool
+
+    def read(self, name: str, kind: FieldKind, offset: int, length: int) -> object:
+        """The value of a member, of media bytes and path. ValueError says why there is none."""
+        if not kind.is_media:
+            return decode_value(name, kind, self.view[offset : offset + length])
+        if not self.is_copied:
+            return None, f"tar://{offset}:{length}::{self.samples.url}"
+        if length > _MOST_COPIED_BYTES:
+            raise ValueError(f"larger than {_MOST_COPIED_BYTES >> 20} MB")
+        return bytes(self.view[offset : offset + length]), None
+
+
 def _read_batches(
-    tar: TarSamples, index: SampleIndex, columns: _Columns, problems: _Problems
+    tar: _Tar, index: SampleIndex, columns: _Columns, problems: _Problems
 ) -> Iterator[pa.RecordBatch]:
     """A tar's samples as rows, some at a time."""
     kinds = list(index.fields.items())
+    samples = tar.samples
     rows: list[list[object]] = []
     size = 0
-    with open_mapped(tar.path) as file:
-        for sample, members in enumerate(tar.list_samples()):
-            row: list[object] = [None] * (len(columns.schema) - 2)
-            for number, offset, length in members:
-                name, kind = kinds[number]
-                if kind.is_media:
-                    row[columns.places[number]] = f"tar://{offset}:{length}::{tar.url}"
-                    continue
-                data = file.view[offset : offset + length]
-                try:
-                    value = decode_value(name, kind, data)
-                    if number in columns.as_text:
-                        value = decode_value(name, FieldKind.TEXT, data)
-                except ValueError as error:
-                    key = tar.keys[sample].as_py()
-                    problems.add(name, str(error), f"{key}.{name} in {tar.url}")
-                    continue
-                row[columns.places[number]] = value
+    for sample, members in enumerate(samples.list_samples()):
+        row: list[object] = [None] * (len(columns.schema) - 2)
+        for number, offset, length in members:
+            name, kind = kinds[number]
+            try:
+                value = tar.read(name, kind, offset, length)
+                if number in columns.as_text:
+                    value = tar.read(name, FieldKind.TEXT, offset, length)
+            except ValueError as error:
+                key = samples.keys[sample].as_py()
+                problems.add(name, str(error), f"{key}.{name} in {samples.url}")
+                continue
+            row[columns.places[number]] = value
+            if tar.is_copied or not kind.is_media:
                 size += length
-            rows.append(row)
-            if len(rows) >= _BATCH_ROWS or size >= _BATCH_BYTES:
-                yield _make_batch(tar, sample + 1, rows, columns.schema)
-                rows, size = [], 0
-        file.check()
+        rows.append(row)
+        if len(rows) >= _BATCH_ROWS or size >= _BATCH_BYTES:
+            yield _make_batch(samples, sample + 1, rows, columns.schema)
+            rows, size = [], 0
     if rows:
-        yield _make_batch(tar, len(tar.keys), rows, columns.schema)
+        yield _make_batch(samples, len(samples.keys), rows, columns.schema)
 
 
 def _make_batch(
@@ -162,10 +202,12 @@ def _make_batch(
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _make_cells(paths: list[object]) -> pa.Array:
-    texts = pa.array(paths, pa.string())
-    parts = [pa.nulls(len(paths), pa.binary()), texts]
-    return pa.StructArray.from_arrays(parts, fields=list(_MEDIA), mask=texts.is_null())
+def _make_cells(cells: list[Any]) -> pa.Array:
+    """An array of cells, each of which is bytes and path, or None."""
+    data, paths = zip(*(cell or (None, None) for cell in cells), strict=True)
+    is_null = pa.array([cell is None for cell in cells])
+    parts = [pa.array(data, pa.binary()), pa.array(paths, pa.string())]
+    return pa.StructArray.from_arrays(parts, fields=list(_MEDIA), mask=is_null)
 
 
 def _tell(job: Job, left_out: Mapping[str, int], problems: _Problems) -> None:

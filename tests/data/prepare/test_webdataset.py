@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hffs.data.prepare import webdataset
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.preparing import prepare
 from hffs.errors import DataError, FormatError, HffsError
@@ -230,6 +232,50 @@ def test_a_tar_that_is_cut_off_is_named(tmp_path: Path, make_job: Callable[..., 
     cut = write_tar(tmp_path / "b.tar", ("1.jpg", JPEG))
     cut.write_bytes(cut.read_bytes()[:900])
     assert str(cut) in refusal(make_job("webdataset", whole, cut), FormatError)
+
+
+def test_a_compressed_tar_has_the_rows_of_a_plain_one(
+    tmp_path: Path, make_job: Callable[..., Job], loaded: Read
+) -> None:
+    plain = write_tar(tmp_path / "a.tar", *sample("a", 1), ("b.json", b"[1"), ("b.jpg", JPEG))
+    packed = tmp_path / "a.tar.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    told: list[tuple[str, int, int]] = []
+    job = replace(make_job("webdataset", packed), progress=lambda *step: told.append(step))
+    rows = pq.read_table(prepare(job)[0]).to_pylist()
+    theirs = loaded("webdataset", write_tar(tmp_path / "a.tar", *sample("a", 1))).to_pylist()
+    assert [path.name for path in job.folder.iterdir()] == ["rows.parquet"]
+    assert rows[1]["jpg"] == {"bytes": JPEG, "path": None}
+    assert rows[1]["json"] is None
+    assert rows[0].pop("__url__") == "a.tar.gz"
+    del theirs[0]["__url__"]
+    for row in (rows[0], theirs[0]):
+        row |= {name: row[name]["bytes"] for name in ("jpg", "seg.png")}
+    assert rows[0] == theirs[0]
+    size = packed.stat().st_size
+    assert {step[:2] for step in told if step[0] == "indexing tars"} == {("indexing tars", size)}
+    assert told[-1] == ("writing rows", 2, 2)
+
+
+def test_compressed_and_plain_tars_are_one_table(tmp_path: Path, prepared: Read) -> None:
+    tars = [write_tar(tmp_path / f"{n}.tar", *sample(f"{n}", n)) for n in range(3)]
+    tars[1].write_bytes(gzip.compress(tars[1].read_bytes()))
+    cells = prepared("webdataset", *tars)["jpg"].to_pylist()
+    assert [cell["bytes"] for cell in cells] == [None, JPEG + b"1", None]
+    assert bytes_of(cells[2], tmp_path) == JPEG + b"2"
+
+
+def test_an_image_too_large_to_copy_is_left_out(
+    tmp_path: Path, prepared: Read, notices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webdataset, "_MOST_COPIED_BYTES", len(JPEG))
+    tar = write_tar(tmp_path / "a.tar", ("1.jpg", JPEG), ("2.jpg", JPEG + b"1"))
+    tar.write_bytes(gzip.compress(tar.read_bytes()))
+    cells = prepared("webdataset", tar)["jpg"].to_pylist()
+    assert cells == [{"bytes": JPEG, "path": None}, None]
+    assert notices == [
+        "values left out of org/set: 1 of jpg (larger than 0 MB; the first is 2.jpg in a.tar)"
+    ]
 
 
 def test_packed_bombs_cost_little_memory(tmp_path: Path, prepared: Read) -> None:
