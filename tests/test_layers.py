@@ -8,6 +8,7 @@ looking is seen. What an import really pulls in is asked of a fresh interpreter,
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -157,6 +158,17 @@ def violations(package: Path) -> list[str]:
 
 def test_the_package_keeps_its_rules() -> None:
     assert violations(PACKAGE) == []
+
+
+def test_regression_the_architecture_names_modules_that_are_there() -> None:
+    text = (PACKAGE.parent / "docs/architecture.md").read_text()
+    named = set(re.findall(rf"\b(?:{'|'.join(MAY_IMPORT)})/[a-z_/]*[a-z_]", text))
+    assert len(named) > 30
+    assert [
+        name
+        for name in sorted(named)
+        if not ((PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file())
+    ] == []
 
 
 def test_one_guard_in_mount_catches_everything_and_nothing_else_does() -> None:
