@@ -11,8 +11,10 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,9 @@ HOMES = {
     "jinja2": ("cli/",),
     "markupsafe": ("cli/",),
 }
+
+# Of another distribution, but released together with one that is declared.
+PARTS = {"pydantic-core": "pydantic"}
 
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
 BROAD = {"Exception", "BaseException"}
@@ -158,6 +163,28 @@ def violations(package: Path) -> list[str]:
 
 def test_the_package_keeps_its_rules() -> None:
     assert violations(PACKAGE) == []
+
+
+def _plain_name(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _declared() -> set[str]:
+    """Distributions that pyproject.toml asks for, extras too."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    lines = (line for group in groups for line in group)
+    return {_plain_name(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in lines}
+
+
+def test_regression_every_library_that_is_imported_is_declared() -> None:
+    """One that comes with another may come older: huggingface_hub 1 brings no httpx2."""
+    roots = {name.split(".")[0] for module in parse_tree(PACKAGE) for name in imports_of(module)}
+    roots -= sys.stdlib_module_names | {"hffs"}
+    owners = packages_distributions()
+    found = {_plain_name(owner) for root in roots for owner in owners.get(root, [root])}
+    assert "datasets" in found
+    assert {PARTS.get(name, name) for name in found} <= _declared()
 
 
 def test_regression_the_architecture_names_modules_that_are_there() -> None:
