@@ -236,6 +236,38 @@ def test_offline_names_what_is_missing(
     assert len(_captions(mount("owner/photos"))) == 3
 
 
+def test_regression_offline_takes_any_part_of_what_is_here(
+    photos: Repo, hub: HubServer, hffs: Hffs, mount: Mount, tmp_path: Path
+) -> None:
+    lines = [f"  - split: {name}\n    path: data/{name}-*\n" for name in ("train", "test")]
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n{''.join(lines)}---\n"
+    photos.write("README.md", card.encode())
+    hffs("umount", mount("owner/photos"))
+    hub.clear()
+    assert _captions(mount("owner/photos", "--offline", "--split", "train[:1]")) == ["photo 0"]
+    refused = hffs.run("mount", "owner/photos", _empty(tmp_path), "--offline", "--split", "test")
+    assert (refused.returncode, refused.stderr) == (
+        3,
+        "hffs: cannot read owner/photos: offline, and its split test is not whole on this host; "
+        "mount it once without --offline and HF_HUB_OFFLINE\n",
+    )
+    assert hub.requests == []
+
+
+def test_regression_a_commit_that_left_the_cache_is_not_missed(
+    photos: Repo, hub: HubServer, hffs: Hffs, mount: Mount, tmp_path: Path
+) -> None:
+    first = photos.commit
+    hffs("umount", mount("owner/photos"))
+    photos.write("data/train-00001-of-00002.parquet", shard(7))
+    code = "import huggingface_hub as h; h.snapshot_download('owner/photos', repo_type='dataset')"
+    subprocess.run([sys.executable, "-c", code], env=hffs.environ, check=True)
+    shutil.rmtree(tmp_path / "home/hub/datasets--owner--photos/snapshots" / first)
+    hub.clear()
+    assert _captions(mount("owner/photos", "--offline")) == ["photo 0", "photo 1", "photo 7"]
+    assert hub.requests == []
+
+
 def _begin_slow_mount(hub: HubServer, hffs: Hffs, folder: Path) -> subprocess.Popen[str]:
     hub.bytes_per_s = 400_000
     command = [sys.executable, "-m", "hffs", "mount", "owner/large", str(folder)]
@@ -360,7 +392,7 @@ def test_regression_a_cache_that_was_cleared_is_filled_again(
     shutil.rmtree(tmp_path / "home")
     refused = hffs.run("mount", "owner/named", _empty(tmp_path), "--offline")
     assert refused.returncode == 3
-    assert f"not on this host are {next(iter(files))}" in refused.stderr
+    assert f"offline, and not on this host: {next(iter(files))}" in refused.stderr
     again = mount("owner/named")
     assert (again / "0.jpg").read_bytes() == _photo(0)
     assert (hffs.describe(again) or {})["fingerprint"] == before["fingerprint"]

@@ -7,7 +7,6 @@ that what hffs downloads is found by other programs, and the other way round. As
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from hffs.data.hub.resolution import HubFile, Request
@@ -15,15 +14,6 @@ from hffs.errors import DataError, SourceError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
-
-
-def find_cached(
-    request: Request, commit: str, files: Sequence[HubFile]
-) -> tuple[Path | None, list[str]]:
-    """Return the snapshot of a commit, None if there is none, and the files not whole in it."""
-    folder = snapshot_folder(request.name, commit)
-    missing = [file.name for file in files if not is_whole(folder, file)]
-    return (folder if folder.is_dir() else None), missing
 
 
 def cached_commit(request: Request) -> str | None:

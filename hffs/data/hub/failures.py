@@ -45,6 +45,7 @@ _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
 _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
 _TOKEN = re.compile(r"\b(?:hf_|api_org_)\w+|(?<=Bearer )\S+")
 _NOTHING_AT = re.compile(r"Unable to find '(?:hf://datasets/[^@]*@[0-9a-f]{40}/)?(.*?)'")
+_NO_ONE_FORMAT = "Couldn't infer the same data file format"
 _EITHER = " on the Hugging Face Hub either: "
 _CONFIGS = re.compile(r"(?:Available:|available configs:) \[(.*?)\]", re.DOTALL)
 
@@ -69,6 +70,12 @@ def explain(error: BaseException, request: Request) -> HffsError:
                 if found := step(link, request):
                     return found
     return _unusable(request, clean(str(error)) or type(error).__name__)
+
+
+def refuse_offline(name: str, why: str) -> SourceError:
+    """Return the error for what is not on this host, where nobody may be asked for it."""
+    fix = "mount it once without --offline and HF_HUB_OFFLINE"
+    return SourceError("cannot read", name, why=f"offline, and {why}", fix=fix)
 
 
 def clean(text: str) -> str:
@@ -121,8 +128,7 @@ def _of_hub(error: BaseException, request: Request) -> HffsError | None:
         fix = "a data set on the Hub is owner/name"
         return SourceError("cannot find data set", repr(request.name), why="no such name", fix=fix)
     if isinstance(error, hub.OfflineModeIsEnabled):
-        fix = "unset HF_HUB_OFFLINE to ask the Hub"
-        return SourceError("cannot read", request.name, why="offline, and not cached", fix=fix)
+        return refuse_offline(request.name, "it would have to be asked for")
     if isinstance(error, hub.OIDCError | hub.DeviceCodeError):
         return AccessError("cannot get a token", why=clean(str(error)), fix=HOW_TO_GIVE)
     return _of_answer(error, request) if isinstance(error, hub.HfHubHTTPError) else None
@@ -245,6 +251,11 @@ def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
     from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 
     text = str(error)
+    if request.offline and (isinstance(error, FileNotFoundError) or _NO_ONE_FORMAT in text):
+        # All that is told of are files that are not there, or a split without any.
+        return refuse_offline(
+            request.name, f"its {_show_splits(request)} is not whole on this host"
+        )
     # It cuts the chain, so what the Hub said is in the text alone.
     if isinstance(error, DatasetNotFoundError):
         is_gated = "is a gated dataset" in text
@@ -278,7 +289,7 @@ def _of_words(text: str, request: Request) -> HffsError | None:
     if text.startswith("BuilderConfig ") and "not found" in text:
         which = f"{request.config or 'default'} of {request.name}"
         return SourceError("cannot find config", which, why=f"there are: {_configs(text)}")
-    if "Couldn't infer the same data file format" in text:
+    if _NO_ONE_FORMAT in text:
         return _unusable(request, "its splits are in different formats", "give data_files")
     return None
 
@@ -286,6 +297,10 @@ def _of_words(text: str, request: Request) -> HffsError | None:
 def _configs(text: str) -> str:
     found = _CONFIGS.search(text)
     return clean(found[1].replace("'", "")) if found else "others"
+
+
+def _show_splits(request: Request) -> str:
+    return f"split{'s' * (len(request.splits) > 1)} {', '.join(request.splits)}"
 
 
 def _show_files(request: Request) -> str:

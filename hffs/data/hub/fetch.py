@@ -26,7 +26,7 @@ from hffs.data.hub.libraries import set_up_hub
 from hffs.data.hub.resolution import HubFile, Request
 from hffs.data.hub.retrying import PATIENCE, Patience
 from hffs.data.hub.token import Token
-from hffs.errors import DataError, SourceError
+from hffs.errors import DataError
 
 AT_ONCE = 8
 """Files on their way at the same time."""
@@ -65,8 +65,6 @@ def fetch_files(
     missing = [file for file in files if not is_whole(folder, file)]
     if not missing:
         return folder
-    if request.offline:
-        _refuse_offline(request, [file.name for file in missing])
     with hub_errors(request):
         _check_space(request, storage, missing)
         set_up_hub()
@@ -145,13 +143,6 @@ def _figure(size_bytes: int) -> str:
     while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.0f} {units[0]}" if size_bytes < 1000 else f"{size:.1f} {units[0]}"
-
-
-def _refuse_offline(request: Request, missing: list[str]) -> None:
-    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-    why = f"offline, and not in the cache: {shown}"
-    fix = "mount it once without --offline"
-    raise SourceError("cannot read", request.name, why=why, fix=fix)
 
 
 def _remember_revision(request: Request, commit: str) -> None:

@@ -12,7 +12,6 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import ModuleType
 from typing import Any
 
 _LEFT_ALONE = re.compile(r"://|::|//|(?:^|/)(?:\.|__)")
@@ -33,18 +32,19 @@ def listing_once() -> Iterator[None]:
             (datasets.data_files, "_get_origin_metadata", lambda files, **options: []),
             (datasets.load, "xbasename", _find_basename),
         ):
-            stack.enter_context(_replaced(module, name, value))
+            stack.enter_context(replaced(module, name, value))
         yield
 
 
 @contextmanager
-def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
+def replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """While this lasts, a module or a class has something else under a name."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(module, name, before)
+        setattr(owner, name, before)
 
 
 def _find_basename(path: object) -> str:

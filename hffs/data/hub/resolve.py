@@ -12,14 +12,14 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hffs.data.hub import card
-from hffs.data.hub.cached import cached_commit, is_commit, is_plain
+from hffs.data.hub.cached import is_commit, is_plain
 from hffs.data.hub.classes import class_options
-from hffs.data.hub.failures import endpoint, hub_errors
+from hffs.data.hub.failures import endpoint, hub_errors, refuse_offline
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_datasets, set_up_hub, without_warnings
 from hffs.data.hub.resolution import HubFile, Request, Resolution
@@ -39,14 +39,7 @@ _NOT_OPTIONS = {"name", "version", "data_dir", "data_files", "description", "fea
 
 
 def read_commit(request: Request) -> str:
-    """Return the commit that the revision means now; offline, the one that is cached."""
-    if request.offline:
-        commit = cached_commit(request)
-        if commit is None:
-            why = f"offline, and revision {request.revision} is not in the cache"
-            fix = "mount it once without --offline"
-            raise SourceError("cannot read", request.name, why=why, fix=fix)
-        return commit
+    """Return the commit that the revision means now."""
     with hub_errors(request):
         set_up_hub()
         return _read_commit(request, Token(request).read())
@@ -61,9 +54,6 @@ def find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubF
 
 def resolve(request: Request) -> Resolution:
     """Return what a request means on the Hub, pinned."""
-    if request.offline:
-        why = "offline, nothing can be resolved"
-        raise SourceError("cannot read", request.name, why=why, fix="mount it once without it")
     with hub_errors(request), without_warnings(), tempfile.TemporaryDirectory() as scratch:
         set_up_datasets()
         token = Token(request).read()
@@ -182,13 +172,20 @@ def chosen_files(request: Request, builder: Any) -> dict[str, list[str]]:
     present = dict(builder.config.data_files or {})
     for split in request.splits:
         if split not in present:
-            there = ", ".join(sorted(map(str, present))[:20]) or "none"
-            which = f"{split} of {request.name}"
-            raise SourceError("cannot find split", which, why=f"there are: {there}")
+            if request.offline:
+                raise refuse_offline(request.name, f"its split {split} is not on this host")
+            raise unknown_split(request, split, present)
         if not present[split]:
             why = "no file of it is in a format that is read"
             raise DataError("cannot use split", f"{split} of {request.name}", why=why)
     return {split: list(map(str, present[split])) for split in request.splits}
+
+
+def unknown_split(request: Request, split: str, present: Iterable[object]) -> SourceError:
+    """Return the error for a split that a data set does not have."""
+    there = ", ".join(sorted(map(str, present))[:20]) or "none"
+    which = f"{split} of {request.name}"
+    return SourceError("cannot find split", which, why=f"there are: {there}")
 
 
 def _names_at(

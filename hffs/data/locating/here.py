@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hffs.data.hub.cached import cached_commit, repository_folder, snapshot_folder
+from hffs.data.hub.failures import refuse_offline
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.locating.local import IMAGE_EXTENSIONS, describe_files, list_files
 from hffs.data.locating.record import (
@@ -104,24 +105,20 @@ def _relative(resolution: Resolution, base: Path) -> Resolution:
 def find_offline(wanted: Wanted, store: Path) -> Here:
     """What the cache of huggingface_hub holds, however it came there."""
     request = wanted.request
-    kept = read_record(wanted, store)
-    if kept is not None:
+    kept, commit = read_record(wanted, store), cached_commit(request)
+    if kept is not None and commit in (None, kept.located.commit):
         # A table that is gone can be made again without the Hub.
         shards = kept.located.shards
         tables = {each.name for each in shards if is_prepared(each.path.parent, store)}
         missing = [name for name in find_missing(kept.located) if name not in tables]
         _refuse_missing(request.name, kept.located.commit, missing)
-    commit = cached_commit(request)
     if commit is None:
         why = f"nothing of its revision {request.revision} is on this host"
-        raise SourceError(
-            "cannot mount offline", request.name, why=why, fix="mount it once without --offline"
-        )
-    from hffs.data.hub.resolve_local import resolve_local
+        raise refuse_offline(request.name, why)
+    from hffs.data.hub.resolve_local import resolve_snapshot
 
     base = snapshot_folder(request.name, commit)
-    resolution = resolve_local(replace(request, name=str(base)))
-    here = _relative(replace(resolution, name=request.name, commit=commit), base)
+    here = _relative(replace(resolve_snapshot(request, base), commit=commit), base)
     tagged = {
         split: tuple(replace(file, etag=_blob_name(base / file.name)) for file in listed)
         for split, listed in here.files.items()
@@ -140,9 +137,8 @@ def _refuse_missing(name: str, commit: str, missing: Sequence[str]) -> None:
     if not missing:
         return
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    why = f"not on this host are {', '.join(missing[:_NAMED])}{more}"
-    which = f"{name}@{commit[:7]}"
-    raise SourceError("cannot mount offline", which, why=why, fix="mount it once without --offline")
+    why = f"not on this host: {', '.join(missing[:_NAMED])}{more}"
+    raise refuse_offline(f"{name}@{commit[:12]}", why)
 
 
 def _find_gaps(names: Iterable[str]) -> Iterator[str]:

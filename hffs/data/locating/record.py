@@ -18,12 +18,12 @@ from typing import Any
 
 from hffs.config import Config
 from hffs.data.folders import prepare_private_folder
+from hffs.data.hub.cached import is_commit
 from hffs.data.hub.resolution import Request
 from hffs.data.locating.local import IMAGE_EXTENSIONS, list_files, locate_plain
 from hffs.data.shards import Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.errors import HffsError, MountError
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_URL = "hf://datasets/"
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
 _FILES = re.compile(r"\.(?:parquet|arrow|jsonl?|csv|tsv|tar|zip|txt|toml)$", re.IGNORECASE)
@@ -47,7 +47,7 @@ class Wanted:
     def is_pinned(self) -> bool:
         """Whether nobody has to be asked what is meant today."""
         request = self.request
-        return request.offline or _COMMIT.fullmatch(request.revision) is not None
+        return request.offline or is_commit(request.revision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hffs.data.hub.cached import cached_commit, find_cached
+from hffs.data.hub.cached import cached_commit
 from hffs.data.hub.fetch import fetch
 from hffs.data.hub.plain import resolve_plain
 from hffs.data.hub.resolution import HubFile, Request
 from hffs.data.hub.resolve import find_files, read_commit, resolve
-from hffs.data.hub.resolve_local import resolve_local
+from hffs.data.hub.resolve_local import resolve_local, resolve_snapshot
 from hffs.data.hub.retrying import Patience
 from hffs.errors import HffsError
 
@@ -51,10 +51,8 @@ def _resolve_plain(task: dict[str, Any]) -> dict[str, Any] | None:
     return None if found is None else dataclasses.asdict(found.resolution)
 
 
-def _find_cached(task: dict[str, Any]) -> list[Any]:
-    files = [HubFile(**file) for file in task["files"]]
-    folder, missing = find_cached(_as_request(task), task["commit"], files)
-    return [folder and str(folder), missing]
+def _resolve_snapshot(task: dict[str, Any]) -> dict[str, Any]:
+    return dataclasses.asdict(resolve_snapshot(_as_request(task), Path(task["folder"])))
 
 
 def _find_files(task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -66,10 +64,10 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "resolve": _resolve,
     "resolve_plain": _resolve_plain,
     "resolve_local": lambda task: dataclasses.asdict(resolve_local(_as_request(task))),
+    "resolve_snapshot": _resolve_snapshot,
     "read_commit": lambda task: read_commit(_as_request(task)),
     "find_files": _find_files,
     "fetch": _fetch,
-    "find_cached": _find_cached,
     "cached_commit": lambda task: cached_commit(_as_request(task)),
 }
 

@@ -59,7 +59,11 @@ class Asker:
 
     def begin(self, verb: str, name: str, **given: Any) -> None:
         """Hand a task over; what is no field of a request goes beside it."""
-        beside = {k: given.pop(k) for k in ("files", "commit", "names", "patience") if k in given}
+        beside = {
+            k: given.pop(k)
+            for k in ("files", "commit", "names", "patience", "folder")
+            if k in given
+        }
         task = {"verb": verb, "request": {"name": name} | given} | beside
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(task) + "\n")

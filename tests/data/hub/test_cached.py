@@ -10,8 +10,8 @@ import pytest
 
 from hffs.data.hub.cached import (
     cached_commit,
-    find_cached,
     is_plain,
+    is_whole,
     repository_folder,
     snapshot_folder,
 )
@@ -30,13 +30,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_files_have_to_be_there_in_their_size(cache: Path) -> None:
     files = [HubFile("a/x", 3, "x"), HubFile("y", 0, "y"), HubFile("z", 2, "z")]
-    assert find_cached(ASKED, COMMIT, files) == (None, ["a/x", "y", "z"])
-    folder = cache / "datasets--me--set" / "snapshots" / COMMIT
+    folder = snapshot_folder("me/set", COMMIT)
+    assert folder == cache / "datasets--me--set" / "snapshots" / COMMIT
+    assert [is_whole(folder, file) for file in files] == [False, False, False]
     (folder / "a").mkdir(parents=True)
     (folder / "a/x").write_bytes(b"abc")
     (folder / "z").write_bytes(b"short"[:1])
     (folder / "y").symlink_to("nowhere")
-    assert find_cached(ASKED, COMMIT, files) == (folder, ["y", "z"])
+    assert [is_whole(folder, file) for file in files] == [True, False, False]
+
+
+def test_the_cache_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon changes its folder, and HF_HOME may be relative."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "hub")
+    monkeypatch.chdir(tmp_path)
+    assert repository_folder("me/set") == tmp_path / "hub/datasets--me--set"
 
 
 def test_a_revision_is_what_was_last_downloaded(cache: Path) -> None:

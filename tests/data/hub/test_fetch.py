@@ -318,23 +318,6 @@ def test_resolved_files_are_those_that_are_fetched(site: HubServer, asker: Asker
     assert Path(got["folder"], "train.parquet").read_bytes() == parquet()
 
 
-def test_offline_names_what_is_missing_and_asks_nobody(site: HubServer, asker: Asker) -> None:
-    repo = site.add("get/offline")
-    repo.write_all({f"{n}.txt": bytes([n]) for n in range(6)})
-    asker("fetch", "get/offline", **_given(repo, "0.txt"))
-    site.clear()
-    given = _given(repo) | {"offline": True}
-    assert asker("find_cached", "get/offline", **given)[1] == [f"{n}.txt" for n in range(1, 6)]
-    kind, line = asker.refusal("fetch", "get/offline", **given)
-    assert kind == "SourceError"
-    assert "1.txt, 2.txt, 3.txt and 2 more" in line
-    assert asker("read_commit", "get/offline", offline=True) == repo.commit
-    assert asker.refusal("resolve", "get/offline", offline=True)[0] == "SourceError"
-    kind, line = asker.refusal("read_commit", "get/offline", offline=True, revision="dev")
-    assert (kind, "revision dev" in line) == ("SourceError", True)
-    assert site.requests == []
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""

@@ -70,6 +70,46 @@ def test_a_card_has_configs(local: Asker, tmp_path: Path) -> None:
     assert (kind, "a, b" in line) == ("SourceError", True)
 
 
+SPLITS = b"""---
+configs:
+- {config_name: other, data_files: other.csv}
+- config_name: default
+  data_files:
+  - {split: train, path: train.csv}
+  - {split: test, path: test.csv}
+  - {split: more, path: more/*}
+---
+"""
+
+
+def test_regression_a_snapshot_needs_no_other_split_nor_configuration(
+    local: Asker, tmp_path: Path
+) -> None:
+    card = SPLITS.replace(b"train.csv", b"data/train-*").replace(b"test.csv", b"data/test-*")
+    named = _write(tmp_path / "named", {"README.md": SPLITS, "train.csv": b"a\n1\n"})
+    globbed = _write(tmp_path / "globbed", {"README.md": card, "data/train-0.csv": b"a\n1\n"})
+    for folder, name in ((named, "train.csv"), (globbed, "data/train-0.csv")):
+        given = {"folder": str(folder), "offline": True}
+        found = local("resolve_snapshot", "me/set", **given)
+        assert (found["name"], _names(found, folder)) == ("me/set", [name])
+        for splits in (["test"], ["more"], ["train", "test"]):
+            kind, line = local.refusal("resolve_snapshot", "me/set", splits=splits, **given)
+            told = ("cannot read me/set: offline", ", ".join(splits), "HF_HUB_OFFLINE")
+            assert (kind, [word in line for word in told]) == ("SourceError", [True] * 3), line
+        kind, line = local.refusal("resolve_snapshot", "me/set", splits=["nix"], **given)
+        assert line == "cannot find split nix of me/set: there are: more, test, train"
+
+
+def test_classes_of_a_snapshot_are_those_of_all_splits_that_are_there(
+    local: Asker, tmp_path: Path
+) -> None:
+    card = SPLITS.replace(b"train.csv", b"train/**").replace(b"test.csv", b"test/**")
+    images = {"train/cat/0.png": b"x", "train/dog/1.png": b"x", "test/ant/2.png": b"x"}
+    folder = _write(tmp_path / "classes", {"README.md": card} | images)
+    found = local("resolve_snapshot", "me/set", folder=str(folder), offline=True)
+    assert found["options"]["features"]["label"]["names"] == ["ant", "cat", "dog"]
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("x.csv", "csv"), ("x.tsv", "csv"), ("x.jsonl", "json"), ("x.tar", "webdataset")],
