@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 _NO_PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?|[A-Za-z][A-Za-z0-9+.-]*://.*", re.ASCII)
 """What may be an id on the Hub, or is a URL."""
 
-_OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 _TRUE = ("1", "ON", "YES", "TRUE")
-"""What huggingface_hub takes for yes; with it nothing there would reach the Hub."""
+"""What huggingface_hub takes for yes."""
 
 _NOT_IMAGES = ("video", "audio")
 _OF_ONE_ENTRY = ("id", "dataset_name")
@@ -230,9 +229,15 @@ def _place(values: Values, environ: Mapping[str, str], origin: str) -> Values:
         if is_path or not _NO_PATH.fullmatch(value) or os.path.lexists(value):
             value = os.path.abspath(value)
         placed[name] = value
-    if any(environ.get(name, "").upper() in _TRUE for name in _OFFLINE):
+    if _is_offline(environ):
         placed["offline"] = True
     return placed
+
+
+def _is_offline(environ: Mapping[str, str]) -> bool:
+    """Whether the libraries of Hugging Face are told to ask nobody: with it nothing could be."""
+    hub = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE", "")
+    return any(text.upper() in _TRUE for text in (hub, environ.get("HF_DATASETS_OFFLINE", "")))
 
 
 def _cache_dir(environ: Mapping[str, str]) -> str:

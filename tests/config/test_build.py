@@ -43,6 +43,23 @@ def test_a_wrong_value_is_named_as_it_was_given(loader: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("environ", "offline"),
+    [
+        ({}, False),
+        ({"HF_HUB_OFFLINE": "1"}, True),
+        ({"HF_DATASETS_OFFLINE": "true"}, True),
+        ({"TRANSFORMERS_OFFLINE": "1"}, True),
+        ({"TRANSFORMERS_OFFLINE": "1", "HF_HUB_OFFLINE": "0"}, False),
+        ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "no"}, False),
+    ],
+)
+def test_regression_nobody_is_asked_where_huggingface_hub_would_ask_nobody(
+    environ: dict[str, str], offline: bool
+) -> None:
+    assert build_config("org/photos", {}, None, ENVIRON | environ).offline is offline
+
+
 def test_a_folder_of_the_bundled_tool_needs_its_path() -> None:
     with pytest.raises(ConfigError, match="instance_data_dir is missing"):
         build(type="local")
