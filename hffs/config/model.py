@@ -265,7 +265,8 @@ class Config(Block):
     cache_size: Bytes = key(
         20 * 10**9,
         CACHE,
-        "Most that hffs's own store may hold: bytes, or with a unit (`500MB`, `10GiB`).",
+        "Most that images which were rendered or fetched, and decoded row groups, may take: bytes, "
+        "or with a unit (`500MB`, `10GiB`).",
         shown="20 GB",
     )
     scratch: Annotated[Folder | None, UNBUILT] = key(

@@ -7,7 +7,7 @@
     views/KEY     manifests: cells by position, captions, what was removed
     rendered/KEY  learned sizes of rendered images
     urls/         what images at URLs were when they were first read (`hffs.data.urls.digests`)
-    blobs/        rendered images and decoded row groups, up to `cache_size`
+    blobs/        rendered and fetched images, decoded row groups, up to `cache_size`
 
 Invariant: a key names everything that what it stands for depends on, so nothing kept is ever
 stale; all of it may be deleted at any time. Folders are 0700.
