@@ -50,7 +50,7 @@ def _prepare(found: dict[str, Any], split: str, root: Path, folder: Path) -> Pat
 
 
 def test_regression_a_split_of_one_class_has_its_label(local: Asker, tmp_path: Path) -> None:
-    files = ("train/cat/0.png", "train/dog/1.PNG", "train/dog/2.png", "test/dog/3.png")
+    files = ("train/cat/0.png", "train/dog/1.PNG", "train/dog/2.png", "test/ant/3.PNG")
     root = _write(tmp_path / "set", *files)
     for split in ("train", "test"):
         found = local("resolve_local", str(root), splits=[split])
@@ -59,7 +59,7 @@ def test_regression_a_split_of_one_class_has_its_label(local: Asker, tmp_path: P
         theirs = datasets.load_dataset(str(root), split=split, cache_dir=str(tmp_path / "b"))
         assert ours.features == theirs.features
         assert ours["label"][:] == theirs["label"][:]
-        assert ours.features["label"].names == ["cat", "dog"]
+        assert ours.features["label"].names == ["ant", "cat", "dog"]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,19 @@ def test_no_classes_are_made_up(local: Asker, tmp_path: Path, files: tuple[str, 
     assert local("resolve_local", str(root))["options"] == {}
 
 
-def test_what_a_data_set_says_of_labels_holds(local: Asker, tmp_path: Path) -> None:
-    root = _write(tmp_path, "cat/0.png", "dog/1.png")
-    assert "features" in local("resolve_local", str(root))["options"]
-    text = "---\nconfigs:\n- config_name: a\n  data_files: '**'\n  drop_labels: true\n---\n"
+@pytest.mark.parametrize(
+    ("said", "options"),
+    [
+        ("drop_labels: true", {"drop_labels": True}),
+        ("features: [{name: image, dtype: image}, {name: label, dtype: string}]", {}),
+        ("metadata_filenames: [told.csv]", {"metadata_filenames": ["told.csv"]}),
+    ],
+)
+def test_what_a_data_set_says_of_labels_holds(
+    local: Asker, tmp_path: Path, said: str, options: dict[str, object]
+) -> None:
+    root = _write(tmp_path, "cat/0.png", "dog/1.png", "told.csv")
+    assert "features" in local("resolve_local", str(root), data_files=["**/*.png"])["options"]
+    text = f"---\nconfigs:\n- config_name: a\n  data_files: '**'\n  {said}\n---\n"
     (root / "README.md").write_text(text)
-    assert local("resolve_local", str(root))["options"] == {"drop_labels": True}
+    assert local("resolve_local", str(root))["options"] == options
