@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Files that say of the images of a folder what they are, unless a data set names others."""
 
 
 def class_options(builder: Any) -> Mapping[str, Any]:
@@ -19,7 +20,7 @@ def class_options(builder: Any) -> Mapping[str, Any]:
     None also where classes are folders in a zip archive, which is looked into when it is here.
     """
     config = builder.config
-    told = config.metadata_filenames or _METADATA_NAMES
+    told = config.metadata_filenames or METADATA_NAMES
     paths = [str(path) for files in config.data_files.values() for path in files]
     names = [os.path.basename(path) for path in paths]
     has_zip = any(name.lower().endswith(".zip") for name in names)

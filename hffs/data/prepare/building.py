@@ -21,11 +21,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from hffs.data.hub.classes import METADATA_NAMES
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.paths import shorten_path
 from hffs.errors import DataError, FormatError
 
-FORMATS = ("imagefolder", "csv", "json", "text", "xml")
+FORMATS = ("imagefolder", "csv", "json", "text")
 
 _IMAGES = "imagefolder"
 
@@ -36,8 +37,6 @@ _ONE_SHARD = 1 << 62
 _MAX_WHY = 300
 _MIXED = "Schema at index"  # how pyarrow refuses to join tables
 _REPORT_ROWS = 1000
-
-_METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -113,7 +112,7 @@ def _needed_files(job: Job) -> list[str]:
     files = [os.fspath(file) for file in job.files]
     if job.format != _IMAGES or job.options.get("drop_metadata"):
         return files
-    told = frozenset(job.options.get("metadata_filenames") or _METADATA_NAMES)
+    told = frozenset(job.options.get("metadata_filenames") or METADATA_NAMES)
     names = [os.path.basename(file) for file in files]
     if told.isdisjoint(names):
         return files
@@ -163,7 +162,7 @@ class _Watch:
             read = [getattr(files, "last_item", None) for files in self._arguments.get(name, ())]
             if found := [file for file in read if isinstance(file, str)]:
                 return found[-1]
-        readable = [file for file in self._order if os.path.basename(file) in _METADATA_NAMES]
+        readable = [file for file in self._order if os.path.basename(file) in METADATA_NAMES]
         candidates = readable or list(self._order)
         return candidates[0] if len(candidates) == 1 else ""
 
