@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 READ = ("parquet", "arrow", "imagefolder", "webdataset", "json", "csv", "text")
 """Formats, as `datasets` calls them, that become rows here."""
 
+_IN_PLACE = {"parquet": "Parquet", "arrow": "Arrow", "webdataset": "tar"}
+"""Formats whose files are served where they lie, which is in no archive."""
+
 _LATER = {"audiofolder": "audio", "videofolder": "video"}
 _BATCH = 500
 _NOT_OPTIONS = {"name", "version", "data_dir", "data_files", "description", "features"}
@@ -178,7 +181,17 @@ def chosen_files(request: Request, builder: Any) -> dict[str, list[str]]:
         if not present[split]:
             why = "no file of it is in a format that is read"
             raise DataError("cannot use split", f"{split} of {request.name}", why=why)
-    return {split: list(map(str, present[split])) for split in request.splits}
+    chosen = {split: list(map(str, present[split])) for split in request.splits}
+    _refuse_packed(request, kind, chosen)
+    return chosen
+
+
+def _refuse_packed(request: Request, kind: str, files: Mapping[str, list[str]]) -> None:
+    """Refuse, before it is downloaded, what would then be called broken."""
+    packed = [path for paths in files.values() for path in paths if path.lower().endswith(".zip")]
+    if kind in _IN_PLACE and packed:
+        why = f"{_IN_PLACE[kind]} files in a zip ({os.path.basename(packed[0])}) are not read"
+        raise DataError("cannot use", request.name, why=why, fix="unpack it, and mount its folder")
 
 
 def unknown_split(request: Request, split: str, present: Iterable[object]) -> SourceError:

@@ -152,6 +152,17 @@ def test_zip_archives_are_looked_into(local: Asker, tmp_path: Path) -> None:
     assert (kind, str(folder) in line) == ("DataError", True)
 
 
+@pytest.mark.parametrize("name", ["train.parquet", "train.arrow", "train.tar"])
+def test_regression_what_is_served_in_place_is_refused_in_a_zip(
+    local: Asker, tmp_path: Path, name: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        archive.writestr(name, b"x")
+    kind, line = local.refusal("resolve_local", str(tmp_path))
+    told = [word in line for word in ("in a zip (train.zip)", "unpack it")]
+    assert (kind, told) == ("DataError", [True, True]), line
+
+
 @pytest.mark.parametrize(
     ("files", "kind", "word"),
     [
