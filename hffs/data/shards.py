@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -143,6 +143,12 @@ def source_identity(shards: Sequence[Shard]) -> str:
         except OSError as error:
             raise os_error(str(shard.path), error) from error
     return digest.hexdigest()
+
+
+def unknown_split(name: str, split: str, present: Iterable[object]) -> SourceError:
+    """What is said of a split that a data set does not have."""
+    there = ", ".join(sorted({str(each) for each in present})[:20]) or "none"
+    return SourceError("cannot find split", f"{split} of {name}", why=f"there are: {there}")
 
 
 def os_error(which: str, error: OSError) -> SourceError:

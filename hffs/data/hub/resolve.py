@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from hffs.data.hub.libraries import set_up_datasets, set_up_hub, without_warning
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.retrying import repeat
 from hffs.data.hub.token import Token
+from hffs.data.shards import unknown_split
 from hffs.errors import DataError, SourceError
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def chosen_files(request: Request, builder: Any) -> dict[str, list[str]]:
         if split not in present:
             if request.offline:
                 raise refuse_offline(request.name, f"its split {split} is not on this host")
-            raise unknown_split(request, split, present)
+            raise unknown_split(request.name, split, present)
         if not present[split]:
             why = "no file of it is in a format that is read"
             raise DataError("cannot use split", f"{split} of {request.name}", why=why)
@@ -192,13 +193,6 @@ def _refuse_packed(request: Request, kind: str, files: Mapping[str, list[str]]) 
     if kind in _IN_PLACE and packed:
         why = f"{_IN_PLACE[kind]} files in a zip ({os.path.basename(packed[0])}) are not read"
         raise DataError("cannot use", request.name, why=why, fix="unpack it, and mount its folder")
-
-
-def unknown_split(request: Request, split: str, present: Iterable[object]) -> SourceError:
-    """Return the error for a split that a data set does not have."""
-    there = ", ".join(sorted(map(str, present))[:20]) or "none"
-    which = f"{split} of {request.name}"
-    return SourceError("cannot find split", which, why=f"there are: {there}")
 
 
 def _names_at(

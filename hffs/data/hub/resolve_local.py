@@ -25,8 +25,8 @@ from hffs.data.hub.resolve import (
     chosen_files,
     describe,
     local_file,
-    unknown_split,
 )
+from hffs.data.shards import unknown_split
 from hffs.errors import SourceError
 
 
@@ -83,7 +83,7 @@ def _keep_present(configs: Any, request: Request, folder: Path) -> Any:
         patterns = sanitize_patterns(named)
         for split in request.splits:
             if split not in patterns:
-                raise unknown_split(request, split, patterns)
+                raise unknown_split(request.name, split, patterns)
         base = os.path.join(folder, config.get("data_dir") or "")
         config["data_files"] = {
             split: own

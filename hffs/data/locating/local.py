@@ -26,6 +26,7 @@ from hffs.data.shards import (
     os_error,
     parse_terms,
     source_identity,
+    unknown_split,
 )
 from hffs.errors import DataError, SourceError
 
@@ -144,7 +145,7 @@ def _locate_folder(name: str, root: Path, split: str) -> Located | None:
         listed = _read_json(root / "dataset_dict.json").get("splits")
         splits = [s for s in _texts(listed) if _SPLIT_NAME.fullmatch(s)]
         if split not in splits:
-            _unknown_split(name, split, splits)
+            raise unknown_split(name, split, splits)
         return _saved(name, root, root / split)
     if (root / "state.json").is_file():
         return _saved(name, root, root)
@@ -154,7 +155,7 @@ def _locate_folder(name: str, root: Path, split: str) -> Located | None:
         return None
     splits = [split_of(path.relative_to(root).as_posix()) for path in paths]
     if split not in splits:
-        _unknown_split(name, split, splits)
+        raise unknown_split(name, split, splits)
     chosen = [path for path, own in zip(paths, splits, strict=True) if own == split]
     return _located(name, root, chosen, None)
 
@@ -231,7 +232,7 @@ def _explicit(name: str, names: list[str], split: str) -> str | None:
     if split in splits:
         return split
     if split != DEFAULT_SPLIT or len(set(splits)) > 1:
-        _unknown_split(name, split, splits)
+        raise unknown_split(name, split, splits)
     return None
 
 
@@ -303,11 +304,6 @@ def _read_json(path: Path) -> dict[str, object]:
 
 def _texts(value: object) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
-
-
-def _unknown_split(name: str, split: str, present: Iterable[str]) -> NoReturn:
-    why = f'no split "{split}"; present: {", ".join(sorted(set(present))) or "none"}'
-    raise SourceError("cannot open", name, why=why)
 
 
 def _fail(which: str, why: str, fix: str = "") -> NoReturn:
