@@ -62,7 +62,6 @@ def test_files_appear_in_the_shared_cache_and_are_asked_for_once(
     assert asker("fetch", "get/all", **_given(repo))["folder"] == str(folder)
     assert site.requests == []
     assert asker("cached_commit", "get/all") == repo.commit
-    assert asker("find_cached", "get/all", **_given(repo)) == [str(folder), []]
     assert not _partials(asker.home)
 
 
