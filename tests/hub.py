@@ -178,6 +178,11 @@ class HubServer(Site):
         with self._changed:
             self._wait_for(lambda: _sum_sent([each.logged for each in self._log], pattern) >= count)
 
+    def wait_until_asked(self, count: int) -> None:
+        """Return as soon as that many requests wait for their answers at once."""
+        with self._changed:
+            self._wait_for(lambda: sum(not each.is_over for each in self._log) >= count)
+
     def _wait_for(self, condition: Callable[[], bool]) -> None:
         if not self._changed.wait_for(condition, WAIT_S):
             raise TimeoutError(f"not within {WAIT_S} s: {[each.logged for each in self._log]}")
@@ -185,6 +190,7 @@ class HubServer(Site):
     def _begin(self, logged: Logged) -> _Exchange:
         with self._changed:
             self._log.append(exchange := _Exchange(logged))
+            self._changed.notify_all()
         return exchange
 
     def _note(self, exchange: _Exchange, logged: Logged) -> None:
@@ -304,6 +310,7 @@ class _Handler(BaseHTTPRequestHandler):
                 ranged,
                 form,
                 self.headers.get("Content-Type") or "",
+                self.headers.get("Accept-Encoding") or "",
             )
             self._send(exchange, self._decide(asked, logged.line))
         finally:

@@ -4,6 +4,7 @@ Knows neither sockets nor faults; `tests/hub.py` sends what is decided here. Rou
 errors are those that huggingface_hub 2.4 and datasets 5.2 look at.
 """
 
+import gzip
 import hashlib
 import itertools
 import json
@@ -32,6 +33,7 @@ class Asked:
     range: str | None
     form: bytes
     form_type: str
+    encodings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Site:
     """Answer 200 and the whole file, whatever range is asked for."""
     wrong_content_range: bool = False
     """Send the beginning of the file, and say so, whatever range is asked for."""
+    compresses: bool = False
+    """Send files compressed to whoever takes them so, as a proxy may; such have no ranges."""
     _signatures: dict[str, int] = field(default_factory=dict)
     _signed: Iterator[int] = field(default_factory=itertools.count)
 
@@ -303,6 +307,9 @@ def _file_answer(site: Site, asked: Asked, blob: Blob, headers: dict[str, str]) 
     """The file, or the one range of it that is asked for (RFC 9110, section 14)."""
     headers |= {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
     whole = memoryview(blob.data)
+    if site.compresses and "gzip" in asked.encodings:
+        headers["Content-Encoding"] = "gzip"
+        return Answer(200, headers, memoryview(gzip.compress(whole)), is_file=True)
     ranged = re.fullmatch(r"bytes=(\d*)-(\d*)", asked.range or "")
     if ranged is None or ranged[0] == "bytes=-" or site.ignore_ranges:
         return Answer(200, headers, whole, is_file=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -63,6 +65,14 @@ def test_ranges_can_go_wrong() -> None:
         b"012",
         "bytes 0-2/10",
     )
+
+
+def test_files_are_compressed_for_those_who_take_them_so() -> None:
+    site = _site(b"content")
+    site.compresses = True
+    assert "Content-Encoding" not in answer(site, _asked(FILE)).headers
+    got = answer(site, replace(_asked(FILE), encodings="deflate, gzip"))
+    assert (got.headers["Content-Encoding"], gzip.decompress(got.body)) == ("gzip", b"content")
 
 
 def test_a_signature_expires_or_is_used_up() -> None:

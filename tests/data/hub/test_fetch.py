@@ -103,6 +103,22 @@ def test_a_cut_connection_goes_on_where_it_was_cut(site: HubServer, asker: Asker
     ]
 
 
+def test_what_fails_again_and_again_goes_on_as_long_as_bytes_arrive(
+    site: HubServer, asker: Asker
+) -> None:
+    """It would not, if patience counted from the first request."""
+    repo = site.add("get/poor")
+    repo.write("x.bin", _bytes(6 * MB))
+    site.faults = [Cut("x.bin", MB, 5)]
+    site.bytes_per_s = 3 * MB
+    given = _given(repo) | {"patience": {"stalled_s": 1, "first_wait_s": 0.01}}
+    try:
+        got = asker("fetch", "get/poor", **given)
+    finally:
+        site.bytes_per_s, site.faults = None, []
+    assert Path(got["folder"], "x.bin").read_bytes() == _bytes(6 * MB)
+
+
 def test_a_killed_process_goes_on_where_it_was_killed(site: HubServer, tmp_path: Path) -> None:
     repo = site.add("get/killed")
     repo.write("x.bin", _bytes(8 * MB))
@@ -140,16 +156,32 @@ def test_a_partial_file_that_is_wrong_begins_anew(site: HubServer, asker: Asker)
     assert got["progress"][-1] == [3 * MB, 3 * MB]
 
 
-@pytest.mark.parametrize("switch", ["ignore_ranges", "wrong_content_range"])
-def test_a_server_that_ignores_ranges_cannot_spoil_a_file(
-    site: HubServer, asker: Asker, switch: str
+def test_a_blob_of_another_size_is_not_taken_for_the_file(site: HubServer, asker: Asker) -> None:
+    repo = site.add("get/half")
+    repo.write("x.bin", _bytes(MB))
+    [file] = _listed(repo)
+    blob = asker.home / "hub/datasets--get--half/blobs" / file["etag"]
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(_bytes(MB)[: MB // 2])
+    got = asker("fetch", "get/half", **_given(repo))
+    assert Path(got["folder"], "x.bin").read_bytes() == _bytes(MB)
+
+
+@pytest.mark.parametrize("etag", [None, "no-hash"])
+@pytest.mark.parametrize("switch", ["ignore_ranges", "wrong_content_range", "compresses"])
+def test_a_server_of_its_own_mind_cannot_spoil_a_file(
+    site: HubServer, asker: Asker, switch: str, etag: str | None
 ) -> None:
-    repo = site.add(f"get/{switch}")
+    """Of an ETag that is no hash nothing else would show it."""
+    name = f"get/{switch}-{etag}"
+    repo = site.add(name)
     repo.write("x.bin", _bytes(2 * MB))
+    given = _given(repo)
+    given["files"][0]["etag"] = etag or given["files"][0]["etag"]
     site.faults = [Cut("x.bin", MB)]
     setattr(site, switch, True)
     try:
-        got = asker("fetch", f"get/{switch}", **_given(repo))
+        got = asker("fetch", name, **given)
     finally:
         setattr(site, switch, False)
     assert Path(got["folder"], "x.bin").read_bytes() == _bytes(2 * MB)
@@ -161,6 +193,7 @@ def test_a_file_that_is_short_or_another_one_is_refused(site: HubServer, asker: 
     site.faults = [Truncate("x.bin", MB // 2)]
     kind, line = asker.refusal("fetch", "get/wrong", **_given(repo, "x.bin"))
     assert (kind, f"{MB // 2} bytes are sent" in line) == ("DataError", True)
+    assert len(site.requests) == 1, "it would be the same again"
     site.faults = []
     for change, word in [
         ({"size_bytes": 3}, "were announced"),
@@ -277,8 +310,7 @@ def test_several_files_are_on_their_way_at_once(site: HubServer, asker: Asker) -
     site.latency_s = 0.2
     try:
         asker.begin("fetch", "get/many", **_given(repo))
-        with site._changed:
-            site._wait_for(lambda: sum(not each.is_over for each in site._log) == 8)
+        site.wait_until_asked(8)
     finally:
         site.latency_s = 0
     asker.end()
@@ -305,6 +337,26 @@ def test_a_token_file_is_read_again_when_it_changes(
     finally:
         site.bytes_per_s = None
     assert {each.token for each in site.requests} == {"hf_first", "hf_second"}
+
+
+def test_a_token_that_is_replaced_while_it_is_refused_is_given(
+    site: HubServer, asker: Asker, tmp_path: Path
+) -> None:
+    repo = site.add("get/rotated")
+    repo.write("x.bin", _bytes(MB))
+    repo.private, repo.token = True, "hf_new"
+    token = tmp_path / "token"
+    token.write_text("hf_old")
+    site.latency_s = 1
+    try:
+        asker.begin("fetch", "get/rotated", token_file=str(token), **_given(repo))
+        site.wait_until_asked(1)
+        token.write_text("hf_new")
+    finally:
+        site.latency_s = 0
+    got = asker.end()
+    assert Path(got["folder"], "x.bin").read_bytes() == _bytes(MB)
+    assert [each.token for each in site.requests] == ["hf_old", "hf_new"]
 
 
 def test_resolved_files_are_those_that_are_fetched(site: HubServer, asker: Asker) -> None:
