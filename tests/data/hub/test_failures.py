@@ -9,14 +9,22 @@ import sys
 
 import httpx2
 import pytest
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import DisabledRepoError, HfHubHTTPError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data.hub.failures import clean, explain, hub_errors
 from hffs.data.hub.resolution import Request
-from hffs.errors import DataError, HffsError, SourceError
+from hffs.errors import AccessError, DataError, HffsError, SourceError
 
 ASKED = Request("me/set")
+
+
+def _answered(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
+    """What huggingface_hub raises for an answer."""
+    request = httpx2.Request("GET", "https://hub/x")
+    return kind("x", response=httpx2.Response(status, request=request))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +45,25 @@ ASKED = Request("me/set")
         (ValueError("one\ntwo"), DataError, "one two"),
         (KeyError("x"), DataError, "'x'"),
         (RuntimeError(), DataError, "RuntimeError"),
+        (FileNotFoundError(errno.ENOENT, "gone", "/x"), DataError, "cannot use me/set: [Errno 2]"),
+        (
+            FileNotFoundError(
+                "Couldn't find 'me/set' on the Hugging Face Hub either: X: it is odd"
+            ),
+            SourceError,
+            "cannot read me/set: X: it is odd; try again",
+        ),
+        (ValueError("Couldn't infer the same data file format for all"), DataError, "different"),
+        (DatasetNotFoundError("'me/set' is a gated dataset; visit"), AccessError, "been let in"),
+        (
+            DatasetNotFoundError("'me/set' is a gated dataset; you must be authenticated"),
+            AccessError,
+            "no valid token was given",
+        ),
+        (DatasetNotFoundError("'me/set' cannot be accessed"), SourceError, "private"),
+        (_answered(DisabledRepoError, 403), AccessError, "the Hub has disabled this data set"),
+        (_answered(HfHubHTTPError, 403), AccessError, "check that your token may read it"),
+        (_answered(HfHubHTTPError, 401), AccessError, "answers 401; give a token"),
     ],
 )
 def test_each_is_one_line(error: Exception, kind: type[HffsError], word: str) -> None:
