@@ -43,9 +43,8 @@ def _resolve(split: str, text: str, rows: int) -> Window:
     # Late: it takes a second, and nearly no mount slices.
     from datasets import ReadInstruction
 
-    name = split.replace(".", "_")  # a name with a dot is read as something else
     try:
-        (found,) = ReadInstruction.from_spec(name + text).to_absolute({name: rows})
+        (found,) = ReadInstruction.from_spec(split + text).to_absolute({split: rows})
     except (ValueError, AssertionError) as error:
         why = f"{str(error).rstrip('.')}; the split has {rows} rows"
         raise ConfigError("cannot use split", split + text, why=why) from error
