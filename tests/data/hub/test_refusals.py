@@ -222,6 +222,35 @@ def test_a_dead_host_is_given_up(tmp_path: Path) -> None:
             assert time.monotonic() - begun_s < 10  # one try of a second, not 20 of 5
 
 
+@pytest.mark.parametrize("verb", ["find_files", "fetch"])
+def test_a_host_that_falls_silent_is_given_up(tmp_path: Path, verb: str) -> None:
+    """By themselves the libraries wait for ever where they give no time."""
+    with HubServer() as silent:
+        silent.add("me/set")
+        silent.latency_s = 60
+        environ = silent.env(tmp_path / "hf") | {"HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+        files = [{"name": "x.csv", "size_bytes": 1, "etag": "0" * 40}]
+        given = {"files": files, "names": ["x.csv"], "commit": "0" * 40}
+        patience = {"stalled_s": 0}
+        with Asker.start(tmp_path, environ) as own:
+            kind, line = own.refusal(verb, "me/set", patience=patience, **given)
+            assert (kind, "does not answer in time" in line) == ("SourceError", True), line
+
+
+def test_regression_a_host_that_falls_silent_while_it_lists_is_asked_again(tmp_path: Path) -> None:
+    with HubServer() as silent:
+        repo = silent.add("me/set")
+        repo.write("train.parquet", parquet())
+        silent.latency_s = 60
+        environ = silent.env(tmp_path / "hf") | {"HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+        with Asker.start(tmp_path, environ) as own:
+            own.begin("resolve_plain", "me/set", commit=repo.commit)
+            silent.wait_until_asked(1)
+            silent.latency_s = 0
+            assert own.end()["commit"] == repo.commit
+    assert len(silent.requests) == 2
+
+
 def test_no_token_is_ever_kept_or_said(site: HubServer, tmp_path: Path) -> None:
     repo = site.add("me/secret")
     repo.write_all({"train.parquet": parquet(), "README.md": b"# none\n"})
