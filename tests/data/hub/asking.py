@@ -6,11 +6,13 @@ stays, because importing them takes longer than most tests.
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hffs.config import build_config
 from hffs.data.hub.cached import cached_commit
 from hffs.data.hub.fetch import fetch
 from hffs.data.hub.plain import resolve_plain
@@ -18,6 +20,8 @@ from hffs.data.hub.resolution import HubFile, Request
 from hffs.data.hub.resolve import find_files, read_commit, resolve
 from hffs.data.hub.resolve_local import resolve_local, resolve_snapshot
 from hffs.data.hub.retrying import Patience
+from hffs.data.locating.acquiring import acquire
+from hffs.data.locating.record import find_store, name_source
 from hffs.errors import HffsError
 
 
@@ -60,6 +64,27 @@ def _find_files(task: dict[str, Any]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(file) for file in found]
 
 
+class _Told:
+    """A watcher that remembers what was worked on."""
+
+    def __init__(self) -> None:
+        self.work: list[str] = []
+
+    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
+        self.work.append(what)
+
+    def notice(self, text: str) -> None:
+        self.work.append(text)
+
+
+def _acquire(task: dict[str, Any]) -> dict[str, Any]:
+    config = build_config(task["request"]["name"], task["keys"], None, os.environ)
+    wanted, store, told = name_source(config), find_store(config), _Told()
+    located = acquire(wanted, store, told)
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(located), default=str))
+    return plain | {"work": told.work}
+
+
 VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "resolve": _resolve,
     "resolve_plain": _resolve_plain,
@@ -68,17 +93,40 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "read_commit": lambda task: read_commit(_as_request(task)),
     "find_files": _find_files,
     "fetch": _fetch,
+    "acquire": _acquire,
     "cached_commit": lambda task: cached_commit(_as_request(task)),
 }
+
+
+def _answer(task: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"value": VERBS[task["verb"]](task)}
+    except HffsError as error:
+        return {"error": str(error), "kind": type(error).__name__}
+
+
+def _answer_apart(task: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a child: where tables are made, the libraries are told to ask nobody."""
+    import datasets  # noqa: F401 - once, rather than in each child
+
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if not child:
+        with os.fdopen(sending, "w") as out:
+            json.dump(_answer(task), out)
+        os._exit(0)
+    os.close(sending)
+    with os.fdopen(receiving) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def main() -> None:
     for line in sys.stdin:
         task = json.loads(line)
-        try:
-            answer = {"value": VERBS[task["verb"]](task)}
-        except HffsError as error:
-            answer = {"error": str(error), "kind": type(error).__name__}
+        answer = _answer_apart(task) if task["verb"] == "acquire" else _answer(task)
         print(json.dumps(answer), flush=True)
 
 

@@ -61,7 +61,7 @@ class Asker:
         """Hand a task over; what is no field of a request goes beside it."""
         beside = {
             k: given.pop(k)
-            for k in ("files", "commit", "names", "patience", "folder")
+            for k in ("files", "commit", "names", "patience", "folder", "keys")
             if k in given
         }
         task = {"verb": verb, "request": {"name": name} | given} | beside

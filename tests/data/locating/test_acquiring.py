@@ -11,7 +11,7 @@ import pytest
 
 from hffs.config import build_config
 from hffs.data.locating.acquiring import acquire
-from hffs.data.locating.record import find_source, find_store, name_source
+from hffs.data.locating.record import Wanted, find_source, find_store, name_source
 from hffs.data.metadata import read_columns
 from hffs.data.shards import Located, identify
 from hffs.data.source import open_source
@@ -44,11 +44,15 @@ class Told:
 
 def _get(source: Path, folder: Path, **keys: object) -> tuple[Located, list[str]]:
     """The source, and what was worked on to get it."""
-    environ = os.environ | {"XDG_CACHE_HOME": str(folder)}
-    config = build_config(str(source), keys, None, environ)
-    wanted, store, told = name_source(config), find_store(config), Told()
+    (wanted, store), told = _want(source, folder, **keys), Told()
     located = find_source(wanted, store) or acquire(wanted, store, told)
     return located, told.work
+
+
+def _want(source: Path, folder: Path, **keys: object) -> tuple[Wanted, Path]:
+    environ = os.environ | {"XDG_CACHE_HOME": str(folder)}
+    config = build_config(str(source), keys, None, environ)
+    return name_source(config), find_store(config)
 
 
 def _captions(located: Located) -> list[str]:
@@ -62,6 +66,32 @@ def test_a_table_is_made_once(tmp_path: Path) -> None:
     assert _captions(first) == list(formats.CAPTIONS)
     again, work = _get(source, tmp_path)
     assert (again, work) == (first, [])
+    wanted, store = _want(source, tmp_path)
+    assert find_source(wanted, store) == first, "without datasets, too"
+
+
+def test_another_way_to_read_the_same_files_is_another_source(tmp_path: Path) -> None:
+    """What README.md says of them is in no pin of theirs."""
+    source = formats.write_files({"train.csv": b"image;caption\n0.jpg;a\n"}, tmp_path / "set")
+    card = "---\nconfigs:\n- config_name: default\n  data_files: train.csv\n  sep: '{}'\n---\n"
+    found = []
+    for separator in ",;":
+        (source / "README.md").write_text(card.format(separator))
+        located, _ = _get(source, tmp_path)
+        found.append((open_source(located).schema.names, identify(located)))
+    assert [names for names, _ in found] == [["image;caption"], ["image", "caption"]]
+    assert found[0][1] != found[1][1]
+
+
+def test_parquet_is_not_taken_as_it_is_where_files_or_a_configuration_are_named(
+    tmp_path: Path,
+) -> None:
+    shards = dict(zip("ab", formats.parquet_shards().files.values(), strict=False))
+    source = formats.write_files({f"{n}.parquet": shards[n] for n in "ab"}, tmp_path / "set")
+    located, _ = _get(source, tmp_path, data_files=["b.parquet"])
+    assert [shard.name for shard in located.shards] == ["b.parquet"]
+    with pytest.raises(SourceError, match="cannot find config nix"):
+        _get(source, tmp_path, config_name="nix")
 
 
 def test_a_changed_folder_is_another_source_and_its_old_table_goes(tmp_path: Path) -> None:
