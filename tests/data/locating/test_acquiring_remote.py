@@ -68,10 +68,12 @@ def test_only_images_that_cells_of_the_slice_name_are_downloaded(
     site: HubServer, asker: Asker
 ) -> None:
     names = [f"{number}.jpg" for number in range(4)]
-    files = dict(zip(names, PHOTOS, strict=True)) | {"train.jsonl": _rows(names)}
+    table = io.BytesIO()
+    pq.write_table(pa.table({"image": names}), table, row_group_size=1)
+    files = dict(zip(names, PHOTOS, strict=True)) | {"train.parquet": table.getvalue()}
     repo = site.add("at/named")
     repo.write_all(files)
-    keys = {"data_files": ["train.jsonl"]}
+    keys = {"data_files": ["train.parquet"]}
     folder = _snapshots(asker, "at/named") / repo.commit
     _get(asker, "at/named", split="train[1:3]", **keys)
     assert {path.name for path in folder.glob("*.jpg")} == {"1.jpg", "2.jpg"}
