@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,18 @@ def test_where_nothing_can_be_recorded_it_is_said_once(
     assert digests.agree(hash_url("a"), memoryview(b"one"))
     assert digests.agree(hash_url("a"), memoryview(b"two"))
     assert [entry.levelno for entry in caplog.records] == [logging.WARNING]
+
+
+def test_nothing_is_recorded_while_another_records(tmp_path: Path) -> None:
+    digests = Digests(tmp_path)
+    url = hash_url("a")
+    with (tmp_path / ".lock").open("ab") as lock, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = pool.submit(digests.agree, url, memoryview(b"one"))
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert waiting.result(10)
 
 
 def test_processes_share_records(tmp_path: Path) -> None:

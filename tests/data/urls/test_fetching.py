@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpcore2
 import pytest
 import trustme
 
@@ -269,6 +270,40 @@ def test_the_next_address_is_tried(serve: Any, fetcher: Fetch) -> None:
     assert dialer.dialled == ["1.1.1.1", PUBLIC]
 
 
+def test_an_address_that_swallows_all_leaves_time_for_the_next(serve: Any, fetcher: Fetch) -> None:
+    """IPv6 that leads nowhere is the common case."""
+
+    class Swallowing(Dialer):
+        def connect_tcp(
+            self, host: str, port: int, timeout: float | None = None, *rest: Any, **more: Any
+        ) -> Any:
+            if host == "2606:4700::1":
+                threading.Event().wait(timeout)
+                raise httpcore2.ConnectTimeout("swallowed")
+            return super().connect_tcp(host, port, timeout, *rest, **more)
+
+    server = serve(x=jpeg)
+    names = Names(images=[["2606:4700::1", PUBLIC]])
+    reader = fetcher(replace(RULES, connect_s=1), resolve=names, sockets=Swallowing())
+    assert bytes(reader.read(server.url("/x"))) == JPEG
+    assert len(server.asked) == 1
+
+
+def test_any_number_of_names_is_resolved(fetcher: Fetch) -> None:
+    reader = fetcher(resolve=Names())
+    for number in range(100):
+        with pytest.raises(OutageError, match="cannot resolve"):
+            reader.read(f"http://a{number}.test/x")
+
+
+def test_a_resolver_that_fails_in_any_way_is_an_outage(fetcher: Fetch) -> None:
+    def fail(host: str, port: int) -> list[str]:
+        raise UnicodeError("label too long")
+
+    with pytest.raises(OutageError, match=r"cannot resolve a\.test"):
+        fetcher(resolve=fail).read("http://a.test/x")
+
+
 def test_http_is_refused_unless_allowed(serve: Any, fetcher: Fetch) -> None:
     server = serve(x=jpeg)
     with pytest.raises(AccessError, match="http URLs are not fetched; allow them with"):
@@ -521,20 +556,42 @@ def test_a_host_that_asks_for_long_rest_is_left_alone(serve: Any, fetcher: Fetch
     assert server.paths() == ["/x"]
 
 
+def _stay_silent(exchange: Exchange) -> None:
+    exchange.server.stopping.wait(30)
+
+
+@pytest.mark.parametrize("trouble", [status("500 No"), _stay_silent])
 def test_an_outage_is_not_remembered_for_long(
-    serve: Any, fetcher: Fetch, monkeypatch: pytest.MonkeyPatch
+    serve: Any, fetcher: Fetch, monkeypatch: pytest.MonkeyPatch, trouble: Answer
 ) -> None:
     monkeypatch.setattr(fetching, "_TRIES", 1)
-    answers = iter([status("500 No")])
-    server = serve(x=lambda exchange: next(answers, jpeg)(exchange))
+    answers = {path: iter([trouble]) for path in ("/x", "/y")}
+
+    def answer(exchange: Exchange) -> None:
+        next(answers[exchange.path], jpeg)(exchange)
+
+    server = serve(x=answer, y=answer)
+    reader = fetcher(replace(RULES, deadline_s=0.5))
+    for _ in range(2):
+        with pytest.raises((OutageError, DeadlineError)):
+            reader.read(server.url("/x"))
+    assert server.paths() == ["/x"]
+    monkeypatch.setattr(fetching, "RETRY_S", 0)
+    with pytest.raises((OutageError, DeadlineError)):
+        reader.read(server.url("/y"))
+    assert bytes(reader.read(server.url("/y"))) == JPEG
+
+
+def test_what_will_never_be_an_image_is_remembered_for_good(
+    serve: Any, fetcher: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "RETRY_S", 0)
+    server = serve(x=status("404 Gone"))
     reader = fetcher()
     for _ in range(2):
-        with pytest.raises(OutageError):
+        with pytest.raises(FetchError, match="404"):
             reader.read(server.url("/x"))
-    assert len(server.asked) == 1
-    monkeypatch.setattr(fetching, "RETRY_S", 0)
-    reader._failures.clear()
-    assert bytes(reader.read(server.url("/x"))) == JPEG
+    assert server.paths() == ["/x"]
 
 
 def test_failures_that_are_remembered_are_bounded(
