@@ -30,8 +30,19 @@ class Example:
 
 def read_examples(document: Path) -> list[Example]:
     """The commands of a document's console blocks, in order."""
+    return [example for examples in read_sections(document).values() for example in examples]
+
+
+def read_sections(document: Path) -> dict[str, list[Example]]:
+    """The commands below each heading of a document; sections without any are left out."""
+    sections = re.split(r"^## ", document.read_text(), flags=re.MULTILINE)
+    found = {section.partition("\n")[0]: _read_blocks(section) for section in sections}
+    return {heading: examples for heading, examples in found.items() if examples}
+
+
+def _read_blocks(text: str) -> list[Example]:
     examples = []
-    for block in re.findall(r"```console\n(.*?)```", document.read_text(), re.DOTALL):
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = example.partition("\n")
             examples.append(Example(command, output))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.command import Hffs
-from tests.documents import read_examples, run_example
+from tests.documents import read_sections, run_example
 from tests.hub import HubServer
 
 pytestmark = pytest.mark.fuse
@@ -58,9 +58,18 @@ def told(hub: HubServer, hffs: Hffs, tmp_path: Path) -> dict[str, object]:
     }
 
 
-def test_every_example_of_the_document_holds(hffs: Hffs, told: dict[str, object]) -> None:
-    examples = read_examples(DOCUMENT)
-    assert len(examples) > 15
-    for example in examples:
+SECTIONS = read_sections(DOCUMENT)
+
+
+def test_the_document_has_examples() -> None:
+    assert sum(map(len, SECTIONS.values())) > 20
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_every_example_of_the_document_holds(
+    hffs: Hffs, told: dict[str, object], heading: str
+) -> None:
+    """Section by section, as a reader comes to it."""
+    for example in SECTIONS[heading]:
         shown = run_example(example, hffs, told)
         assert example.is_met_by(shown), f"$ {example.command}\n{shown}"
