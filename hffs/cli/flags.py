@@ -117,5 +117,5 @@ def _make_parameter(name: str, key: Key) -> inspect.Parameter:
 def _help(key: Key) -> str:
     # Round brackets: rich takes square ones for markup.
     default = "" if key.shown == "-" else f" (default: {key.shown})"
-    state = " (not built yet)" if key.unbuilt else ""
-    return key.help.replace("`", "") + default + state
+    missing = f" (only {key.default} is built yet)" if key.choices else " (not built yet)"
+    return (key.help + default).replace("`", "") + (missing if key.unbuilt else "")

@@ -197,8 +197,10 @@ def test_help_groups_flags_and_shows_what_a_key_says(monkeypatch: pytest.MonkeyP
         assert f" {key.panel} " in text
     assert "Keep images at least this wide, in pixels." in text
     assert "(default: image, else the only one)" in text
-    whole = [key for key in keys if key.unbuilt]
+    whole = [key for key in keys if key.unbuilt and not key.choices]
     assert text.count("(not built yet)") == len(whole)
+    assert "(default: huggingface) (only huggingface is built yet)" in text
+    assert "(default: HF_TOKEN, else that of hf auth login)" in text
 
 
 @pytest.mark.parametrize(
