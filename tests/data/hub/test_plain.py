@@ -104,6 +104,7 @@ def test_what_is_plain_is_what_datasets_finds(
 UNSURE: Mapping[str, Mapping[str, bytes]] = {
     "shards of push_to_hub hide others": _empty([*SHARDS, "test.parquet", "data/it.parquet"]),
     "a folder hides the names of files": _empty(["val/0.parquet", "test.parquet", "1.parquet"]),
+    "a folder hides names that have words": _empty(["train/0.parquet", "test.parquet"]),
     "words are of one case": _empty(["TEST.parquet", "Val/0.parquet"]),
     "words are taken in their order": _empty(["dev-0.parquet", "val-1.parquet", "valid.parquet"]),
     "a word twice": _empty(["test-test.parquet", "test_0_testing.parquet"]),
@@ -198,6 +199,12 @@ def test_cards(card: bytes, asked: Mapping[str, Any], site: HubServer, asker: As
     files = _empty([*SHARDS, TESTED]) | {"README.md": card}
     with contextlib.suppress(Refused):  # both of them read the card
         _resolve(site, asker, files, **asked)
+
+
+def test_all_of_several_splits_have_to_be_there(site: HubServer, asker: Asker) -> None:
+    files = _empty([*SHARDS, TESTED])
+    assert _resolve(site, asker, files, splits=["train", "test"]) is not None
+    assert _resolve(site, asker, files, splits=["train", "nix"]) is None
 
 
 def test_no_more_is_listed_once_a_file_is_not_plain(site: HubServer, asker: Asker) -> None:
