@@ -68,18 +68,17 @@ def without_network() -> Iterator[None]:
 def _open_client() -> httpx2.Client:
     """The client of huggingface_hub, whose own would wait for ever where no time is given."""
     import httpx2
-    from huggingface_hub import constants
     from huggingface_hub.utils._http import hf_request_event_hook
 
     return httpx2.Client(
         event_hooks={"request": [hf_request_event_hook, _bound_in_time]},
         follow_redirects=True,
-        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        timeout=None,  # as that of huggingface_hub; each request is bounded by itself
     )
 
 
 def _bound_in_time(request: httpx2.Request) -> None:
-    """Give a request time that asks for no end of it, as it does where a repository is listed."""
+    """Bound a request that says nothing of time, or that it has no end, as a listing does."""
     from huggingface_hub import constants
 
     most_s = constants.HF_HUB_DOWNLOAD_TIMEOUT
