@@ -110,8 +110,8 @@ def test_what_fails_again_and_again_goes_on_as_long_as_bytes_arrive(
     repo = site.add("get/poor")
     repo.write("x.bin", _bytes(6 * MB))
     site.faults = [Cut("x.bin", MB, 5)]
-    site.bytes_per_s = 3 * MB
-    given = _given(repo) | {"patience": {"stalled_s": 1, "first_wait_s": 0.01}}
+    site.bytes_per_s = 3 * MB / 2
+    given = _given(repo) | {"patience": {"stalled_s": 3, "first_wait_s": 0.01}}
     try:
         got = asker("fetch", "get/poor", **given)
     finally:
@@ -347,7 +347,7 @@ def test_a_token_that_is_replaced_while_it_is_refused_is_given(
     repo.private, repo.token = True, "hf_new"
     token = tmp_path / "token"
     token.write_text("hf_old")
-    site.latency_s = 1
+    site.latency_s = 3
     try:
         asker.begin("fetch", "get/rotated", token_file=str(token), **_given(repo))
         site.wait_until_asked(1)

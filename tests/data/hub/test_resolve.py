@@ -7,8 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
+from hffs.data.hub.resolution import Request
+from hffs.data.hub.resolve import _names_at
+from hffs.errors import SourceError
 from tests.data.hub.conftest import Asker, file_of, parquet
 from tests.hub import HubServer
 
@@ -138,3 +142,28 @@ def test_an_older_copy_in_the_cache_is_never_substituted(site: HubServer, tmp_pa
     with Asker.start(tmp_path, site.env(home)) as own:
         kind, line = own.refusal("resolve", "me/older")
     assert (kind, "it is gated" in line) == ("AccessError", True)
+
+
+COMMIT = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"hf://datasets/me/set@{'f' * 40}/x.csv",
+        f"hf://datasets/me/other@{COMMIT}/x.csv",
+        "hf://datasets/me/set/x.csv",
+        f"hf://datasets/me/set@{COMMIT}/../../x.csv",
+        f"zip://x.csv::hf://datasets/me/set@{COMMIT}/x.zip",
+        "https://example.org/x.csv",
+        "/etc/passwd",
+    ],
+)
+def test_files_of_another_commit_or_place_are_not_believed(path: str) -> None:
+    """What `datasets` has kept of before is one of these."""
+    asked = Request("me/set")
+    own = f"hf://datasets/me/set@{COMMIT}/data/x.csv"
+    assert _names_at(asked, COMMIT, {"train": [own]}) == {"train": ["data/x.csv"]}
+    with pytest.raises(SourceError, match="which is not at commit 012345678901") as caught:
+        _names_at(asked, COMMIT, {"train": [own], "test": [own, path]})
+    assert path in str(caught.value)

@@ -284,7 +284,7 @@ def test_an_address_that_swallows_all_leaves_time_for_the_next(serve: Any, fetch
 
     server = serve(x=jpeg)
     names = Names(images=[["2606:4700::1", PUBLIC]])
-    reader = fetcher(replace(RULES, connect_s=1), resolve=names, sockets=Swallowing())
+    reader = fetcher(replace(RULES, connect_s=2), resolve=names, sockets=Swallowing())
     assert bytes(reader.read(server.url("/x"))) == JPEG
     assert len(server.asked) == 1
 
@@ -571,7 +571,7 @@ def test_an_outage_is_not_remembered_for_long(
         next(answers[exchange.path], jpeg)(exchange)
 
     server = serve(x=answer, y=answer)
-    reader = fetcher(replace(RULES, deadline_s=0.5))
+    reader = fetcher(replace(RULES, deadline_s=1))
     for _ in range(2):
         with pytest.raises((OutageError, DeadlineError)):
             reader.read(server.url("/x"))
