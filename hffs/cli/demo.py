@@ -75,7 +75,7 @@ def find_photos() -> list[Path]:
     """The photos that the installed scikit-image ships and that have a caption here."""
     # Only located: importing it takes a second, and it may download what its wheel leaves out.
     spec = importlib.util.find_spec("skimage")
-    fix = "pip install 'hffs-mount[demo]'"
+    fix = "pip install scikit-image"
     if spec is None or not spec.submodule_search_locations:
         raise SourceError("no photos for", "the demo", why="scikit-image is missing", fix=fix)
     data = Path(spec.submodule_search_locations[0]) / "data"

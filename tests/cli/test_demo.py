@@ -27,7 +27,7 @@ def test_missing_photos_are_one_line_that_says_what_to_install(
     if spec:
         spec.submodule_search_locations = [str(tmp_path)]
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
-    with pytest.raises(SourceError, match=r"pip install 'hffs-mount\[demo\]'"):
+    with pytest.raises(SourceError, match="pip install scikit-image"):
         demo.find_photos()
 
 
