@@ -20,7 +20,7 @@ from hffs import __version__
 from hffs.core.formats import SNIFF_BYTES, ImageFormat, sniff
 from hffs.data.urls.connecting import CheckedBackend, UnresolvedError
 from hffs.data.urls.hosts import Hosts
-from hffs.data.urls.targets import Target, UrlRules, parse_target, shorten
+from hffs.data.urls.targets import Target, UrlRules, parse_target
 from hffs.errors import AccessError, DeadlineError, FetchError
 
 LARGE_BYTES = 16 * 2**20
@@ -106,7 +106,7 @@ class Requester:
             answer = self._ask(target, patience)
             if isinstance(answer, bytearray):
                 return answer
-            target = self._parse_hop(answer)
+            target = self._parse_hop(target, answer)
         why = f"it is redirected more than {self._rules.max_redirects} times"
         raise FetchError("cannot fetch", why=why)
 
@@ -115,22 +115,22 @@ class Requester:
         self._backend.close()
         self._pool.close()
 
-    def _parse_hop(self, url: str) -> Target:
+    def _parse_hop(self, target: Target, location: str) -> Target:
         try:
-            return parse_target(url, self._rules)
+            return parse_target(target.join(location), self._rules)
         except (AccessError, FetchError) as error:
-            why = f"it is redirected to {shorten(url)}: {error.why}"
+            why = f"it is redirected to {error.which}: {error.why}"
             raise type(error)("cannot fetch", why=why, fix=error.fix) from error
 
     def _ask(self, target: Target, patience: Patience) -> bytearray | str:
-        """The image that a target gives, or the URL that it redirects to."""
+        """The image that a target gives, or where it redirects to, as the server says it."""
         try:
             with self._hosts.turn(target.host, patience.until), _explained():
                 until = patience.begin()
                 response = self._pool.handle_request(_make_request(target, self._rules, until))
                 with closing(response):
                     if response.status in _REDIRECTS:
-                        return target.join(_find_header(response, b"location") or _no_location())
+                        return _find_header(response, b"location") or _no_location()
                     _check_status(response)
                     return self._read(response, until)
         except Trouble as trouble:

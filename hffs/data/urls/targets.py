@@ -58,8 +58,11 @@ class Target:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     def join(self, location: str) -> str:
-        """The URL that a redirect from here leads to."""
-        return urljoin(f"{self.scheme}://{self.authority}{self.path}", location)
+        """The URL that a redirect from here leads to; FetchError if it leads to none."""
+        try:
+            return urljoin(f"{self.scheme}://{self.authority}{self.path}", location)
+        except ValueError as error:
+            raise _refuse(FetchError, location, "not a URL") from error
 
 
 def parse_target(url: str, rules: UrlRules) -> Target:

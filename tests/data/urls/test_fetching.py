@@ -359,6 +359,18 @@ def test_redirects_are_judged_anew(
     assert server.paths() == ["/x"]
 
 
+@pytest.mark.parametrize("location", ["http://[::1", "//[x]/", "http://a\u2100b.test/"])
+def test_regression_a_redirect_to_what_is_no_url_is_a_fetch_error(
+    serve: Any, fetcher: Fetch, location: str
+) -> None:
+    server = serve(x=lambda exchange: exchange.redirect(location))
+    reader = fetcher()
+    for _ in range(2):
+        with pytest.raises(FetchError, match=r"it is redirected to .*: not a URL"):
+            reader.read(server.url("/x"))
+    assert server.paths() == ["/x"]
+
+
 def test_a_redirect_from_https_to_http_is_refused(
     serve: Any, fetcher: Fetch, authority: trustme.CA
 ) -> None:

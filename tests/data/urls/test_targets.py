@@ -92,6 +92,14 @@ def test_redirects_are_relative_to_where_they_come_from(location: str, url: str)
     assert parse_target("https://a.org:8443/d/x?q", RULES).join(location) == url
 
 
+@given(st.text(max_size=60))
+def test_wherever_a_redirect_leads_is_a_url_or_a_refusal(location: str) -> None:
+    try:
+        parse_target(Target("https", "a.org", 443, "/x").join(location), RULES)
+    except (AccessError, FetchError):
+        return
+
+
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_whatever_a_url_is_what_is_sent_is_one_line_of_ascii(host: str, path: str) -> None:
     try:
