@@ -33,8 +33,10 @@ from hffs.view.sizes import LearnedSizes
 log = logging.getLogger(__name__)
 
 _RECENT_BYTES = 64 * 2**20
-FETCHERS = 32
-"""Cells at URLs that are waited for at a time."""
+FETCHERS = 128
+"""Cells at URLs that are waited for at a time: many more than all hosts are sent, since most may
+wait for their turn at one host that is slow, and would keep the others from theirs.
+"""
 
 _MOST_TOLD = 1 << 16
 _RECENT_IMAGES = 256  # each holds a descriptor: stay far below the usual limit of 1024

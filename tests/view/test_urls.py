@@ -153,6 +153,27 @@ def test_waiting_for_a_host_holds_up_no_rendering(
     assert {bytes(each.result(20)) for each in waiting} == {JPEG}
 
 
+def test_regression_a_host_that_hangs_holds_up_no_other_host(
+    open_tree: OpenTree, tmp_path: Path, server: Server
+) -> None:
+    go = threading.Event()
+
+    def hang(exchange: Exchange) -> None:
+        assert go.wait(20)
+        exchange.answer(JPEG)
+
+    count = 40  # more than all hosts together are sent
+    server.answers |= {f"/hangs{number}": hang for number in range(count)}
+    urls = [server.url(f"/hangs{number}", "127.1") for number in range(count)]
+    path = write_set(tmp_path / "hosts.parquet", [*urls, server.url("/0", "127.0.0.1")])
+    tree = open_tree(path, images_only=True, **ALLOWED)
+    waiting = [tree.request(inode(tree, f"{number}.jpg")) for number in range(count)]
+    assert read(tree, f"{count}.jpg") == JPEG
+    assert not any(each.done() for each in waiting)
+    go.set()
+    assert {bytes(each.result(20)) for each in waiting} == {JPEG}
+
+
 def test_nothing_private_or_plain_is_fetched_unless_allowed(
     open_tree: OpenTree, source: Path, server: Server, watcher: Quiet
 ) -> None:

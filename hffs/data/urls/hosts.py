@@ -1,6 +1,8 @@
 """Turns at hosts: how many requests each is sent at once, and which are left alone for a while.
 
 Owns the counts. Must not know what a request is. Thread-safe. Time is `time.monotonic`.
+Invariant: a host that lets every request run into its deadline is soon left alone for a while, so
+that not every image of it takes that long.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from dataclasses import dataclass
 from hffs.errors import DeadlineError, HffsError, OutageError
 
 _MOST_RESTING = 10_000
+_SILENT_S = 10.0
+"""How long a host is left alone of which nothing came in time; after that it is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Hosts:
         self._busy: dict[str, int] = {}
         self._total = 0
         self._resting: dict[str, _Rest] = {}
+        self._late: dict[str, int] = {}  # requests in a row that ran into their deadline
         self._turns = threading.Condition()
         self._is_closed = False
 
@@ -44,15 +49,21 @@ class Hosts:
         """A turn at a host, waited for up to a point in time.
 
         DeadlineError where it does not come; OutageError, at once, where the host rests longer.
+        A DeadlineError that the body raises counts against the host.
         """
         with self._turns:
             self._wait(host, until)
             self._busy[host] = self._busy.get(host, 0) + 1
             self._total += 1
+        is_late = False
         try:
             yield
+        except DeadlineError:
+            is_late = True
+            raise
         finally:
             with self._turns:
+                self._note(host, is_late=is_late)
                 self._total -= 1
                 self._busy[host] -= 1
                 if not self._busy[host]:
@@ -81,6 +92,19 @@ class Hosts:
             if len(self._resting) < _MOST_RESTING:
                 self._resting[host] = rest
             self._turns.notify_all()
+
+    def _note(self, host: str, *, is_late: bool) -> None:
+        """Count requests that ran into their deadline. As many as a host is sent at once: one URL
+        that hangs at a host that is well does not come between it and others.
+        """
+        if not is_late:
+            self._late.pop(host, None)
+            return
+        if len(self._late) >= _MOST_RESTING:
+            self._late.clear()
+        self._late[host] = self._late.get(host, 0) + 1
+        if self._late[host] >= self._per_host:
+            self.shun(host, _SILENT_S, "nothing comes from it in time")
 
     def _wait(self, host: str, until: float) -> None:
         while True:

@@ -55,6 +55,37 @@ def test_a_host_that_asked_for_rest_is_waited_for_if_there_is_time() -> None:
         assert time.monotonic() - started >= 0.15
 
 
+def run_late(hosts: Hosts, host: str) -> None:
+    with pytest.raises(DeadlineError), hosts.turn(host, soon()):
+        raise DeadlineError("cannot fetch", why="it did not come in time")
+
+
+def test_regression_a_host_from_which_nothing_comes_in_time_is_left_alone() -> None:
+    hosts = Hosts(2, 8)
+    run_late(hosts, "a")
+    run_late(hosts, "a")
+    with pytest.raises(OutageError, match="cannot ask a: nothing comes from it in time"):
+        hosts.turn("a", soon()).__enter__()
+    with hosts.turn("b", soon()):
+        pass
+
+
+def test_a_host_from_which_something_comes_in_time_is_not_left_alone() -> None:
+    hosts = Hosts(2, 8)
+    for _ in range(3):
+        run_late(hosts, "a")
+        with hosts.turn("a", soon()):
+            pass
+    assert hosts._late == {}
+
+
+def test_hosts_that_were_late_are_bounded() -> None:
+    hosts = Hosts(8, 8)
+    for number in range(20_000):
+        run_late(hosts, f"host{number}")
+    assert len(hosts._late) <= 10_000
+
+
 def test_nobody_waits_any_longer_when_all_ends() -> None:
     hosts = Hosts(1, 1)
     with ThreadPoolExecutor(1) as pool, hosts.turn("a", soon()):
