@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from concurrent.futures import Future
 from typing import TypeVar
 
 import trio
 
 from hffs.errors import DeadlineError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -17,7 +20,7 @@ REQUEST_DEADLINE_S = 60.0
 
 
 async def wait_for(work: Future[T], what: str) -> T:
-    """Result of work on a thread, DeadlineError past `REQUEST_DEADLINE_S`.
+    """Result of work on a thread, DeadlineError past `REQUEST_DEADLINE_S`, which the log tells.
 
     Cancelling the wait leaves the work alone: others may be waiting for the same result.
     """
@@ -34,5 +37,7 @@ async def wait_for(work: Future[T], what: str) -> T:
             await finished.wait()
         if not work.done():
             why = f"no answer within {REQUEST_DEADLINE_S:.0f} s"
-            raise DeadlineError("cannot read", what, why=why)
+            late = DeadlineError("cannot read", what, why=why)
+            log.error("%s", late)  # the work does not know of it, and may end well
+            raise late
     return work.result()

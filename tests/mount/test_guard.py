@@ -80,10 +80,15 @@ def test_an_error_from_a_thread_arrives() -> None:
         trio.run(wait_for, done, "x")
 
 
-def test_a_deadline_ends_the_wait_and_not_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadline_ends_the_wait_and_not_the_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(waiting, "REQUEST_DEADLINE_S", 0.01)
     never: Future[int] = Future()
     with pytest.raises(DeadlineError, match=r"cannot read 17\.jpg"):
         trio.run(wait_for, never, "17.jpg")
+    assert [entry.getMessage() for entry in caplog.records] == [
+        "cannot read 17.jpg: no answer within 0 s"
+    ]
     never.set_result(1)
     assert never.result() == 1
