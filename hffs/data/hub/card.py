@@ -1,11 +1,13 @@
 """What a data set says about itself (README.md and two more), looked at before `datasets` does.
 
 It is untrusted. `datasets` would follow `data_files` to any host, and to any file of this one; and
-YAML may describe, in a few lines, more than any memory holds.
+YAML may describe, in a few lines, more than any memory holds. What is looked at is the text that
+`datasets` will look at, to the byte.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ NAMES = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 
 _MOST_BYTES = 32 << 20
 _MOST_VALUES = 1_000_000
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+"""Without slashes too: `file:x` is a path of this host to fsspec."""
 
 
 def check_size(name: str, file: str, size_bytes: int) -> None:
@@ -30,13 +34,18 @@ def check(name: str, files: Sequence[Path]) -> None:
     for file in files:
         if file.suffix == ".json":
             continue
-        text = file.read_text(encoding="utf-8", errors="replace")
+        text = read_text(file, errors="replace")
         if file.suffix == ".md":
             text = front_matter(text)
         for pattern in _patterns(name, text):
             if _leaves(pattern):
                 why = f"its {file.name} names data outside of it: {pattern[:200]!r}"
                 raise DataError("cannot use", name, why=why)
+
+
+def read_text(file: Path, errors: str = "strict") -> str:
+    """Return a description as it is: to huggingface_hub a bare \\r ends no YAML, as a \\n does."""
+    return file.read_bytes().decode("utf-8", errors)
 
 
 def front_matter(text: str) -> str:
@@ -49,7 +58,8 @@ def front_matter(text: str) -> str:
 
 def _leaves(pattern: str) -> bool:
     outside = pattern.startswith(("/", "~")) or "\\" in pattern or "\0" in pattern
-    return outside or "://" in pattern or "::" in pattern or ".." in pattern.split("/")
+    is_url = _SCHEME.match(pattern) is not None or "://" in pattern or "::" in pattern
+    return outside or is_url or ".." in pattern.split("/")
 
 
 def _patterns(name: str, text: str) -> Iterator[str]:

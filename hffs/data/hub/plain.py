@@ -136,7 +136,7 @@ def _read_card(request: Request, commit: str, listed: Sequence[HubFile]) -> dict
     path = fetch_files(request, commit, files, lambda done, total: None) / files[0].name
     card.check(request.name, [path])
     try:
-        text = card.front_matter(path.read_text(encoding="utf-8"))
+        text = card.front_matter(card.read_text(path))
     except UnicodeDecodeError:
         return None
     parsed = yaml.safe_load(text) if text.strip() else {}

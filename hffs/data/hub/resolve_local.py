@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hffs.data.hub import card
 from hffs.data.hub.failures import hub_errors
 from hffs.data.hub.libraries import set_up_datasets, without_network, without_warnings
 from hffs.data.hub.listing import listing_once, replaced
-from hffs.data.hub.resolution import Request, Resolution
+from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import (
     as_data_files,
     chosen_files,
@@ -27,7 +27,7 @@ from hffs.data.hub.resolve import (
     local_file,
 )
 from hffs.data.shards import unknown_split
-from hffs.errors import SourceError
+from hffs.errors import DataError, SourceError
 
 
 def resolve_local(request: Request) -> Resolution:
@@ -51,6 +51,7 @@ def _resolve(request: Request, path: Path) -> Resolution:
                 split: tuple(local_file(os.path.abspath(name)) for name in names)
                 for split, names in chosen_files(request, builder).items()
             }
+            _require_inside(request, path, files)
             return describe(request, builder, "", files)
 
 
@@ -126,6 +127,17 @@ def _open_builder(request: Request, path: Path, scratch: str) -> Any:
     return load_dataset_builder(
         str(empty), request.config, data_files={"train": [pattern]}, cache_dir=scratch
     )
+
+
+def _require_inside(request: Request, path: Path, files: Mapping[str, Sequence[HubFile]]) -> None:
+    """Refuse what a folder's own README.md was not seen to name, should there be a way to do so."""
+    if request.data_files is not None or not path.is_dir():
+        return
+    start = os.path.join(os.path.abspath(path), "")
+    for name in (file.name for own in files.values() for file in own):
+        if not name.startswith(start):
+            why = f"datasets would read {name[:200]!r}, which is not in it"
+            raise DataError("cannot use", request.name, why=why)
 
 
 def _refuse_urls(given: Any) -> None:

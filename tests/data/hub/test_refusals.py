@@ -109,6 +109,8 @@ def test_a_script_is_refused_and_never_run(site: HubServer, asker: Asker, tmp_pa
         ("/etc/passwd", "/etc/passwd"),
         ("../../../etc/*", "../"),
         ("https://example.org/x.csv", "example.org"),
+        ("file:/etc/passwd", "/etc/passwd"),
+        ("local:../x.csv", "../"),
         ("hf://datasets/other/set/x.csv", "other/set"),
         ("zip://*.csv::https://example.org/x.zip", "example.org"),
     ],
@@ -121,6 +123,13 @@ def test_a_card_that_reaches_out_is_refused_before_it_is_followed(
     site.add(name).write_all({"README.md": card.encode(), "x.csv": b"a\n1\n"})
     _refused(asker, name, "outside of it", shown, kind="DataError")
     assert not [each for each in site.requests if "/tree/" in each.path]
+
+
+def test_regression_a_card_is_read_as_datasets_reads_it(site: HubServer, asker: Asker) -> None:
+    # A bare \r is a line break to YAML, and to Python's text files, but ends no block of YAML.
+    card = b"---\n#\n---\rconfigs: [{config_name: default, data_files: /etc/passwd}]\n---\n"
+    site.add("hostile/breaks").write_all({"README.md": card, "x.csv": b"a\n1\n"})
+    _refused(asker, "hostile/breaks", "outside of it", "/etc/passwd", kind="DataError")
 
 
 def test_cards_that_cannot_be_read_are_named(site: HubServer, asker: Asker) -> None:

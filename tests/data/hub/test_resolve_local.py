@@ -193,7 +193,7 @@ def test_nobody_is_asked_whatever_a_folder_says(
     local: Asker, watched: HubServer, tmp_path: Path, where: str
 ) -> None:
     for number, url in enumerate(
-        (f"{watched.endpoint}/x.csv", "hf://datasets/a/b/x.csv", "/etc/*", "../*")
+        (f"{watched.endpoint}/x.csv", "hf://datasets/a/b/x.csv", "/etc/*", "../*", "file:/etc/*")
     ):
         card = f"---\nconfigs:\n- {{config_name: a, {where}: '{url}'}}\n---\n".encode()
         folder = _write(tmp_path / str(number), {"README.md": card, "x.csv": b"a\n1\n"})
