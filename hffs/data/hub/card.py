@@ -17,9 +17,14 @@ from hffs.errors import DataError
 NAMES = ("README.md", ".huggingface.yaml", "dataset_infos.json")
 
 _MOST_BYTES = 32 << 20
+_MOST_YAML_CHARACTERS = 4 << 20
 _MOST_VALUES = 1_000_000
+_DEEPEST = 100
+"""Values in values; what each level costs grows with their number."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 """Without slashes too: `file:x` is a path of this host to fsspec."""
+_LONG_NUMBER = re.compile(r"[-+.:_0-9]{1000,}")
+"""In base 60 (`1:59:59`) one of a few megabytes takes hours."""
 
 
 def check_size(name: str, file: str, size_bytes: int) -> None:
@@ -66,10 +71,7 @@ def _patterns(name: str, text: str) -> Iterator[str]:
     """Every string below a `data_files` or `data_dir`."""
     import yaml
 
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    if node is None:
-        return
-    if _count(node, {}) > _MOST_VALUES:
+    if len(text) > _MOST_YAML_CHARACTERS or _describes_too_much(text):
         raise DataError("cannot use", name, why="the YAML of its README.md describes too much")
     configs = yaml.safe_load(text)
     configs = configs.get("configs") if isinstance(configs, dict) else None
@@ -90,11 +92,31 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
-def _count(node: Any, known: dict[int, int]) -> int:
-    """How many values a document stands for once its aliases are followed; one in itself: many."""
-    if id(node) not in known:
-        known[id(node)] = _MOST_VALUES + 1  # until it is known: a value that holds itself
-        inside = node.value if isinstance(node.value, list) else []
-        parts = [part for item in inside for part in (item if isinstance(item, tuple) else (item,))]
-        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
-    return known[id(node)]
+def _describes_too_much(text: str) -> bool:
+    """Whether a document stands for too many values once its aliases are followed.
+
+    Told by its events, one after the other: a tree of them would take 700 bytes a value.
+    """
+    import yaml
+
+    total = 0
+    counts: dict[str | None, int] = {}
+    open_values: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_values.append((event.anchor, total))
+            counts[event.anchor] = _MOST_VALUES  # until it ends: a value may hold itself
+            total += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_values.pop()
+            counts[anchor] = total - before
+        elif isinstance(event, yaml.ScalarEvent):
+            counts[event.anchor] = 1
+            total += 1
+            if _LONG_NUMBER.fullmatch(event.value):
+                return True
+        elif isinstance(event, yaml.AliasEvent):
+            total += counts.get(event.anchor, 0)
+        if total > _MOST_VALUES or len(open_values) > _DEEPEST:
+            return True
+    return False

@@ -139,6 +139,8 @@ def test_cards_that_cannot_be_read_are_named(site: HubServer, asker: Asker) -> N
     for name, text in {
         "laughs": f"{laughs}configs: *a11",
         "itself": "a: &a [*a]\nconfigs: *a",
+        "deep": "[" * 100_000,
+        "digits": "x: 1" + ":59" * 100_000,
         "broken": "configs: [",
         "list": "configs: {a: 1}",
         "nameless": "configs: [{data_files: x.csv}]",
