@@ -41,6 +41,27 @@ def set_up_datasets() -> None:
     datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
     datasets.disable_progress_bars()
     logging.getLogger("datasets").setLevel(logging.CRITICAL)
+    let_dtypes_name_types_alone()
+
+
+def let_dtypes_name_types_alone() -> None:
+    """Refuse a dtype that is the name of a function: ValueError.
+
+    For the type of a column that a data set calls `x`, `datasets` calls `pyarrow.x()`, whatever
+    that does; `create_library_symlinks` writes into Python's own folder.
+    """
+    import pyarrow as pa
+    from datasets.features import features
+
+    convert = features.string_to_arrow
+
+    def convert_type(dtype: str) -> pa.DataType:
+        if {dtype, f"{dtype}_"} & pa.__dict__.keys():
+            pa.type_for_alias(dtype)
+        return convert(dtype)
+
+    if convert.__module__ != __name__:  # it may be set up already
+        features.string_to_arrow = convert_type
 
 
 @contextmanager

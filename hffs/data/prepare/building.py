@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from hffs.data.hub.classes import METADATA_NAMES
+from hffs.data.hub.libraries import let_dtypes_name_types_alone
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.paths import shorten_path
 from hffs.errors import DataError, FormatError
@@ -71,6 +72,7 @@ def build_arrow(job: Job, folder: Path) -> Path:
     datasets.config.HF_HUB_OFFLINE = True
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    let_dtypes_name_types_alone()
     watch = _Watch(job)
     try:
         with warnings.catch_warnings():

@@ -132,6 +132,15 @@ def test_regression_a_card_is_read_as_datasets_reads_it(site: HubServer, asker: 
     _refused(asker, "hostile/breaks", "outside of it", "/etc/passwd", kind="DataError")
 
 
+def test_regression_a_dtype_that_names_a_function_is_refused_and_never_called(
+    site: HubServer, asker: Asker
+) -> None:
+    # This one would print: what the process answers with would be no JSON.
+    card = b"---\ndataset_info: {features: [{name: a, dtype: show_info}]}\n---\n"
+    site.add("hostile/dtype").write_all({"README.md": card, "x.csv": b"a\n1\n"})
+    _refused(asker, "hostile/dtype", "'ShowInfo' not found", kind="DataError")
+
+
 def test_cards_that_cannot_be_read_are_named(site: HubServer, asker: Asker) -> None:
     laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)

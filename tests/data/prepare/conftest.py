@@ -24,6 +24,8 @@ def _keep_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    name = "datasets.features.features.string_to_arrow"
+    monkeypatch.setattr(name, datasets.features.features.string_to_arrow)
     verbosity = datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
     yield

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import subprocess
 import sys
@@ -242,6 +243,24 @@ def test_what_cannot_be_read_is_one_line(
     assert line in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert not [path for path in job.folder.iterdir() if path.name != "rows.parquet"]
+
+
+@pytest.mark.parametrize("dtype", ["show_info", "json_", "cpu_count"])
+def test_regression_a_dtype_calls_no_function(
+    tmp_path: Path, make_job: MakeJob, capfd: pytest.CaptureFixture[str], dtype: str
+) -> None:
+    features = {"file_name": _value("string"), "text": _value(dtype)}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"file_name": ["a.png"], "text": ["ay"]}).replace_schema_metadata(told)
+    pa.parquet.write_table(table, tmp_path / "metadata.parquet")
+    job = make_job("imagefolder", draw(tmp_path / "a.png"), tmp_path / "metadata.parquet")
+    with pytest.raises(DataError, match=f"No type alias for {dtype}"):
+        prepare(job)
+    assert capfd.readouterr().out == ""
+
+
+def _value(dtype: str) -> dict[str, str]:
+    return {"_type": "Value", "dtype": dtype}
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, make_job: MakeJob) -> None:
