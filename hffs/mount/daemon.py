@@ -176,6 +176,14 @@ def _end_with(parent: int) -> None:
         raise InterruptedRun("interrupted")
 
 
+def _offer_memory() -> None:
+    """Where memory runs out, have the kernel kill this process before any other: how much it takes
+    is up to the data set that it reads.
+    """
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
 def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
     """Run `body` to its end in a child, whose memory goes with it; its error is raised here.
 
@@ -196,8 +204,13 @@ def run_beside(
     A child that is not waited for, because something was raised, is ended.
     """
     parent = os.getpid()
-    # Killed, this process cannot end its child, which would download and prepare for nobody.
-    way = _Way(lambda: _end_with(parent), end_s=_END_S / 2, logs_error=False)
+
+    def prepare() -> None:
+        # Killed, this process cannot end its child, which would download and prepare for nobody.
+        _end_with(parent)
+        _offer_memory()
+
+    way = _Way(prepare, end_s=_END_S / 2, logs_error=False)
     try:
         with _forked(body, way) as (pid, pipe):
 

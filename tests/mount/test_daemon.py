@@ -130,6 +130,16 @@ def test_work_apart_ends_with_its_process_and_its_error(tmp_path: Path) -> None:
         daemon.run_apart(fail, Heard())
 
 
+def test_work_apart_is_what_the_kernel_kills_first_where_memory_runs_out() -> None:
+    def work(listener: Listener) -> None:
+        listener.notice(Path("/proc/self/oom_score_adj").read_text().strip())
+        listener.ready()
+
+    heard = Heard()
+    daemon.run_apart(work, heard)
+    assert heard.notices == ["1000"]
+
+
 def test_work_beside_goes_on_until_it_is_waited_for(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
 

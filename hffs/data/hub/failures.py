@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PARQUET_BRANCH = "refs/convert/parquet"
 """Where the Hub keeps a copy as Parquet of many data sets, those with a script too."""
 
+NO_MEMORY = "to read it takes more memory than there is"
+
 _LIBRARIES = (
     ("httpx2", "HTTPError"),
     ("httpx2", "InvalidURL"),
@@ -105,7 +107,7 @@ def _expected() -> tuple[type[Exception], ...]:
     loaded = [(sys.modules[module], name) for module, name in _LIBRARIES if module in sys.modules]
     python = (
         OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError,
-        ArithmeticError, AssertionError, EOFError,
+        ArithmeticError, AssertionError, EOFError, MemoryError,
     )  # fmt: skip
     return (*(getattr(module, name) for module, name in loaded), *python)
 
@@ -231,6 +233,8 @@ def _trouble(error: BaseException) -> tuple[str, str] | None:
 def _of_system(error: BaseException, request: Request) -> HffsError | None:
     from huggingface_hub import constants
 
+    if isinstance(error, MemoryError):
+        return _unusable(request, NO_MEMORY)
     if not isinstance(error, OSError) or isinstance(error, ConnectionError) or not error.errno:
         return None
     where = error.filename or constants.HF_HUB_CACHE

@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from hffs.data.hub.classes import METADATA_NAMES
+from hffs.data.hub.failures import NO_MEMORY
 from hffs.data.hub.libraries import let_dtypes_name_types_alone
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.paths import shorten_path
@@ -49,6 +50,7 @@ _FAILURES = (
     EOFError,
     ImportError,
     LookupError,
+    MemoryError,
     OSError,
     RuntimeError,
     StopIteration,
@@ -237,6 +239,8 @@ def _list_causes(error: BaseException) -> Iterator[BaseException]:
 def _first_line(error: BaseException) -> str:
     if isinstance(error, StopIteration):  # json's way to say so
         return "its files are empty"
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
     lines = [line for line in str(error).splitlines() if line.strip()]
     text = lines[0].strip().rstrip(":.") if lines else type(error).__name__
     return text if len(text) <= _MAX_WHY else text[:_MAX_WHY] + "..."

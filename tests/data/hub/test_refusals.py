@@ -158,6 +158,8 @@ def test_cards_that_cannot_be_read_are_named(site: HubServer, asker: Asker) -> N
         "path: x.csv}]}]",
         "features": "configs: [{config_name: d, data_files: x.csv, features: [{dtype: z}]}]",
         "number": "configs: 7",
+        "memory": "dataset_info: {features: [{name: a, dtype: {class_label: {names: "
+        f"{{'0': a, '{10**17}': b}}}}}}}}]}}",
     }.items():
         site.add(f"cards/{name}").write_all(
             {"README.md": f"---\n{text}\n---\n".encode(), "x.csv": b"a\n1\n"}
