@@ -3,10 +3,10 @@
 Invariants: `ready` never waits, decodes or touches a disk beyond a page fault; everything else
 happens on the worker threads of one pool, and a cell that several readers wait for is worked out
 once (single flight). What was rendered is kept on disk (`DiskCache`) and, within `_RECENT_BYTES`,
-open in memory. A cell that cannot be rendered is logged once and fails from then on at once;
-other cells are unharmed. A cell at a URL is fetched on threads of their own, so that waiting for
-another host holds up nobody who does not; whether it is asked for again after a failure is its
-fetcher's to say.
+open in memory. A cell that cannot be decoded or rendered is logged once and fails from then on at
+once; other cells are unharmed. Any other failure is logged once as well. A cell at a URL is fetched
+on threads of their own, so that waiting for another host holds up nobody who does not; whether it
+is asked for again after a failure is its fetcher's to say.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hffs.data.cache import DiskCache
 from hffs.data.cells.building import CellIndex
 from hffs.data.recent import Recent
 from hffs.data.rows import RowStore
-from hffs.errors import HffsError, RenderError
+from hffs.errors import FormatError, HffsError, RenderError
 from hffs.view import codecs
 from hffs.view.manifest import Manifest
 from hffs.view.rendering import Rendering
@@ -78,7 +78,7 @@ class Content:
         self._lock = threading.RLock()  # a flight that ends at once lands while it is being made
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hffs-render")
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="hffs-fetch")
-        self._told: set[int] = set()  # cells whose failure to be fetched is in the log
+        self._told: set[int | str] = set()  # what of `_tell` is in the log: cells at URLs, errors
         self._is_closed = False
 
     def extension(self, position: Position) -> str:
@@ -123,13 +123,21 @@ class Content:
     def prepare(self, position: Position) -> None:
         """Refuse a source that changed (StaleError); let the disk fetch the bytes ahead."""
         cell = self._cells[position]
-        self._stores.rows.check(cell)
-        self._stores.rows.advise(cell)
+        try:
+            self._stores.rows.check(cell)
+            self._stores.rows.advise(cell)
+        except HffsError as error:
+            self._tell(position, error)
+            raise
 
     def ready(self, position: Position) -> memoryview | None:
         """An image's bytes where they take no waiting."""
         if self._passes[self._forms[position]]:
-            mapped = self._stores.rows.read(self._cells[position])
+            try:
+                mapped = self._stores.rows.read(self._cells[position])
+            except HffsError as error:
+                self._tell(position, error)
+                raise
             if mapped is not None:
                 return mapped
         return self._recent.get(self._slot(position))
@@ -191,34 +199,39 @@ class Content:
         kept = self._find_kept(cell)
         if kept is not None:
             return self._publish(cell, kept)
-        return self._pool.submit(self._work, position, cell, self._fetch(position, cell)).result()
+        return self._pool.submit(self._work, position, cell, self._load(position)).result()
 
-    def _fetch(self, position: Position, cell: int) -> memoryview:
+    def _load(self, position: Position) -> memoryview:
+        """The bytes of a position's cell as they are stored."""
         try:
-            return self._stores.rows.load(cell)
+            return self._stores.rows.load(self._cells[position])
+        except FormatError:
+            raise  # the cell itself is broken, which is told where it is kept
         except HffsError as error:
-            self._tell(position, cell, error)
+            self._tell(position, error)
             raise
 
-    def _tell(self, position: Position, cell: int, error: HffsError) -> None:
-        """Log once that a cell could not be fetched."""
+    def _tell(self, position: Position, error: HffsError) -> None:
+        """Log once why the bytes of a cell cannot be had; what is wrong with the file that many
+        cells lie in is said of the first of them.
+        """
+        cell = self._cells[position]
+        about: int | str = cell if self._stores.rows.waits_for_network(cell) else str(error)
         with self._lock:
-            is_news = cell not in self._told and not self._is_closed
+            is_news = about not in self._told and not self._is_closed
             if len(self._told) >= _MOST_TOLD:
                 self._told.clear()
-            self._told.add(cell)
+            self._told.add(about)
         if is_news:
             log.error("%s", error.within(self._name(position)))
 
     def _work(
         self, position: Position, cell: int, fetched: memoryview | None = None
     ) -> list[memoryview]:
-        if self._passes[self._forms[position]]:
-            return [self._load(cell)]
-        images = self._try_render(position, cell, fetched)
+        images = self._try(position, cell, fetched)
         if isinstance(images, RenderError):
             raise images.anew()
-        return self._publish(cell, images)
+        return images
 
     def _publish(self, cell: int, images: list[memoryview]) -> list[memoryview]:
         """Make the files of a cell known, now that they are there."""
@@ -227,24 +240,26 @@ class Content:
             self._recent.put(slot, image)
         return images
 
-    def _try_render(
+    def _try(
         self, position: Position, cell: int, fetched: memoryview | None
     ) -> list[memoryview] | RenderError:
-        """The images of a cell, or why there are none, which is kept and logged once.
+        """The images of a cell, or why there will never be any, which is kept and logged once.
 
         No part of the error that was raised is kept: its frames hold the pixels decoded so far.
         """
         try:
-            return self._render(cell, fetched)
-        except RenderError as error:
+            if self._passes[self._forms[position]]:
+                return [self._pass(position, cell)]
+            return self._publish(cell, self._render(position, cell, fetched))
+        except (RenderError, FormatError) as error:
             failure = self._describe(position, error)
         log.error("%s", failure)
         with self._lock:
             self._failed[cell] = failure
         return failure
 
-    def _load(self, cell: int) -> memoryview:
-        image = self._stores.rows.load(cell)
+    def _pass(self, position: Position, cell: int) -> memoryview:
+        image = self._load(position)
         if self._stores.rows.read(cell) is None:  # a file of its own: nothing holds it open
             self._recent.put(cell * self._rendering.slots, image)
         return image
@@ -262,7 +277,9 @@ class Content:
         kept = [image for key in keys if (image := cache.get(key)) is not None]
         return kept if len(kept) == len(keys) else None
 
-    def _render(self, cell: int, fetched: memoryview | None) -> list[memoryview]:
+    def _render(
+        self, position: Position, cell: int, fetched: memoryview | None
+    ) -> list[memoryview]:
         """Every tile of a cell that is shown: they share most of the work, and are asked for
         one after the other.
         """
@@ -270,7 +287,7 @@ class Content:
         kept = None if fetched is not None else self._find_kept(cell)
         if kept is not None:
             return kept
-        data = self._stores.rows.load(cell) if fetched is None else fetched
+        data = self._load(position) if fetched is None else fetched
         if fetched is not None and rendering.leaves(data):
             return [data]
         images = codecs.render(data, rendering.target, rendering.reshape)
@@ -278,7 +295,7 @@ class Content:
             cache.put(key, image) for key, image in zip(self._keys_of(cell), images, strict=True)
         ]
 
-    def _describe(self, position: Position, error: RenderError) -> RenderError:
+    def _describe(self, position: Position, error: RenderError | FormatError) -> RenderError:
         return RenderError("cannot render", self._name(position), why=error.why or error.what)
 
     def _name(self, position: Position) -> str:

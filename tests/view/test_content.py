@@ -1,8 +1,10 @@
 import base64
 import gc
 import logging
+import re
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -97,6 +99,46 @@ def test_images_that_are_decoded_pass_through_with_their_size(
     assert tree.size_bytes(_inode(tree, "1.jpg")) == len(made)
 
 
+def _write_broken_texts(folder: Path, images: list[bytes]) -> pa.Array:
+    texts = [base64.b64encode(image).decode() for image in images]
+    return pa.array([text[:120] + "!" + text[121:] for text in texts[:2]] + texts[2:])
+
+
+def _write_broken_archive(folder: Path, images: list[bytes]) -> pa.Array:
+    with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, image in enumerate(images):
+            archive.writestr(f"{number}", image)
+    data = bytearray((folder / "images.zip").read_bytes())
+    for entry in list(re.finditer(rb"PK\x01\x02", data))[:2]:
+        data[entry.start() + 16] ^= 1  # the checksum in the directory
+    (folder / "images.zip").write_bytes(data)
+    return pa.array([f"zip://{number}::images.zip" for number in range(len(images))])
+
+
+@pytest.mark.parametrize(
+    ("write", "why"),
+    [(_write_broken_texts, "base64"), (_write_broken_archive, "checksum is wrong")],
+)
+def test_regression_what_cannot_be_decoded_is_logged_once_and_named(
+    write: Callable[[Path, list[bytes]], pa.Array],
+    why: str,
+    open_tree: OpenTree,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    images = [encode("JPEG", 1), encode("PNG", 2), encode("JPEG", 3)]
+    cells = write(tmp_path, images)
+    pq.write_table(pa.table({"image": cells}), tmp_path / "a.parquet")
+    tree = open_tree(tmp_path / "a.parquet", images_only=True)
+    for number in (0, 1):
+        for _ in range(2):
+            with pytest.raises(RenderError, match=rf"{number}\.jpg \(row {number} of .*{why}"):
+                tree.request(_inode(tree, f"{number}.jpg")).result(10)
+    assert tree.request(_inode(tree, "2.jpg")).result(10) == images[2]
+    errors = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.ERROR]
+    assert [line.split(" (")[0] for line in errors] == [f"cannot render {n}.jpg" for n in (0, 1)]
+
+
 def test_what_cannot_be_rendered_is_logged_once_and_named(
     open_tree: OpenTree, source: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -134,15 +176,21 @@ def _count_open_images() -> int:
     return sum(issubclass(type(thing), ImageFile) for thing in gc.get_objects())
 
 
-def test_a_source_that_changed_in_place_is_refused(open_tree: OpenTree, source: Path) -> None:
+def test_a_source_that_changed_in_place_is_refused(
+    open_tree: OpenTree, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tree = open_tree(source)
     tree.prepare(_inode(tree, "1.jpg"))
     with source.open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"X")
-    with pytest.raises(StaleError):
-        tree.prepare(_inode(tree, "1.jpg"))
+    for name in ("1.jpg", "1.jpg", "0.jpg"):
+        with pytest.raises(StaleError):
+            tree.prepare(_inode(tree, name))
     tree.prepare(_inode(tree, "1.txt"))
+    errors = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.ERROR]
+    why = f"cannot read {source}: it was changed while mounted; mount again"
+    assert errors == [f"1.jpg (row 1 of {source}): {why}"]
 
 
 def test_captions_are_there_at_once(open_tree: OpenTree, source: Path) -> None:
