@@ -8,6 +8,7 @@ and queries of URLs (which sign downloads). Nothing else of them may reach a mes
 from __future__ import annotations
 
 import errno
+import math
 import re
 import socket
 import ssl
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from hffs.data.hub.cached import cached_commit
 from hffs.data.hub.resolution import Request
+from hffs.data.hub.retrying import find_asked_wait_s
 from hffs.data.hub.token import HOW_TO_GIVE
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 
 if TYPE_CHECKING:
+    import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
 PARQUET_BRANCH = "refs/convert/parquet"
@@ -152,7 +155,7 @@ def _of_answer(error: HfHubHTTPError, request: Request) -> HffsError:
         return _not_found(request)
     if isinstance(error, hub.RemoteEntryNotFoundError):
         return SourceError("cannot find a file of", name, why=clean(str(error)))
-    return _of_status(status, clean(error.server_message or ""), request)
+    return _of_status(error.response, clean(error.server_message or ""), request)
 
 
 def _gated(request: Request, is_unknown: bool) -> AccessError:
@@ -167,7 +170,8 @@ def _not_found(request: Request) -> SourceError:
     return SourceError("cannot find data set", request.name, why=why, fix=fix)
 
 
-def _of_status(status: int, said: str, request: Request) -> HffsError:
+def _of_status(response: httpx2.Response, said: str, request: Request) -> HffsError:
+    status = response.status_code
     answered = f"{endpoint()} answers {status}" + (f" ({said})" if said else "")
     if status == 401:
         return AccessError("cannot read", request.name, why=answered, fix=HOW_TO_GIVE)
@@ -176,7 +180,9 @@ def _of_status(status: int, said: str, request: Request) -> HffsError:
         return AccessError("cannot read", request.name, why=answered, fix=fix)
     if status == 429:
         why = f"too many requests: {answered}"
-        fix = f"wait some minutes; with a token more are allowed: {HOW_TO_GIVE}"
+        asked_s = find_asked_wait_s(response)
+        wait = f"{math.ceil(asked_s / 60)} min" if asked_s else "some minutes"
+        fix = f"wait {wait}; with a token more are allowed: {HOW_TO_GIVE}"
         return SourceError("cannot read", request.name, why=why, fix=_or_offline(fix, request))
     fix = "try again later" if status >= 500 else "check HF_ENDPOINT"
     return SourceError("cannot read", request.name, why=answered, fix=_or_offline(fix, request))

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import httpx2
+
+log = logging.getLogger(__name__)
+
+_tell: Callable[[str], None] = log.warning
 
 
 def set_up_hub() -> None:
@@ -27,6 +31,18 @@ def set_up_hub() -> None:
     for name in ("huggingface_hub", "httpx2", "filelock"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     set_client_factory(_open_client)
+
+
+def tell_of_waits(tell: Callable[[str], None]) -> None:
+    """Have `tell` called with a line for each wait that the Hub asks for, from any thread."""
+    global _tell
+    _tell = tell
+
+
+def _open_client() -> httpx2.Client:
+    from hffs.data.hub.client import open_client
+
+    return open_client(_tell)
 
 
 def set_up_datasets() -> None:
@@ -84,25 +100,3 @@ def without_network() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
-
-
-def _open_client() -> httpx2.Client:
-    """The client of huggingface_hub, whose own would wait for ever where no time is given."""
-    import httpx2
-    from huggingface_hub.utils._http import hf_request_event_hook
-
-    return httpx2.Client(
-        event_hooks={"request": [hf_request_event_hook, _bound_in_time]},
-        follow_redirects=True,
-        timeout=None,  # as that of huggingface_hub; each request is bounded by itself
-    )
-
-
-def _bound_in_time(request: httpx2.Request) -> None:
-    """Bound a request that says nothing of time, or that it has no end, as a listing does."""
-    from huggingface_hub import constants
-
-    most_s = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    asked = request.extensions.get("timeout", {})
-    bounded = {step: most_s if time_s is None else time_s for step, time_s in asked.items()}
-    request.extensions = {**request.extensions, "timeout": bounded}

@@ -11,8 +11,13 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from threading import Event
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import httpx2
 
 Answer = TypeVar("Answer")
 
@@ -108,16 +113,26 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def _asked_wait_s(error: Exception) -> float | None:
-    """How long a 429 or 503 asks to wait. A date (the other form of Retry-After) is not read."""
-    from huggingface_hub.errors import HfHubHTTPError
+def find_asked_wait_s(response: httpx2.Response) -> float | None:
+    """How long a 429 or 503 asks to wait; None for any other answer, or if it does not say."""
     from huggingface_hub.utils import parse_ratelimit_headers
 
-    if not isinstance(error, HfHubHTTPError) or error.response.status_code not in {429, 503}:
+    if response.status_code not in {429, 503}:
         return None
-    headers = error.response.headers
-    limit = parse_ratelimit_headers(headers)
+    limit = parse_ratelimit_headers(response.headers)
     if limit is not None and limit.remaining == 0:
         return float(limit.reset_in_seconds)
-    text = headers.get("Retry-After", "").strip()
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:10])
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max((until - datetime.now(until.tzinfo)).total_seconds(), 0)
+
+
+def _asked_wait_s(error: Exception) -> float | None:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return find_asked_wait_s(error.response) if isinstance(error, HfHubHTTPError) else None

@@ -16,6 +16,7 @@ from pathlib import Path
 from hffs.data.folders import make_whole, remove_whole
 from hffs.data.hub.cached import repository_folder
 from hffs.data.hub.fetch import fetch
+from hffs.data.hub.libraries import tell_of_waits
 from hffs.data.hub.plain import has_features, resolve_plain
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import read_commit
@@ -49,6 +50,7 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
         return _keep(wanted, store, find_local(wanted), watcher)
     if wanted.request.offline:
         return _keep(wanted, store, find_offline(wanted, store), watcher)
+    tell_of_waits(watcher.notice)
     commit = read_commit(wanted.request)
     kept = load_acquired(wanted, store)
     if kept is not None and kept.commit == commit:
