@@ -20,6 +20,7 @@ from huggingface_hub.utils import hf_raise_for_status
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from hffs.data.hub.retrying import PATIENCE, find_asked_wait_s
+from hffs.errors import SourceError
 
 _TRICKLE_S = 30.0
 _TRICKLE_BYTES = 1000
@@ -60,13 +61,29 @@ class Waits:
 
 
 def open_client(tell: Tell) -> httpx2.Client:
-    """A client for huggingface_hub, which asks for it when there is something to ask."""
+    """A client for huggingface_hub. Raises SourceError where the environment allows for none."""
     limits = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT).as_dict()
     hooks: dict[str, list[Callable[..., Any]]] = {
         "request": [hf_request_event_hook, partial(_limit_time, limits)],
         "response": [Waits(tell).note, _limit_trickle],
     }
-    return httpx2.Client(event_hooks=hooks, follow_redirects=True)
+    try:
+        return httpx2.Client(event_hooks=hooks, follow_redirects=True)
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        why = f"SSL_CERT_FILE or SSL_CERT_DIR has no certificates ({reason or error})"
+        raise _refuse(why, "name a file of certificates, or unset it") from None
+    except ImportError:
+        why = "ALL_PROXY or HTTPS_PROXY names a SOCKS proxy, and the package socksio is missing"
+        raise _refuse(why, "pip install socksio, or name an HTTP proxy") from None
+    except (ValueError, httpx2.InvalidURL):
+        why = "ALL_PROXY, HTTPS_PROXY or HTTP_PROXY is no address"
+        raise _refuse(why, "set it to http://host:port") from None
+
+
+def _refuse(why: str, fix: str) -> SourceError:
+    # The chain is cut where this is called: an address of a proxy may hold a password.
+    return SourceError("cannot ask the Hub", why=why, fix=fix)
 
 
 def _limit_time(limits: Mapping[str, float | None], request: httpx2.Request) -> None:

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from hffs.data.hub.cached import cached_commit
 from hffs.data.hub.resolution import Request
@@ -191,11 +193,15 @@ def _of_status(response: httpx2.Response, said: str, request: Request) -> HffsEr
 def _of_connection(error: BaseException, request: Request) -> HffsError | None:
     import httpx2
 
+    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        fix = _or_offline("set HF_ENDPOINT to https://...", request)
+        why = f"cannot reach {endpoint()}: this is no address"
+        return SourceError("cannot read", request.name, why=why, fix=fix)
     told = _trouble(error)
-    if told is None and isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-        told = "this is no address", "set HF_ENDPOINT to https://..."
+    if told is None and isinstance(error, httpx2.TooManyRedirects):
+        told = "it redirects in a circle", "check HF_ENDPOINT"
     if told is None and isinstance(error, httpx2.ProxyError):
-        told = f"the proxy refuses ({clean(str(error))})", "check HTTPS_PROXY"
+        told = f"the proxy refuses ({clean(str(error))})", "check HF_ENDPOINT"
     if told is None and isinstance(error, httpx2.TimeoutException):
         told = "it does not answer in time", "check the connection"
     if told is None:
@@ -214,8 +220,25 @@ def _of_broken(error: BaseException, request: Request) -> HffsError | None:
 
 
 def _unreachable(request: Request, why: str, fix: str) -> SourceError:
-    why = f"cannot reach {endpoint()}: {why}"
+    through = ""
+    if proxy := _find_proxy():
+        variable, address = proxy
+        # It stands between: what is refused or not known is more likely the proxy than the Hub.
+        through, fix = f" through the proxy {clean(address)}", fix.replace("HF_ENDPOINT", variable)
+    why = f"cannot reach {endpoint()}{through}: {why}"
     return SourceError("cannot read", request.name, why=why, fix=_or_offline(fix, request))
+
+
+def _find_proxy() -> tuple[str, str] | None:
+    """The variable that names the proxy by which the Hub is asked, and the address in it."""
+    from huggingface_hub import constants
+
+    hub, proxies = urlsplit(constants.ENDPOINT), getproxies()
+    scheme = hub.scheme if proxies.get(hub.scheme) else "all"
+    address = proxies.get(scheme)
+    if not address or proxy_bypass(hub.netloc):
+        return None
+    return f"{scheme.upper()}_PROXY", address if "://" in address else f"http://{address}"
 
 
 def _trouble(error: BaseException) -> tuple[str, str] | None:

@@ -36,7 +36,7 @@ def _answered(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
         (httpx2.ConnectTimeout("x"), SourceError, "does not answer"),
         (httpx2.ReadTimeout("x"), SourceError, "does not answer"),
         (httpx2.ProxyError("503 no"), SourceError, "the proxy refuses (503 no)"),
-        (httpx2.TooManyRedirects("x"), SourceError, "the connection broke"),
+        (httpx2.TooManyRedirects("x"), SourceError, "redirects in a circle; check HF_ENDPOINT"),
         (httpx2.InvalidURL("x"), SourceError, "no address"),
         (OSError(errno.ENETUNREACH, "x"), SourceError, "no route"),
         (TimeoutError("x"), SourceError, "does not answer"),

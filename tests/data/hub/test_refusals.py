@@ -210,6 +210,34 @@ def test_no_network_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         assert own.stderr.read_text() == ""
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"HTTP_PROXY": "http://me:secret@127.0.0.1:9"},
+            ("through the proxy http://***@127.0.0.1:9: the connection is refused", "HTTP_PROXY"),
+        ),
+        (
+            {"ALL_PROXY": "me:secret@nowhere.invalid:3128"},
+            ("proxy http://***@nowhere.invalid:3128: its name is not known", "ALL_PROXY"),
+        ),
+        ({"ALL_PROXY": "socks5://me:secret@127.0.0.1:9"}, ("SOCKS", "pip install socksio")),
+        ({"HTTP_PROXY": "gopher://me:secret@127.0.0.1:9"}, ("is no address", "http://host:port")),
+        ({"SSL_CERT_FILE": "/none.pem"}, ("SSL_CERT_FILE", "no such file")),
+        ({"SSL_CERT_FILE": "/etc/passwd"}, ("SSL_CERT_FILE", "no certificate")),
+    ],
+)
+def test_regression_what_the_environment_puts_in_the_way_is_named(
+    variables: dict[str, str], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    environ = {"HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}
+    with Asker.start(tmp_path, environ | variables) as own:
+        kind, line = own.refusal("read_commit", "me/set")
+    assert (kind, [word for word in words if word not in line]) == ("SourceError", []), line
+    assert "secret" not in line
+    assert "check HF_ENDPOINT" not in line
+
+
 def test_a_certificate_that_is_not_accepted(tmp_path: Path) -> None:
     import trustme
 
