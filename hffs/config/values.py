@@ -23,7 +23,10 @@ _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?I?)B?", re.ASCII | re.IG
 _LARGEST = 2**53 - 1
 """Numbers up to here are the same in JSON, TOML, int64 and float64."""
 
-_SLICE = r"(?:\s*\[[^\]\[+]*\])?(?:\s*\(\w+\))?"
+_EDGE = r" *(?:-?(?:100|\d{1,2}) *%|-?\d+(?:_\d+)*)? *"
+_SLICE = rf"(?:\s*\[{_EDGE}:{_EDGE}\])?(?:\s*\((?:closest|pct1_dropremainder)\))?"
+"""As `datasets` has it: what it would refuse is refused before a split is downloaded for it."""
+
 _SPLIT_NAME = r"\w+(?:\.\w+)*"
 _SPLITS = re.compile(rf"{_SPLIT_NAME}{_SLICE}(?:\s*\+\s*{_SPLIT_NAME}{_SLICE})*")
 _LAYOUT = re.compile(r"horizontal|vertical|auto|[1-9]\d{0,2}x[1-9]\d{0,2}", re.ASCII)
@@ -103,7 +106,8 @@ def _text_or_number(value: object) -> object:
 
 def _split(value: str) -> str:
     if not _SPLITS.fullmatch(value):
-        raise ValueError("is not a split such as train, train[:10%] or train+test")
+        why = "is not a split such as train, train[:10%], train[100:200] or train+test"
+        raise ValueError(why)
     return value
 
 

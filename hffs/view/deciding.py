@@ -91,7 +91,7 @@ def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> De
     """Decide a view and keep the decision."""
     examined = examine(config, places, watcher, workers)
     if not len(examined.choice.cells):
-        raise _nothing_left(examined)
+        raise _nothing_left(examined, config.split)
     files = make_files(config, examined)
     if config.metadata_jsonl:
         files = replace(files, metadata=_write_metadata(places, examined, files))
@@ -241,11 +241,11 @@ def _find_padding(layout: Layout) -> int:
     return layout.width if len(str(layout.number(Position(0)))) < layout.width else 0
 
 
-def _nothing_left(examined: Examined) -> DataError:
+def _nothing_left(examined: Examined, split: str) -> DataError:
     counts = ", ".join(
         f"{step}: {count}" for step, count in (*examined.dropped, *examined.removed) if count
     )
-    why = f"left out were {counts}" if counts else "it has no rows"
+    why = f"left out were {counts}" if counts else f"{split} has no rows"
     is_filtered = any(count for _, count in examined.removed)
     fix = "loosen the filter" if is_filtered else ""
     return DataError("nothing is left of", examined.inputs.source.name, why=why, fix=fix)

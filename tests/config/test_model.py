@@ -151,10 +151,30 @@ def test_tiles_are_a_number_a_list_or_all(value: object, taken: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "split", ["train", "my.split_2", "train[:10%]", "train[5:]+test", "a + b[:5]"]
+    "split",
+    [
+        "train",
+        "my.split_2",
+        "train[:10%]",
+        "train[-100%:-5%]",
+        "train[5:]+test",
+        "a + b[:5]",
+        "train[1_000:2_000]",
+        "train [ 1 : 3 ] + test[:]",
+        "train[:10%](closest)",
+    ],
 )
 def test_splits_take_slices_and_sums(split: str) -> None:
     assert build(split=split).split == split
+
+
+@pytest.mark.parametrize(
+    "split",
+    ["train[::2]", "train[3]", "train[a:b]", "train[:200%]", "train[_:1]", "train[:9%](nearest)"],
+)
+def test_regression_a_slice_that_datasets_would_refuse_is_refused_at_once(split: str) -> None:
+    with pytest.raises(ConfigError, match="is not a split such as"):
+        build(split=split)
 
 
 def test_a_config_cannot_be_changed() -> None:

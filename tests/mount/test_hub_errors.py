@@ -124,7 +124,9 @@ CASES = {
     "misspelt file": Case(3, "no such file or folder", name="photos/train.parquet"),
     "no such split": Case(3, "there are: train", flags=("--split", "tset")),
     "bad split": Case(2, "is not a split", flags=("--split", "train[")),
-    "bad slice": Case(2, "cannot use split train[a:b]", flags=("--split", "train[a:b]")),
+    "bad slice": Case(2, '"train[a:b]" is not a split', flags=("--split", "train[a:b]")),
+    "slice of nothing": Case(5, "train[100:] has no rows", flags=("--split", "train[100:]")),
+    "bad rounding": Case(2, "less than 100", flags=("--split", "train[:50%](pct1_dropremainder)")),
     "config missing": Case(3, "small", GOOD | {"README.md": TWO_CONFIGS}),
     "config unknown": Case(
         3, "small", GOOD | {"README.md": TWO_CONFIGS}, flags=("--config-name", "smal")
