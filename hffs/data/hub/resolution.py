@@ -15,6 +15,10 @@ DataFiles = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """Files as in `load_dataset`: paths, or paths for each split."""
 
 
+MAIN = "main"
+"""The revision where none is given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a user asked for: a repository of the Hub, or an absolute local path.
@@ -26,7 +30,7 @@ class Request:
     name: str
     splits: tuple[str, ...] = ("train",)
     config: str | None = None
-    revision: str = "main"
+    revision: str = MAIN
     data_files: DataFiles | None = None
     offline: bool = False
     token_file: Path | None = None

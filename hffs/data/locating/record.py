@@ -15,14 +15,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from hffs.config import Config
 from hffs.data.folders import prepare_private_folder
 from hffs.data.hub.cached import is_commit
-from hffs.data.hub.resolution import Request
+from hffs.data.hub.resolution import MAIN, Request
 from hffs.data.locating.local import IMAGE_EXTENSIONS, list_files, locate_plain
 from hffs.data.shards import Located, Pin, Shard, Term, make_key, parse_terms
-from hffs.errors import HffsError, MountError
+from hffs.errors import ConfigError, HffsError, MountError
 
 _HUB_URL = "hf://datasets/"
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*", re.ASCII)
@@ -68,11 +69,17 @@ def parse_name(name: str, revision: str) -> tuple[str, str]:
 
     >>> parse_name("hf://datasets/owner/name@v1", "main")
     ('owner/name', 'v1')
+
+    Raises ConfigError where the two disagree.
     """
     if not name.startswith(_HUB_URL):
         return name, revision
-    name, _, own = name.removeprefix(_HUB_URL).strip("/").partition("@")
-    return name, own or revision
+    short, _, quoted = name.removeprefix(_HUB_URL).strip("/").partition("@")
+    own = unquote(quoted)  # refs%2Fconvert%2Fparquet, as huggingface_hub spells it
+    if own and revision not in (own, MAIN):
+        why, fix = f"{name} means revision {own}", "leave one of them out"
+        raise ConfigError("cannot use revision", revision, why=why, fix=fix)
+    return short, own or revision
 
 
 def find_store(config: Config) -> Path:

@@ -25,7 +25,7 @@ from hffs.data.locating.record import (
     read_record,
 )
 from hffs.data.shards import Located, Pin, Shard, Term, identify
-from hffs.errors import MountError, SourceError
+from hffs.errors import ConfigError, MountError, SourceError
 
 COMMIT = "3f2a" * 10
 
@@ -56,6 +56,14 @@ def test_addresses_of_the_hub_mean_an_id_and_a_revision() -> None:
     assert parse_name("owner/name", "v1") == ("owner/name", "v1")
     assert parse_name("hf://datasets/owner/name", "v1") == ("owner/name", "v1")
     assert parse_name("hf://datasets/owner/name@v2/", "main") == ("owner/name", "v2")
+    assert parse_name("hf://datasets/owner/name@v2", "v2") == ("owner/name", "v2")
+
+
+def test_regression_a_revision_in_the_name_may_be_quoted_and_is_not_overruled() -> None:
+    quoted = "hf://datasets/owner/name@refs%2Fconvert%2Fparquet"
+    assert parse_name(quoted, "main") == ("owner/name", "refs/convert/parquet")
+    with pytest.raises(ConfigError, match=r"cannot use revision v1: .* means revision v2"):
+        parse_name("hf://datasets/owner/name@v2", "v1")
 
 
 def test_splits_are_asked_for_once_each() -> None:
