@@ -8,12 +8,13 @@ and queries of URLs (which sign downloads). Nothing else of them may reach a mes
 from __future__ import annotations
 
 import errno
+import json
 import math
 import re
 import socket
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from hffs.data.hub.cached import cached_commit
 from hffs.data.hub.resolution import Request
-from hffs.data.hub.retrying import find_asked_wait_s
+from hffs.data.hub.retrying import Answer, find_asked_wait_s, repeat
 from hffs.data.hub.token import HOW_TO_GIVE
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 
@@ -53,6 +54,7 @@ _QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
 _TOKEN = re.compile(r"\b(?:hf_|api_org_)\w+|(?<=Bearer )\S+")
 _NOTHING_AT = re.compile(r"Unable to find '(?:hf://datasets/[^@]*@[0-9a-f]{40}/)?(.*?)'")
 _NO_ONE_FORMAT = "Couldn't infer the same data file format"
+_COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 _EITHER = " on the Hugging Face Hub either: "
 _CONFIGS = re.compile(r"(?:Available:|available configs:) \[(.*?)\]", re.DOTALL)
 
@@ -67,6 +69,26 @@ def hub_errors(request: Request) -> Iterator[None]:
     except _expected() as error:
         # The chain is cut: a traceback would show URLs that carry signatures or user-info.
         raise explain(error, request) from None
+
+
+def ask(call: Callable[[], Answer], request: Request) -> Answer:
+    """What the Hub answers to a call of huggingface_hub, which is repeated while that may help.
+
+    SourceError where the answer is none of a Hub's, as the page of a network that wants a login.
+    """
+    try:
+        return repeat(call)
+    except (
+        json.JSONDecodeError, UnicodeDecodeError, TypeError, LookupError, AttributeError,
+    ):  # fmt: skip
+        raise no_hub(request) from None
+
+
+def no_hub(request: Request) -> SourceError:
+    """The error of an answer that is none of a Hub's."""
+    why = f"{endpoint()} does not answer as a Hub does"
+    fix = "check HF_ENDPOINT, and whether this network wants a login"
+    return SourceError("cannot read", request.name, why=why, fix=fix)
 
 
 def explain(error: BaseException, request: Request) -> HffsError:
@@ -150,14 +172,22 @@ def _of_answer(error: HfHubHTTPError, request: Request) -> HffsError:
     if isinstance(error, hub.DisabledRepoError):
         return AccessError("cannot read", name, why="the Hub has disabled this data set")
     if isinstance(error, hub.RevisionNotFoundError):
-        revision = f"{request.revision} of {name}"
-        fix = "give a branch, a tag or a commit"
-        return SourceError("cannot find revision", revision, why="it is not there", fix=fix)
+        return _no_revision(error, request)
     if isinstance(error, hub.RepositoryNotFoundError):
         return _not_found(request)
     if isinstance(error, hub.RemoteEntryNotFoundError):
         return SourceError("cannot find a file of", name, why=clean(str(error)))
     return _of_status(error.response, clean(error.server_message or ""), request)
+
+
+def _no_revision(error: HfHubHTTPError, request: Request) -> SourceError:
+    asked = _COMMIT.search(error.response.request.url.path)
+    if asked and asked[0] != request.revision:
+        which = f"{request.name}@{asked[0][:12]}"
+        why = f"the Hub has it no longer, though {request.revision} meant it a moment ago"
+        return SourceError("cannot read", which, why=why, fix="try again")
+    which, fix = f"{request.revision} of {request.name}", "give a branch, a tag or a commit"
+    return SourceError("cannot find revision", which, why="it is not there", fix=fix)
 
 
 def _gated(request: Request, is_unknown: bool) -> AccessError:

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from hffs.data.hub import card
-from hffs.data.hub.failures import hub_errors
+from hffs.data.hub.failures import ask, hub_errors
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_hub
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import as_hub_file
-from hffs.data.hub.retrying import repeat
 from hffs.data.hub.token import Token
 from hffs.data.locating.local import is_in_natural_order
 
@@ -109,7 +108,7 @@ def _list_files(request: Request, commit: str) -> list[HubFile] | None:
 
     api = HfApi(token=Token(request).read() or False, library_name="hffs")
 
-    def ask() -> list[HubFile] | None:
+    def list_tree() -> list[HubFile] | None:
         tree = api.list_repo_tree(
             request.name, recursive=True, revision=commit, repo_type="dataset"
         )
@@ -121,7 +120,7 @@ def _list_files(request: Request, commit: str) -> list[HubFile] | None:
                 listed.append(as_hub_file(entry))
         return listed
 
-    return repeat(ask)
+    return ask(list_tree, request)
 
 
 def _read_card(request: Request, commit: str, listed: Sequence[HubFile]) -> dict[str, Any] | None:

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 from hffs.data.hub import card
 from hffs.data.hub.cached import is_commit, is_plain
 from hffs.data.hub.classes import class_options
-from hffs.data.hub.failures import endpoint, hub_errors, refuse_offline
+from hffs.data.hub.failures import ask, endpoint, hub_errors, no_hub, refuse_offline
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_datasets, set_up_hub, without_warnings
 from hffs.data.hub.resolution import HubFile, Request, Resolution
-from hffs.data.hub.retrying import repeat
 from hffs.data.hub.token import Token
 from hffs.data.shards import unknown_split
 from hffs.errors import DataError, SourceError
@@ -46,7 +45,7 @@ def read_commit(request: Request) -> str:
     """Return the commit that the revision means now."""
     with hub_errors(request):
         set_up_hub()
-        return _read_commit(request, Token(request).read())
+        return _read_commit(request)
 
 
 def find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubFile]:
@@ -56,15 +55,13 @@ def find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubF
         return _find_files(request, commit, names)
 
 
-def resolve(request: Request) -> Resolution:
-    """Return what a request means on the Hub, pinned."""
+def resolve(request: Request, commit: str) -> Resolution:
+    """Return what a request means on the Hub at a commit."""
     with hub_errors(request), without_warnings(), tempfile.TemporaryDirectory() as scratch:
         set_up_datasets()
-        token = Token(request).read()
-        commit = _read_commit(request, token)
         _check_patterns(request)
         _check_card(request, commit)
-        builder = _open_builder(request, commit, token, scratch)
+        builder = _open_builder(request, commit, scratch)
         files = _names_at(request, commit, chosen_files(request, builder))
         known = {
             file.name: file
@@ -74,27 +71,22 @@ def resolve(request: Request) -> Resolution:
         return describe(request, builder, commit, pinned)
 
 
-def _read_commit(request: Request, token: str | None) -> str:
+def _read_commit(request: Request) -> str:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.utils import validate_repo_id
 
     validate_repo_id(request.name)
-    api = HfApi(token=token or False, library_name="hffs")
-    ask = partial(
+    api = HfApi(token=Token(request).read() or False, library_name="hffs")
+    find_info = partial(
         api.dataset_info,
         request.name,
         revision=request.revision,
         expand=["sha"],
         timeout=constants.HF_HUB_ETAG_TIMEOUT,
     )
-    try:
-        commit = repeat(ask).sha
-    except (json.JSONDecodeError, TypeError, LookupError, AttributeError):
-        commit = None  # a page of a proxy, or of a network that wants a login
+    commit = ask(find_info, request).sha
     if not isinstance(commit, str) or not is_commit(commit):
-        why = f"{endpoint()} names no commit"
-        fix = "check that HF_ENDPOINT is a Hub"
-        raise SourceError("cannot read", request.name, why=why, fix=fix)
+        raise no_hub(request)
     return commit
 
 
@@ -105,14 +97,14 @@ def _find_files(request: Request, commit: str, names: Sequence[str]) -> list[Hub
     api = HfApi(token=Token(request).read() or False, library_name="hffs")
     found: dict[str, HubFile] = {}
     for at in range(0, len(names), _BATCH):
-        ask = partial(
+        find_info = partial(
             api.get_paths_info,
             request.name,
             list(names[at : at + _BATCH]),
             repo_type="dataset",
             revision=commit,
         )
-        for entry in repeat(ask):
+        for entry in ask(find_info, request):
             if isinstance(entry, RepoFile):
                 found[entry.path] = as_hub_file(entry)
     return [found[name] for name in names if name in found]
@@ -133,7 +125,7 @@ def _check_card(request: Request, commit: str) -> None:
     card.check(request.name, [folder / file.name for file in files])
 
 
-def _open_builder(request: Request, commit: str, token: str | None, scratch: str) -> Any:
+def _open_builder(request: Request, commit: str, scratch: str) -> Any:
     from datasets import load_dataset_builder
 
     # With its scheme, a folder of that name here is not taken for it.
@@ -142,7 +134,7 @@ def _open_builder(request: Request, commit: str, token: str | None, scratch: str
         request.config,
         data_files=as_data_files(request),
         revision=commit,
-        token=token or False,
+        token=Token(request).read() or False,
         cache_dir=scratch,
     )
 

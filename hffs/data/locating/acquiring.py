@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def _resolve(request: Request, commit: str) -> Resolution:
     # Late: asking for the commit, which most mounts leave it at, does without datasets.
     from hffs.data.hub.resolve import resolve
 
-    return resolve(replace(request, revision=commit))
+    return resolve(request, commit)
 
 
 def _keep(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> Located:

@@ -47,7 +47,9 @@ def _fetch(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolve(task: dict[str, Any]) -> dict[str, Any]:
-    return dataclasses.asdict(resolve(_as_request(task)))
+    request = _as_request(task)
+    commit = task.get("commit") or read_commit(request)
+    return dataclasses.asdict(resolve(request, commit))
 
 
 def _resolve_plain(task: dict[str, Any]) -> dict[str, Any] | None:

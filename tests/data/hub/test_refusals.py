@@ -182,6 +182,31 @@ def test_statuses_of_the_hub(site: HubServer, asker: Asker) -> None:
     assert not site.faults
 
 
+@pytest.mark.parametrize("stage", ["/tree/", "/paths-info/"])
+def test_regression_a_page_in_the_place_of_a_listing_is_no_data_set(
+    site: HubServer, asker: Asker, stage: str
+) -> None:
+    repo = site.add(f"me/portal{len(stage)}")
+    repo.write("train.csv", b"a\n1\n")
+    site.faults = [Fail(stage, 200, None)]
+    verb = "resolve_plain" if stage == "/tree/" else "resolve"
+    kind, line = asker.refusal(verb, repo.id, commit=repo.commit)
+    site.faults = []
+    assert (kind, "does not answer as a Hub" in line) == ("SourceError", True)
+
+
+def test_regression_a_commit_that_goes_while_it_is_asked_for_is_not_the_branch(
+    site: HubServer, asker: Asker
+) -> None:
+    repo = site.add("me/rewritten")
+    repo.write("train.csv", b"a\n1\n")
+    gone = "9" * 40
+    _, line = asker.refusal("resolve", "me/rewritten", commit=gone)
+    assert f"me/rewritten@{gone[:12]}: the Hub has it no longer" in line
+    _, line = asker.refusal("resolve", "me/rewritten", commit=gone, revision=gone)
+    assert f"cannot find revision {gone}" in line
+
+
 def test_a_cached_copy_is_told_with_its_commit(site: HubServer, asker: Asker) -> None:
     repo = site.add("me/kept")
     repo.write("train.parquet", parquet())
@@ -256,7 +281,7 @@ def test_what_is_no_hub_is_told_so(tmp_path: Path) -> None:
         endpoint = f"http://127.0.0.1:{portal.server_port}"
         try:
             with Asker.start(tmp_path / "home", {"HF_ENDPOINT": endpoint}) as own:
-                _refused(own, "me/set", endpoint, "names no commit", "HF_ENDPOINT")
+                _refused(own, "me/set", endpoint, "does not answer as a Hub", "a login")
         finally:
             portal.shutdown()
 
