@@ -174,7 +174,7 @@ def _of_answer(error: HfHubHTTPError, request: Request) -> HffsError:
     if isinstance(error, hub.RevisionNotFoundError):
         return _no_revision(error, request)
     if isinstance(error, hub.RepositoryNotFoundError):
-        return _not_found(request)
+        return _not_found(request, "this token" if _has_token(error.response) else "you")
     if isinstance(error, hub.RemoteEntryNotFoundError):
         return SourceError("cannot find a file of", name, why=clean(str(error)))
     return _of_status(error.response, clean(error.server_message or ""), request)
@@ -196,8 +196,12 @@ def _gated(request: Request, is_unknown: bool) -> AccessError:
     return AccessError("cannot read", request.name, why=f"it is gated, and {why}", fix=fix)
 
 
-def _not_found(request: Request) -> SourceError:
-    why = f"not at {endpoint()}, or private and not open to you"
+def _has_token(response: httpx2.Response) -> bool:
+    return "authorization" in response.request.headers
+
+
+def _not_found(request: Request, who: str = "you") -> SourceError:
+    why = f"not at {endpoint()}, or private and not open to {who}"
     fix = f"check owner/name; if it is private, {HOW_TO_GIVE}"
     return SourceError("cannot find data set", request.name, why=why, fix=fix)
 
@@ -205,6 +209,10 @@ def _not_found(request: Request) -> SourceError:
 def _of_status(response: httpx2.Response, said: str, request: Request) -> HffsError:
     status = response.status_code
     answered = f"{endpoint()} answers {status}" + (f" ({said})" if said else "")
+    if status == 401 and _has_token(response):
+        why = f"the token is not accepted: {answered}"
+        fix = f"renew it, or leave it out where none is needed; {HOW_TO_GIVE}"
+        return AccessError("cannot read", request.name, why=why, fix=fix)
     if status == 401:
         return AccessError("cannot read", request.name, why=answered, fix=HOW_TO_GIVE)
     if status == 403:

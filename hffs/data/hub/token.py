@@ -15,6 +15,7 @@ from hffs.errors import AccessError, SourceError
 HOW_TO_GIVE = "give a token with HF_TOKEN, `hf auth login` or --token-file"
 
 _MOST_BYTES = 4096
+_NO_WORD = "it holds more than one word of ASCII"
 
 
 class Token:
@@ -62,13 +63,26 @@ def _read_token(file: Path, found: os.stat_result) -> str:
         text = opened.read(_MOST_BYTES + 1).strip()
     if not text:
         raise refuse("it is empty")
-    # Anything else would be a header of another meaning, or a file that was not meant.
-    if len(text) > _MOST_BYTES or not all(0x21 <= byte <= 0x7E for byte in text):
-        raise refuse("it holds more than one word of ASCII")
+    if not _is_word(text):
+        raise refuse(_NO_WORD)
     return text.decode("ascii")
+
+
+def _is_word(text: bytes) -> bool:
+    """Whether it may be a token; what is not would be a header of another meaning."""
+    return len(text) <= _MOST_BYTES and all(0x21 <= byte <= 0x7E for byte in text)
 
 
 def _find_token() -> str | None:
     from huggingface_hub import constants, get_token
 
-    return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        return None
+    try:
+        token = get_token()
+    except UnicodeDecodeError:
+        token = "\0"  # noqa: S105 - what is no token either
+    if token is not None and not _is_word(token.encode("utf-8", "surrogateescape")):
+        which, fix = "of HF_TOKEN or `hf auth login`", "copy it anew"
+        raise AccessError("cannot use the token", which, why=_NO_WORD, fix=fix)
+    return token

@@ -56,6 +56,24 @@ def test_what_is_not_there_or_not_open(site: HubServer, asker: Asker, verb: str)
     assert (kind, "no such file" in line) == ("SourceError", True)
 
 
+def test_regression_a_token_that_is_refused_is_told_as_that(
+    site: HubServer, asker: Asker, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("hf_of_nobody")
+    for name, is_private in (("token/open", False), ("token/closed", True)):
+        repo = site.add(name)
+        repo.write("train.parquet", parquet())
+        repo.private, repo.token = is_private, "hf_other"
+    kind, line = asker.refusal("read_commit", "token/closed", token_file=str(token))
+    assert (kind, "not open to this token" in line) == ("SourceError", True)
+    site.known_tokens = {"hf_other"}
+    kind, line = asker.refusal("read_commit", "token/open", token_file=str(token))
+    site.known_tokens = None
+    assert (kind, "the token is not accepted" in line) == ("AccessError", True)
+    assert "nobody" not in line
+
+
 def test_gated_names_the_page_to_visit(site: HubServer, asker: Asker, tmp_path: Path) -> None:
     repo = site.add("me/gated")
     repo.write_all({"train.parquet": parquet(), "README.md": b"# none\n"})

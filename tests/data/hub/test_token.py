@@ -61,3 +61,23 @@ def test_without_a_file_it_is_the_one_of_huggingface_hub(monkeypatch: pytest.Mon
     assert token.read() == "hf_mine"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
     assert token.read() is None
+
+
+@pytest.mark.parametrize("text", ["“hf_mine”", "hf_mine of me", "hf_\udcff", "x" * 5000])
+def test_regression_a_token_that_was_pasted_wrong_is_told_as_one(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", text)
+    with pytest.raises(AccessError, match="cannot use the token of HF_TOKEN") as caught:
+        Token(Request("me/set")).read()
+    assert "hf_" not in str(caught.value)
+
+
+def test_regression_a_login_file_that_is_no_text_is_told_as_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(AccessError, match="cannot use the token"):
+        Token(Request("me/set")).read()
