@@ -6,6 +6,7 @@ Owns what has to be sent at all, the check of free space, and the workers; one f
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ from hffs.data.hub.retrying import PATIENCE, Patience
 from hffs.data.hub.token import Token
 from hffs.errors import DataError
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 8
 """Files on their way at the same time."""
 
@@ -44,10 +47,16 @@ def fetch(
     progress: Progress,
     patience: Patience = PATIENCE,
 ) -> Path:
-    """Return the snapshot folder with all of `files` in it; the revision then means this commit."""
+    """Return the snapshot folder with all of `files` in it; the revision then means this commit.
+
+    That it does is only noted where the cache can be written to: it may be shared, and read-only.
+    """
     folder = fetch_files(request, commit, files, progress, patience)
-    with hub_errors(request):
+    try:
         _remember_revision(request, commit)
+    except OSError as error:
+        line = "cannot note which commit %s of %s is, so that --offline will not find it: %s"
+        log.warning(line, request.revision, request.name, error)
     return folder
 
 

@@ -369,6 +369,23 @@ def test_resolved_files_are_those_that_are_fetched(site: HubServer, asker: Asker
     assert Path(got["folder"], "train.parquet").read_bytes() == parquet()
 
 
+def test_regression_a_cache_that_is_only_read_serves_a_revision_it_does_not_know(
+    site: HubServer, tmp_path: Path, small_disk: Path
+) -> None:
+    repo = site.add("get/shared-cache")
+    repo.write("x.txt", b"x")
+    own = Asker.start(tmp_path, site.env(small_disk / "hf"))
+    own("fetch", "get/shared-cache", **_given(repo))
+    repo.tag("v1")
+    libc = ctypes.CDLL(None, use_errno=True)
+    read_only = 0x20 | 0x1  # MS_REMOUNT, MS_RDONLY of linux/mount.h
+    assert libc.mount(b"tmpfs", str(small_disk).encode(), b"tmpfs", read_only, b"") == 0
+    got = own("fetch", "get/shared-cache", revision="v1", **_given(repo))
+    assert Path(got["folder"], "x.txt").read_bytes() == b"x"
+    own.close()
+    assert "cannot note which commit v1 of get/shared-cache is" in own.stderr.read_text()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""
