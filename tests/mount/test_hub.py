@@ -220,6 +220,19 @@ def test_offline_takes_what_other_programs_downloaded(
     assert len(pages) == 1
 
 
+def test_regression_a_part_that_was_mounted_offline_is_not_all_of_it_online(
+    hub: HubServer, hffs: Hffs, mount: Mount, tmp_path: Path
+) -> None:
+    hffs.environ.update(hub.env(tmp_path / "home"))
+    hub.add("owner/two").write_all({"train-a.parquet": shard(0), "train-b.parquet": shard(1)})
+    code = "import huggingface_hub as h; h.hf_hub_download('owner/two', 'train-a.parquet', "
+    code += "repo_type='dataset')"
+    subprocess.run([sys.executable, "-c", code], env=hffs.environ, check=True)
+    assert _captions(mount("owner/two", "--offline")) == ["photo 0"]
+    assert _captions(mount("owner/two")) == ["photo 0", "photo 1"]
+    assert _captions(mount("owner/two", "--offline")) == ["photo 0", "photo 1"]
+
+
 def test_offline_names_what_is_missing(
     photos: Repo, hffs: Hffs, mount: Mount, tmp_path: Path
 ) -> None:

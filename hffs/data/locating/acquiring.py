@@ -80,7 +80,8 @@ def _keep(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> Located:
 
         fetch_named(wanted.request, located, wanted.image_column, watcher)
     before = read_record(wanted, store)
-    keep_acquired(wanted, store, Record(located, here.pin))
+    is_whole = wanted.is_local or not wanted.request.offline
+    keep_acquired(wanted, store, Record(located, here.pin, is_whole))
     if before is not None:
         _remove_tables(before.located, located, store)
     return located

@@ -53,10 +53,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a source came to; of a local one with `pin_source` as it was before it was read."""
+    """What a source came to; of a local one with `pin_source` as it was before it was read.
+
+    `is_whole` is False of what was found without asking the Hub: files of it may be missing, which
+    nobody can tell, so this is for those who do not ask either.
+    """
 
     located: Located
     pin: str = ""
+    is_whole: bool = True
 
 
 def is_hub_id(name: str) -> bool:
@@ -122,7 +127,9 @@ def find_source(wanted: Wanted, store: Path) -> Located | None:
 def load_acquired(wanted: Wanted, store: Path) -> Located | None:
     """The source as it was acquired, if all of it is still what it was."""
     record = read_record(wanted, store)
-    if record is None or any(find_missing(record.located)) or record.pin != pin_source(wanted):
+    if record is None or not (record.is_whole or wanted.request.offline):
+        return None
+    if any(find_missing(record.located)) or record.pin != pin_source(wanted):
         return None
     return record.located
 
@@ -131,7 +138,7 @@ def read_record(wanted: Wanted, store: Path) -> Record | None:
     """What was acquired last, whatever became of its files."""
     try:
         fields = json.loads(_record_path(wanted, store).read_bytes())
-        return Record(_restore(fields["located"]), str(fields["pin"]))
+        return Record(_restore(fields["located"]), str(fields["pin"]), bool(fields["is_whole"]))
     except (OSError, ValueError, TypeError, KeyError):  # none, or one of another release
         return None
 

@@ -110,6 +110,18 @@ def test_a_record_is_what_was_kept_until_its_files_change(tmp_path: Path) -> Non
     assert list(find_missing(located)) == ["a.parquet", "b.parquet"]
 
 
+def test_regression_what_was_found_offline_is_not_believed_by_who_may_ask(tmp_path: Path) -> None:
+    for revision in ("main", COMMIT):
+        wanted = _want(Request("owner/name", revision=revision))
+        offline = replace(wanted, request=replace(wanted.request, offline=True))
+        located = _acquired(tmp_path)
+        keep_acquired(offline, tmp_path / "store", Record(located, is_whole=False))
+        assert load_acquired(offline, tmp_path / "store") == located
+        assert load_acquired(wanted, tmp_path / "store") is None
+        keep_acquired(wanted, tmp_path / "store", Record(located))
+        assert load_acquired(offline, tmp_path / "store") == located
+
+
 def test_regression_a_table_is_not_enough_without_the_files_that_it_names(tmp_path: Path) -> None:
     wanted = _want(Request("owner/name", revision=COMMIT))
     located = _acquired(tmp_path)
