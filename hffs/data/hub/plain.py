@@ -22,7 +22,7 @@ from hffs.data.hub.libraries import set_up_hub
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import as_hub_file
 from hffs.data.hub.token import Token
-from hffs.data.locating.local import is_in_natural_order
+from hffs.data.locating.splits import group_by_split
 
 _ASIDE = re.compile(r"README\.md|\.gitattributes|\.gitignore|LICENSE")
 # One suffix, since `datasets` counts every one; nothing that is special in a pattern.
@@ -30,21 +30,7 @@ _SHARD = re.compile(r"(?:[\w -][\w. -]*/)*[\w-][\w -]*\.parquet", re.ASCII)
 _METADATA = "metadata.parquet"  # what an imagefolder says of images
 _PATTERN = re.compile(r"[\w./-]*\*?[\w.-]*", re.ASCII)
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
-# Of push_to_hub; where one of them is, `datasets` looks at no other.
-_NUMBERED = re.compile(r"data/[^/]*-\d{5}-of-\d{5}[^/]*")
-_PUSHED = re.compile(r"data/(\w+)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?\.parquet", re.ASCII)
-_WORDS = {
-    word: split
-    for split, words in {
-        "train": ("train", "training"),
-        "validation": ("validation", "valid", "dev", "val"),
-        "test": ("test", "testing", "eval", "evaluation"),
-    }.items()
-    for word in words
-}
-_WORD = re.compile(rf"(?<![^/._ 0-9-])(?:{'|'.join(_WORDS)})(?![^/._ 0-9-])")
 _DEFAULT = "default"
-_TRAIN = "train"
 _TAIL_BYTES = 8  # how long the footer is, and the magic bytes
 _MOST_FOOTER_BYTES = 64 << 20
 
@@ -76,8 +62,6 @@ def resolve_plain(request: Request, commit: str) -> Plain | None:
     if not all(splits.get(split) for split in request.splits):
         return None
     files = {split: tuple(splits[split]) for split in request.splits}
-    if not all(is_in_natural_order([file.name for file in own]) for own in files.values()):
-        return None
     resolution = Resolution(request.name, commit, _DEFAULT, "parquet", {}, files)
     return Plain(resolution, declares_features="dataset_info" in described)
 
@@ -158,7 +142,11 @@ def _find_splits(
 ) -> dict[str, list[HubFile]] | None:
     configs = described.get("configs")
     if configs is None:
-        return _group_by_name(shards)
+        by_name = {file.name: file for file in shards}
+        groups = group_by_split(list(by_name))
+        if groups is None:
+            return None
+        return {split: [by_name[name] for name in own] for split, own in groups.items()}
     patterns = _read_patterns(configs)
     if not patterns:
         return None
@@ -167,33 +155,6 @@ def _find_splits(
     }
     # A split twice, or without any file, is an error of `datasets`, whichever split is asked for.
     return splits if len(splits) == len(patterns) and all(splits.values()) else None
-
-
-def _group_by_name(shards: Sequence[HubFile]) -> dict[str, list[HubFile]] | None:
-    """Files of each split as their names tell it; None where it takes more than one rule to tell.
-
-    `datasets` goes by the first of its rules that any file fits, and by the words of a split one
-    after the other: it leaves files out, has some twice, and in an order of its own.
-    """
-    splits: dict[str, list[HubFile]] = {}
-    if any(_NUMBERED.match(file.name) for file in shards):
-        for file in shards:
-            if not (found := _PUSHED.fullmatch(file.name)):
-                return None
-            splits.setdefault(found[1], []).append(file)
-        return splits
-    words = [_WORD.findall(file.name) for file in shards]
-    if not any(words):
-        return {_TRAIN: list(shards)}
-    in_folders = {len(_WORD.findall(os.path.dirname(file.name))) for file in shards}
-    if any(len(each) != 1 for each in words) or len(in_folders) > 1:
-        return None
-    used = {word for [word] in words}
-    if len({_WORDS[word] for word in used}) < len(used):
-        return None
-    for file, [word] in zip(shards, words, strict=True):
-        splits.setdefault(_WORDS[word], []).append(file)
-    return splits
 
 
 def _read_patterns(configs: Any) -> list[tuple[str, str]] | None:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from hffs.data.locating.splits import TRAIN, group_by_split, split_of
 from hffs.data.shards import (
     Layout,
     Located,
@@ -30,26 +31,12 @@ from hffs.data.shards import (
 )
 from hffs.errors import DataError, SourceError
 
-__all__ = ["Layout", "Located", "Shard", "locate", "locate_plain", "source_identity", "split_of"]
-
-DEFAULT_SPLIT = "train"
-"""The split of files that name none, as in `datasets`."""
+__all__ = ["Layout", "Located", "Shard", "locate", "locate_plain", "source_identity"]
 
 IMAGE_EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"))
 """How names of images end, in lower case; which format a file has is told by its bytes alone."""
 
 _LAYOUTS: dict[str, Layout] = {".parquet": "parquet", ".arrow": "arrow"}
-_SPLIT_WORDS = {
-    "train": "train|training",
-    "validation": "validation|valid|dev|val",
-    "test": "test|testing|eval|evaluation",
-}
-_SPLIT_PATTERNS = {
-    split: re.compile(rf"(?:^|[-._ 0-9])(?:{words})(?:[-._ 0-9]|$)", re.IGNORECASE)
-    for split, words in _SPLIT_WORDS.items()
-}
-# What push_to_hub writes; the only place where a split may have any name (datasets.data_files).
-_HUB_SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*")
 _SPLIT_NAME = re.compile(r"\w+(?:\.\w+)*")
 _HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -60,7 +47,7 @@ _CONFIGS = re.compile(r"^configs:", re.MULTILINE)
 _MAP_CACHE = re.compile(r"cache-[0-9a-f]{16}(?:_\d{5}_of_\d{5})?\.arrow")
 
 
-def locate(dataset_name: str, split: str = DEFAULT_SPLIT) -> Located:
+def locate(dataset_name: str, split: str = TRAIN) -> Located:
     """Find the shards of a local data set of Parquet or Arrow files.
 
     Raises SourceError (nothing there, unknown split), AccessError, DataError (layouts mixed).
@@ -72,10 +59,11 @@ def locate(dataset_name: str, split: str = DEFAULT_SPLIT) -> Located:
     return located
 
 
-def locate_plain(dataset_name: str, split: str = DEFAULT_SPLIT) -> Located | None:
+def locate_plain(dataset_name: str, split: str = TRAIN) -> Located | None:
     """As `locate`; None where there are files, but others than Parquet and Arrow.
 
-    None also for a folder whose README.md says which files are which split.
+    None also for a folder whose README.md says which files are which split, or with a split of a
+    name that `datasets` refuses.
     """
     path = _absolute(dataset_name)
     terms = parse_terms(split)
@@ -153,11 +141,12 @@ def _locate_folder(name: str, root: Path, split: str) -> Located | None:
     paths = [Path(path) for path in found if os.path.splitext(path)[1].lower() in _LAYOUTS]
     if all(path.name == _FOLDER_METADATA for path in paths) or _declares_files(root):
         return None
-    splits = [split_of(path.relative_to(root).as_posix()) for path in paths]
-    if split not in splits:
-        raise unknown_split(name, split, splits)
-    chosen = [path for path, own in zip(paths, splits, strict=True) if own == split]
-    return _located(name, root, chosen, None)
+    groups = group_by_split([path.relative_to(root).as_posix() for path in paths])
+    if groups is None:
+        return None
+    if split not in groups:
+        raise unknown_split(name, split, groups)
+    return Located(name, root, tuple(_shard(root, root / file) for file in groups[split]))
 
 
 def _saved(name: str, root: Path, folder: Path) -> Located:
@@ -175,7 +164,7 @@ def _located(name: str, root: Path, paths: Iterable[Path], split: str | None) ->
     shards = [_shard(root, path) for path in paths]
     if split is not None:
         shards = [shard for shard in shards if split_of(shard.name) == split]
-    shards.sort(key=lambda shard: _natural(shard.name))
+    shards.sort(key=lambda shard: shard.name)
     return Located(name, root, tuple(shards))
 
 
@@ -208,21 +197,6 @@ def _shard(root: Path, path: Path) -> Shard:
     return Shard(path, name, found.st_size, found.st_mtime_ns, layout)
 
 
-def split_of(name: str) -> str:
-    """Split that a shard's path below the root names, by the rules of `datasets`.
-
-    >>> split_of("data/it-00000-of-00002.parquet"), split_of("val/0.parquet"), split_of("a.arrow")
-    ('it', 'validation', 'train')
-    """
-    if hub := _HUB_SHARD.fullmatch(name):
-        return hub[1]
-    for part in name.split("/"):
-        for split, pattern in _SPLIT_PATTERNS.items():
-            if pattern.search(part):
-                return split
-    return DEFAULT_SPLIT
-
-
 def _explicit(name: str, names: list[str], split: str) -> str | None:
     """Split to choose among files that the user named one by one; None takes them all.
 
@@ -231,20 +205,23 @@ def _explicit(name: str, names: list[str], split: str) -> str | None:
     splits = [split_of(file) for file in names]
     if split in splits:
         return split
-    if split != DEFAULT_SPLIT or len(set(splits)) > 1:
+    if split != TRAIN or len(set(splits)) > 1:
         raise unknown_split(name, split, splits)
     return None
 
 
 def _walk(name: str, root: Path) -> Iterator[str]:
-    """Path of every file below `root` that is not hidden; linked folders are entered, each once."""
+    """Path of every file below `root` that is not hidden; linked folders are entered, each once.
+
+    As for `datasets`, a folder whose name begins with `__` is none of the data set.
+    """
 
     def refuse(error: OSError) -> NoReturn:
         raise os_error(name, error) from error
 
     seen = set()
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        folders[:] = [f for f in folders if not f.startswith(".")]
+        folders[:] = [f for f in folders if not f.startswith((".", "__"))]
         identity = os.stat(folder)
         if (key := (identity.st_dev, identity.st_ino)) in seen:
             folders.clear()
@@ -253,17 +230,6 @@ def _walk(name: str, root: Path) -> Iterator[str]:
         for file in files:
             if not file.startswith(".") and not _MAP_CACHE.fullmatch(file):
                 yield os.path.join(folder, file)  # a Path would take five times as long
-
-
-def is_in_natural_order(names: Sequence[str]) -> bool:
-    """Whether sorting names as texts, as `datasets` does, would change nothing."""
-    return list(names) == sorted(names) == sorted(names, key=_natural)
-
-
-def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
-    """Sort key in which `part-2` comes before `part-10`; equal only for equal names."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return tuple((int(p), "") if p[0] in "0123456789" else (-1, p) for p in parts), name
 
 
 def describe_files(paths: Sequence[str]) -> str:

@@ -90,6 +90,15 @@ PLAIN: Mapping[str, tuple[Mapping[str, bytes], str]] = {
     "empty files": (dict.fromkeys(SHARDS, b""), "train"),
     "the same content twice": (dict.fromkeys(SHARDS, b"x"), "train"),
     "a dotted folder": (_empty(["v1.0/train/0.parquet"]), "train"),
+    "a word in the middle, and at the start": (
+        _empty(["a-train-0.parquet", "train-1.parquet"]),
+        "train",
+    ),
+    "not in the order of numbers": (_empty(["part-2.parquet", "part-10.parquet"]), "train"),
+    "words of a split, one after the other": (
+        _empty(["dev-0.parquet", "val-1.parquet"]),
+        "validation",
+    ),
 }
 
 
@@ -106,14 +115,12 @@ UNSURE: Mapping[str, Mapping[str, bytes]] = {
     "a folder hides the names of files": _empty(["val/0.parquet", "test.parquet", "1.parquet"]),
     "a folder hides names that have words": _empty(["train/0.parquet", "test.parquet"]),
     "words are of one case": _empty(["TEST.parquet", "Val/0.parquet"]),
-    "words are taken in their order": _empty(["dev-0.parquet", "val-1.parquet", "valid.parquet"]),
     "a word twice": _empty(["test-test.parquet", "test_0_testing.parquet"]),
     "a word in the folder and in the name": _empty(["test/test.parquet", "test/0.parquet"]),
     "two splits": _empty(["train-test.parquet", "train/test/0.parquet"]),
     "a split with a dash": _empty(["data/part-2-00000-of-00001.parquet"]),
     "a split with a dot": _empty(["data/it.2-00000-of-00001.parquet"]),
     "shards twice": _empty(["data/it-00000-of-00001-00000-of-00001.parquet"]),
-    "not in natural order": _empty(["part-2.parquet", "part-10.parquet"]),
     "some have a word": _empty(["train.parquet", "0.parquet"]),
     "a folder that looks like a shard": _empty(["data/it-00000-of-00001/0.parquet"]),
     "digits of other scripts": _empty(["data/it-0000٣-of-00001.parquet"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hffs.data.locating.local import locate, source_identity, split_of
+from hffs.data.locating.local import locate, source_identity
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 
 
@@ -22,28 +22,6 @@ def _touch(root: Path, *names: str) -> Path:
 
 def _names(source: Path | str, split: str = "train") -> list[str]:
     return [shard.name for shard in locate(str(source), split).shards]
-
-
-@pytest.mark.parametrize(
-    ("name", "split"),
-    {
-        "train-00000-of-00002.parquet": "train",
-        "data/train-00000-of-00002-0123456789abcdef.parquet": "train",
-        "data/extra_1-00000-of-00002.parquet": "extra_1",
-        "extra-00000-of-00002.parquet": "train",
-        "set-validation.arrow": "validation",
-        "parquet-test-00000-of-00003.arrow": "test",
-        "val/0.parquet": "validation",
-        "training_data/0.parquet": "train",
-        "dev.parquet": "validation",
-        "Test.parquet": "test",
-        "contest.parquet": "train",
-        "latest/trainer.parquet": "train",
-        "photos.parquet": "train",
-    }.items(),
-)
-def test_split_of_a_name(name: str, split: str) -> None:
-    assert split_of(name) == split
 
 
 def test_one_file(tmp_path: Path) -> None:
@@ -68,21 +46,23 @@ def test_relative_paths_and_home_become_absolute(
         assert located.name == name
 
 
-def test_a_folder_is_searched_and_sorted_as_people_count(tmp_path: Path) -> None:
+def test_regression_shards_are_in_the_order_of_load_dataset(tmp_path: Path) -> None:
     _touch(tmp_path, "part-10.parquet", "part-2.parquet", "sub/0.parquet", "README.md")
-    _touch(tmp_path, ".hidden.parquet", ".git/x.parquet", "part-2a.parquet")
-    assert _names(tmp_path) == [
-        "part-2.parquet",
-        "part-2a.parquet",
-        "part-10.parquet",
-        "sub/0.parquet",
-    ]
+    _touch(tmp_path, ".hidden.parquet", ".git/x.parquet", "__old/y.parquet", "part-2a.parquet")
+    found = ["part-10.parquet", "part-2.parquet", "part-2a.parquet"]
+    assert _names(tmp_path) == [*found, "sub/0.parquet"]
+    assert _names(tmp_path / "*.parquet") == found
+
+
+def test_regression_what_names_tell_counts_for_all_of_a_folder(tmp_path: Path) -> None:
+    _touch(tmp_path, "data/train-00000-of-00001.parquet", "stats/sizes.parquet")
+    assert _names(tmp_path) == ["data/train-00000-of-00001.parquet"]
 
 
 def test_results_of_map_are_no_rows(tmp_path: Path) -> None:
-    _touch(tmp_path, "set-train.arrow", "cache-0123456789abcdef.arrow", "cache-photos.arrow")
+    _touch(tmp_path, "set.arrow", "cache-0123456789abcdef.arrow", "cache-photos.arrow")
     _touch(tmp_path, "cache-0123456789abcdef_00000_of_00002.arrow")
-    assert _names(tmp_path) == ["cache-photos.arrow", "set-train.arrow"]
+    assert _names(tmp_path) == ["cache-photos.arrow", "set.arrow"]
 
 
 def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
@@ -119,7 +99,7 @@ def test_files_that_are_named_need_no_split(tmp_path: Path) -> None:
 
 def test_a_glob_takes_data_files_only(tmp_path: Path) -> None:
     _touch(tmp_path, "a/10.parquet", "a/9.parquet", "a/b/1.parquet", "a/README.md", "[x].parquet")
-    assert _names(tmp_path / "a" / "*") == ["9.parquet", "10.parquet"]
+    assert _names(tmp_path / "a" / "*") == ["10.parquet", "9.parquet"]
     assert _names(tmp_path / "**" / "[0-9].parquet") == ["a/9.parquet", "a/b/1.parquet"]
     assert _names(tmp_path / "[x].parquet") == ["[x].parquet"]
     with pytest.raises(SourceError, match=r"no Parquet or Arrow file here \(found 1 \.md file\)"):
