@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.command import Hffs, Mount
@@ -75,6 +78,29 @@ def test_regression_a_split_of_one_class_is_grouped(
         hffs.environ.update(hub.env(tmp_path / "home"))
     folder = mount(source, "--split", "test", "--group-by", "label")
     assert _read(folder) == {"dog/0.jpg": PHOTOS[0]}
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_regression_classes_are_named_by_the_card(
+    is_local: bool, tmp_path: Path, mount: Mount, hffs: Hffs, hub: HubServer
+) -> None:
+    sink = io.BytesIO()
+    images = [{"bytes": photo, "path": None} for photo in PHOTOS]
+    pq.write_table(pa.table({"image": images, "label": [0, 0, 1, 1]}), sink)
+    features = [
+        {"name": "image", "dtype": "image"},
+        {"name": "label", "dtype": {"class_label": {"names": {"0": "cat", "1": "dog"}}}},
+    ]
+    card = f"---\n{json.dumps({'dataset_info': {'features': features}})}\n---\n"
+    files = {"README.md": card.encode(), "photos.parquet": sink.getvalue()}
+    if is_local:
+        source = str(write_files(files, tmp_path / "set"))
+    else:
+        source = "owner/photos"
+        hub.add(source).write_all(files)
+        hffs.environ.update(hub.env(tmp_path / "home"))
+    folder = mount(source, "--group-by", "label")
+    assert _read(folder) == {f"{label}/{n}.jpg": PHOTOS[n] for n, label in enumerate(LABELS)}
 
 
 def test_regression_what_is_left_out_is_told_once(tmp_path: Path, hffs: Hffs) -> None:

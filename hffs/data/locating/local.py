@@ -42,7 +42,7 @@ _HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FOLDER_METADATA = "metadata.parquet"  # of an imagefolder: what it says of images, not a shard
 _README_CHARACTERS = 1 << 20
-_CONFIGS = re.compile(r"^configs:", re.MULTILINE)
+_TELLING = re.compile(r"\b(?:configs|dataset_info)\b")  # of files, and of features
 # Results of `Dataset.map` that datasets leaves beside the rows they were made from.
 _MAP_CACHE = re.compile(r"cache-[0-9a-f]{16}(?:_\d{5}_of_\d{5})?\.arrow")
 
@@ -62,8 +62,8 @@ def locate(dataset_name: str, split: str = TRAIN) -> Located:
 def locate_plain(dataset_name: str, split: str = TRAIN) -> Located | None:
     """As `locate`; None where there are files, but others than Parquet and Arrow.
 
-    None also for a folder whose README.md says which files are which split, or with a split of a
-    name that `datasets` refuses.
+    None also for a folder whose README.md tells splits or features, or with a split of a name that
+    `datasets` refuses.
     """
     path = _absolute(dataset_name)
     terms = parse_terms(split)
@@ -139,7 +139,7 @@ def _locate_folder(name: str, root: Path, split: str) -> Located | None:
         return _saved(name, root, root)
     found = _walk(name, root)
     paths = [Path(path) for path in found if os.path.splitext(path)[1].lower() in _LAYOUTS]
-    if all(path.name == _FOLDER_METADATA for path in paths) or _declares_files(root):
+    if all(path.name == _FOLDER_METADATA for path in paths) or _is_described(root):
         return None
     groups = group_by_split([path.relative_to(root).as_posix() for path in paths])
     if groups is None:
@@ -175,15 +175,15 @@ def _require_one_layout(name: str, shards: Sequence[Shard]) -> None:
         raise DataError("cannot use", name, why=why, fix="name one kind by a glob")
 
 
-def _declares_files(root: Path) -> bool:
-    """Whether a README.md begins with YAML that names configurations of the data set."""
+def _is_described(root: Path) -> bool:
+    """Whether a README.md begins with YAML that may tell files or features of the data set."""
     try:
         with (root / "README.md").open(encoding="utf-8", errors="replace") as file:
-            head = file.read(_README_CHARACTERS)
+            head = file.read(_README_CHARACTERS).lstrip()
     except OSError:
         return False
     parts = head.split("\n---", 1)
-    return parts[0].startswith("---") and _CONFIGS.search(parts[0]) is not None
+    return parts[0].startswith("---") and _TELLING.search(parts[0]) is not None
 
 
 def _shard(root: Path, path: Path) -> Shard:
