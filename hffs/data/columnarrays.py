@@ -60,12 +60,6 @@ def _join(reader: Reader, parts: Sequence[Arrays]) -> Arrays:
     return tuple(map(np.concatenate, zip(*some, strict=True)))
 
 
-def is_number(kind: pa.DataType) -> bool:
-    """Whether values of this plain type are numbers, not truth values."""
-    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-    return any(check(kind) for check in checks)
-
-
 def is_json(path: ColumnPath) -> bool:
     """Whether a path goes on inside a text, which then has to be JSON."""
     return bool(path.inner) and is_text(path.type)

@@ -2,7 +2,7 @@
 
 Owns the rules of a column's path, and projection: no read here touches a media column. It must not
 know what a column is read for (`hffs.data.filters.selection`, `hffs.data.captions`).
-Invariant: a column has one type in every batch, that of the first shard without its encodings
+Invariant: a column has one type in every batch, that of the source without its encodings
 (`plain_type`), whatever each shard says; but `read_tables` leaves a text's dictionary as it is.
 """
 
@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hffs.core.captions import lookup
-from hffs.data.arrow import format_errors, open_table
+from hffs.data.arrow import format_errors, open_table, read_schema
+from hffs.data.mapped import open_mapped
 from hffs.data.shards import Shard
 from hffs.data.source import Source, is_text, media_columns
 from hffs.errors import ConfigError, StaleError
@@ -53,9 +54,16 @@ class ColumnPath:
         return ".".join((self.column, *self.fields, *self.inner))
 
     def take_from(self, rows: pa.RecordBatch | pa.Table) -> pa.Array | pa.ChunkedArray:
-        """Values that the fields lead to; null wherever a struct on the way is."""
+        """Values that the fields lead to; null where a struct on the way is, or is not there."""
+        nothing = pa.nulls(rows.num_rows, self.type)
+        if self.column not in rows.schema.names:
+            return nothing
         values = rows.column(self.column)
-        return pc.struct_field(values, list(self.fields)) if self.fields else values
+        for name in self.fields:
+            if not pa.types.is_struct(values.type) or values.type.get_field_index(name) < 0:
+                return nothing
+            values = pc.struct_field(values, [name])
+        return values
 
 
 def metadata_columns(source: Source) -> list[str]:
@@ -157,7 +165,7 @@ def read_batches(
     for number, shard in enumerate(source.shards):
         for part in _read_window(source, number, paths, batch_rows):
             with format_errors("cannot read", str(shard.path)):
-                columns = [part.column(field.name).cast(field.type) for field in schema]
+                columns = [path.take_from(part).cast(path.type) for path in paths]
                 # datasets writes Arrow batches of 1000 rows: one query each would take 50 times as
                 # long. After the cast, which widens offsets, any texts fit into one array.
                 joined = pa.Table.from_arrays(columns, schema=schema).combine_chunks()
@@ -209,7 +217,7 @@ def _read_paths(source: Source, paths: Sequence[ColumnPath]) -> Iterator[pa.Reco
                 yield from pa.Table.from_arrays(columns, names).combine_chunks().to_batches()
 
 
-def _take_plain(path: ColumnPath, part: pa.Table) -> pa.ChunkedArray:
+def _take_plain(path: ColumnPath, part: pa.Table) -> pa.Array | pa.ChunkedArray:
     """Values of a path in its plain type, but for the dictionary of a text."""
     values = path.take_from(part)
     is_coded = pa.types.is_dictionary(values.type) and is_text(values.type)
@@ -239,11 +247,13 @@ def _read_window(
 def _read_shard(shard: Shard, paths: Sequence[ColumnPath], part_rows: int) -> Iterator[pa.Table]:
     """Parts of at most `part_rows` rows, which may have more columns than these.
 
-    A struct in a part may lack fields that none of `paths` leads to.
+    They lack what the shard has not, and a struct in them fields that none of `paths` leads to.
     """
-    names = list(dict.fromkeys(path.column for path in paths))
     if shard.layout == "arrow":
-        table = open_table(shard.path, names)
+        with open_mapped(shard.path) as mapped:
+            known = read_schema(mapped).names
+        names = [name for name in dict.fromkeys(path.column for path in paths) if name in known]
+        table = open_table(shard.path, names or None)
         yield from (table.slice(at, part_rows) for at in range(0, table.num_rows, part_rows))
         return
     leaves = [leaf for path in paths for leaf in _parquet_leaves(path)]

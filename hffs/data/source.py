@@ -3,13 +3,14 @@
 Owns opening shards for their schemas and row counts, and what types are called. Reads footers and
 message headers only, never a value. It must not know how cells are stored or read
 (`hffs.data.cells`, `hffs.data.rows`).
-Invariant: all shards of a `Source` have the same columns with equivalent types.
+Invariant: what a shard of a `Source` has of its columns can be read as the type that they have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from typing import Literal
 
 import pyarrow as pa
@@ -43,7 +44,8 @@ class Source(Located):
 
     Row numbers run through the windows of all shards: that of shard k are its rows from
     `windows[k][0]` up to `windows[k][1]`, of the `shard_rows[k]` that it has.
-    The schema is the first shard's; another may say `large_string` for `string` and the like.
+    The schema is the first shard's, but for what that leaves open; another may say `large_string`
+    for `string`, or lack a column, whose values are null there (`_join_schemas`).
     """
 
     schema: pa.Schema
@@ -76,11 +78,11 @@ def open_source(located: Located) -> Source:
         describe = _describe_arrow if shard.layout == "arrow" else _describe_parquet
         with open_shard(shard) as file, format_errors("cannot read", str(shard.path)):
             schema, count = describe(file)
+            _require_own_names(shard, schema)
             schemas.append(schema)
             rows.append(count)
-            _require_same(located, shard, schemas)
     every = {each.name: getattr(located, each.name) for each in fields(Located)}
-    schema = _add_features(schemas[0], located.features)
+    schema = _add_features(_join_schemas(located, schemas), located.features)
     return Source(
         **every, schema=schema, shard_rows=tuple(rows), windows=find_windows(located, rows)
     )
@@ -117,22 +119,79 @@ def _describe_arrow(file: MappedFile) -> tuple[pa.Schema, int]:
     return schema, sum(batch.num_rows for batch in read_batches(file, cheap[:1]))
 
 
-def _require_same(located: Located, shard: Shard, schemas: list[pa.Schema]) -> None:
-    first, last = (_plain_fields(schema) for schema in (schemas[0], schemas[-1]))
-    if len(last) < len(schemas[-1]):
-        twice = next(name for name in schemas[-1].names if schemas[-1].names.count(name) > 1)
-        raise DataError("cannot use", str(shard.path), why=f"two columns are named {twice}")
-    for name in [*first, *last]:
-        if first.get(name) != last.get(name):
-            why = (
-                f"column {name} is {first.get(name, 'absent')} in {located.shards[0].name} "
-                f"and {last.get(name, 'absent')} in {shard.name}"
-            )
-            raise DataError("cannot use", located.name, why=why, fix="name like files by a glob")
+def _require_own_names(shard: Shard, schema: pa.Schema) -> None:
+    if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise DataError("cannot use", str(shard.path), why=f"two columns are named {twice[0]}")
 
 
-def _plain_fields(schema: pa.Schema) -> dict[str, pa.DataType]:
-    return {field.name: _plain_type(field.type) for field in schema}
+def _join_schemas(located: Located, schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The columns of all shards, in the way of `datasets`: each has the type of the first of them.
+
+    A shard may lack some columns of the first of its split, but not have others beside them; those
+    of another split may be others. Raises DataError.
+    """
+    columns: dict[str, tuple[pa.Field, Shard]] = {}
+    known: set[str] = set()
+    counts = [count for _, count in located.terms] or [len(schemas)]
+    starts = set(accumulate(counts, initial=0))
+    for number, (shard, schema) in enumerate(zip(located.shards, schemas, strict=True)):
+        if number in starts:
+            known, first = set(schema.names), shard
+        for field in schema:
+            if field.name not in known:
+                raise _unlike(located, field.name, ("absent", first), (field.type, shard))
+            before, its_shard = columns.setdefault(field.name, (field, shard))
+            joined = _join_types(before.type, field.type)
+            if joined is None:
+                raise _unlike(located, field.name, (before.type, its_shard), (field.type, shard))
+            columns[field.name] = (before.with_type(joined), its_shard)
+    return pa.schema([field for field, _ in columns.values()], schemas[0].metadata)
+
+
+def _unlike(
+    located: Located, name: str, one: tuple[object, Shard], other: tuple[object, Shard]
+) -> DataError:
+    what = " and ".join(f"{kind} in {shard.name}" for kind, shard in (one, other))
+    fix = "name files with the same columns by data_files"
+    return DataError("cannot use", located.name, why=f"column {name} is {what}", fix=fix)
+
+
+def _join_types(first: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """What values of both types can be read as: the first, unless that leaves it open."""
+    plain = _plain_type(first)
+    joined = _join_plain(plain, _plain_type(other))
+    return first if joined == plain else joined
+
+
+def _join_plain(first: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    if first == other or _is_read_as(first, other):
+        return first
+    if pa.types.is_null(first) or pa.types.is_null(other):
+        known = other if pa.types.is_null(first) else first
+        return None if _holds_binary(known) else known
+    if is_list(first) and is_list(other):
+        items = _join_plain(first.value_type, other.value_type)
+        return None if items is None else pa.list_(items)
+    if pa.types.is_struct(first) and pa.types.is_struct(other):
+        return _join_structs(first, other)
+    return None
+
+
+def _is_read_as(first: pa.DataType, other: pa.DataType) -> bool:
+    """Whether values are cast one by one; one that does not fit is an error when it is read."""
+    if is_text(first):
+        return is_number(other) or pa.types.is_boolean(other)
+    are_times = pa.types.is_timestamp(first) and pa.types.is_timestamp(other)
+    return (is_number(first) and is_number(other)) or (are_times and first.tz == other.tz)
+
+
+def _join_structs(first: pa.StructType, other: pa.StructType) -> pa.DataType | None:
+    """The first with what the other knows of its fields; it may lack some, but has no others."""
+    known = {field.name: field.type for field in other}
+    if not known.keys() <= {field.name for field in first}:
+        return None
+    kinds = [(f.name, _join_plain(f.type, known.get(f.name, f.type))) for f in first]
+    return None if any(kind is None for _, kind in kinds) else pa.struct(kinds)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
@@ -170,6 +229,12 @@ def _holds_binary(kind: pa.DataType) -> bool:
 def is_binary(kind: pa.DataType) -> bool:
     """Whether values of this type are byte strings, in any of Arrow's layouts."""
     return _is_any(kind, ("binary", "large_binary", "binary_view"))
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values of this type are numbers, not truth values."""
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    return any(check(kind) for check in checks)
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from hffs.data.cells.columns import find_image_column, image_columns
 from hffs.data.locating.local import locate
+from hffs.data.metadata import ColumnPath, find_column, plain_type, read_columns, read_tables
 from hffs.data.source import ImageColumn, Source, media_columns, open_source
 from hffs.errors import AccessError, ConfigError, DataError, FormatError
 
@@ -47,9 +48,16 @@ def test_a_shard_of_images_alone_is_counted(form: str, tmp_path: Path, sets: Any
     assert open_source(locate(str(path))).rows == 2
 
 
-def test_shards_may_differ_in_layout_and_order_only(tmp_path: Path) -> None:
+def _open(folder: Path, *tables: pa.Table) -> Source:
+    for number, table in enumerate(tables):
+        pq.write_table(table, folder / f"{number}.parquet")
+    return open_source(locate(str(folder)))
+
+
+def test_shards_may_differ_in_layout_and_order(tmp_path: Path) -> None:
     texts = pa.array(["a", "b"])
-    same = [
+    source = _open(
+        tmp_path,
         pa.table({"image": pa.array([b"x", b"y"]), "text": texts, "tags": [["a"], []]}),
         pa.table(
             {
@@ -58,21 +66,93 @@ def test_shards_may_differ_in_layout_and_order_only(tmp_path: Path) -> None:
                 "image": pa.array([b"x", b"y"], pa.large_binary()),
             }
         ),
+    )
+    assert source.rows == 4
+
+
+TEXT, WHOLE = pa.array(["x"]), pa.array([1])
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ((WHOLE, None), [1, None]),
+        ((pa.array([1], pa.int32()), WHOLE), [1, 1]),
+        ((pa.array([0.5]), WHOLE), [0.5, 1.0]),
+        ((TEXT, WHOLE), ["x", "1"]),
+        ((TEXT, pa.nulls(1)), ["x", None]),
+        ((pa.nulls(1), TEXT), [None, "x"]),
+        ((pa.array([["x"]]), pa.array([[]])), [["x"], []]),
+        (
+            (pa.array([{"a": 1, "b": "x"}]), pa.array([{"b": None}])),
+            [{"a": 1, "b": "x"}, {"a": None, "b": None}],
+        ),
+    ],
+)
+def test_regression_shards_differ_as_they_may_for_datasets(
+    columns: tuple[pa.Array, pa.Array | None],
+    values: list[Any],
+    form: str,
+    tmp_path: Path,
+    sets: Any,
+) -> None:
+    for number, column in enumerate(columns):
+        own = {"image": pa.array([b"x"])} | ({} if column is None else {"own": column})
+        sets.write(form, pa.table(own), tmp_path / f"{number}")
+    source = open_source(locate(str(tmp_path)))
+    assert read_columns(source, ["own"])["own"].to_pylist() == values
+    paths = [ColumnPath("own", plain_type(source.schema.field("own").type))]
+    assert [v for table in read_tables(source, paths) for v in table["own"].to_pylist()] == values
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ({"own": WHOLE}, {"own": TEXT}, "own is int64 in 0.parquet and string in 1.parquet; name"),
+        ({}, {"own": WHOLE}, "column own is absent in 0.parquet and int64 in 1.parquet"),
+        (
+            {"own": pa.array([{"a": 1}])},
+            {"own": pa.array([{"a": 1, "b": 1}])},
+            r"own is struct<a: int64> in 0.parquet and struct<a: int64, b: int64> in 1.parquet",
+        ),
+        ({"image": pa.array([b"x"])}, {"image": pa.nulls(1)}, "image is binary in .* and null in"),
+    ],
+)
+def test_shards_that_datasets_refuses(
+    first: dict[str, pa.Array], second: dict[str, pa.Array], why: str, tmp_path: Path
+) -> None:
+    row = {"n": WHOLE}
+    with pytest.raises(DataError, match=why):
+        _open(tmp_path, pa.table(row | first), pa.table(row | second))
+
+
+def test_regression_splits_that_are_summed_may_have_columns_of_their_own(tmp_path: Path) -> None:
+    image = pa.array([b"x"])
+    pq.write_table(pa.table({"image": image, "a": TEXT}), tmp_path / "test.parquet")
+    pq.write_table(pa.table({"image": image, "b": WHOLE}), tmp_path / "train.parquet")
+    source = open_source(locate(str(tmp_path), "test+train"))
+    assert read_columns(source, ["a", "b"]).to_pylist() == [
+        {"a": "x", "b": None},
+        {"a": None, "b": 1},
     ]
-    for number, table in enumerate(same):
-        pq.write_table(table, tmp_path / f"{number}.parquet")
-    assert open_source(locate(str(tmp_path))).rows == 4
-    for bad, why in {
-        "text": "column text is string in 0.parquet and int64 in 2.parquet",
-        "extra": "column extra is absent in 0.parquet and int64 in 2.parquet",
-    }.items():
-        columns = {**dict(zip(same[0].column_names, same[0].columns, strict=True)), bad: [1, 2]}
-        pq.write_table(pa.table(columns), tmp_path / "2.parquet")
-        with pytest.raises(DataError, match=why):
-            open_source(locate(str(tmp_path)))
-    pq.write_table(same[0].drop_columns(["tags"]), tmp_path / "2.parquet")
-    with pytest.raises(DataError, match=r"tags is list<.*> in 0.parquet and absent in 2.parquet"):
-        open_source(locate(str(tmp_path)))
+
+
+def test_a_field_that_a_shard_lacks_is_null(tmp_path: Path) -> None:
+    source = _open(
+        tmp_path,
+        pa.table({"meta": pa.array([{"a": 1, "b": "x"}])}),
+        pa.table({"meta": pa.array([{"b": "y"}])}),
+        pa.table({"n": WHOLE}).drop_columns(["n"]).append_column("meta", pa.nulls(1)),
+    )
+    path = find_column(source, "meta.a", "where")
+    assert [v for t in read_tables(source, [path]) for v in t[0].to_pylist()] == [1, None, None]
+
+
+def test_a_shard_without_its_list_of_images_is_one_line(tmp_path: Path, sets: Any) -> None:
+    sets.write("arrow-stream", pa.table({"image": [["a.jpg"]]}), tmp_path / "0")
+    sets.write("arrow-stream", pa.table({"image": pa.nulls(1)}), tmp_path / "1")
+    with pytest.raises(DataError, match=r"cannot read .*1\.arrow: it has no column image"):
+        sets.open(tmp_path, tmp_path / "cache")
 
 
 def test_a_column_name_must_be_its_own(tmp_path: Path) -> None:

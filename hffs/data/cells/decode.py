@@ -222,8 +222,9 @@ class ArrowCells:
     def __init__(self, file: MappedFile, column: ImageColumn) -> None:
         self._file = file
         self.which = f"column {column.name} of {file.path}"
-        index = read_schema(file).get_field_index(column.name)
-        if index < 0:
+        schema = read_schema(file)
+        index = schema.get_field_index(column.name)
+        if index < 0 or is_list(schema.field(index).type) != column.is_list:
             raise DataError("cannot read", str(file.path), why=f"it has no column {column.name}")
         self._fields = [index]
 

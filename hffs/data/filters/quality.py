@@ -20,12 +20,11 @@ from hffs.data.columnarrays import (
     OTHER,
     Arrays,
     Reader,
-    is_number,
     number_reader,
     spell_keys,
 )
 from hffs.data.metadata import ColumnPath, find_column, find_field, metadata_columns
-from hffs.data.source import Source, is_text
+from hffs.data.source import Source, is_number, is_text
 from hffs.errors import ConfigError
 
 DEFAULT_COLUMN = "quality_assessment"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.columnarrays import Arrays, Reader, is_json, is_number, number_reader, read_arrays
+from hffs.data.columnarrays import Arrays, Reader, is_json, number_reader, read_arrays
 from hffs.data.filters.terms import Filters, Measure, Measured, Selection, Sizes
 from hffs.data.metadata import find_column, plain_type
-from hffs.data.source import Source
+from hffs.data.source import Source, is_number
 from hffs.errors import ConfigError
 
 SIZE_MISSING = "size is missing"
