@@ -57,6 +57,19 @@ def is_whole(folder: Path, file: HubFile) -> bool:
         return False
 
 
+def has_every_file(name: str, commit: str) -> bool:
+    """Whether a snapshot is known to be whole, from the listing that `snapshot_download` leaves."""
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        listed = get_cached_repo_tree(name, repo_type="dataset", revision=commit)
+    except CachedRepoTreeNotFoundError:
+        return False
+    folder = snapshot_folder(name, commit)
+    return all(is_whole(folder, HubFile(file.path, int(file.size), "")) for file in listed)
+
+
 def is_commit(revision: str) -> bool:
     """Whether a revision is a full commit, which never means anything else."""
     return bool(_COMMIT.fullmatch(revision))

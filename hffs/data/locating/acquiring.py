@@ -48,7 +48,7 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     if wanted.is_local:
         return _keep(wanted, store, find_local(wanted), watcher)
     if wanted.request.offline:
-        return _keep(wanted, store, find_offline(wanted, store), watcher)
+        return _keep(wanted, store, find_offline(wanted, store, watcher.notice), watcher)
     tell_of_waits(watcher.notice)
     commit = read_commit(wanted.request)
     kept = load_acquired(wanted, store)
@@ -80,8 +80,7 @@ def _keep(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> Located:
 
         fetch_named(wanted.request, located, wanted.image_column, watcher)
     before = read_record(wanted, store)
-    is_whole = wanted.is_local or not wanted.request.offline
-    keep_acquired(wanted, store, Record(located, here.pin, is_whole))
+    keep_acquired(wanted, store, Record(located, here.pin))
     if before is not None:
         _remove_tables(before.located, located, store)
     return located

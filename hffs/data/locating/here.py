@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hffs.data.hub.cached import cached_commit, repository_folder, snapshot_folder
+from hffs.data.hub.cached import (
+    cached_commit,
+    has_every_file,
+    repository_folder,
+    snapshot_folder,
+)
 from hffs.data.hub.failures import refuse_offline
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.locating.local import IMAGE_EXTENSIONS, describe_files, list_files
@@ -20,7 +25,7 @@ from hffs.data.locating.record import (
     Wanted,
     find_missing,
     is_prepared,
-    pin_source,
+    pin_files,
     read_record,
 )
 from hffs.errors import SourceError
@@ -47,7 +52,7 @@ class Here:
     root: Path
     base: Path
     pin: str = ""
-    """Of local files, as they were before anything was read (`pin_source`)."""
+    """Of files that nobody was asked about, as they were before any was read (`pin_files`)."""
 
     def path(self, file: HubFile) -> Path:
         """Where a file lies."""
@@ -56,7 +61,7 @@ class Here:
 
 def find_local(wanted: Wanted) -> Here:
     """The files of a local path that `datasets` has to look at. Raises as `acquire` does."""
-    pin = pin_source(wanted)
+    pin = pin_files(wanted.request.name)
     _require_readable(wanted.request)
     from hffs.data.hub.resolve_local import resolve_local
 
@@ -102,8 +107,11 @@ def _relative(resolution: Resolution, base: Path) -> Resolution:
     return replace(resolution, files=files)
 
 
-def find_offline(wanted: Wanted, store: Path) -> Here:
-    """What the cache of huggingface_hub holds, however it came there."""
+def find_offline(wanted: Wanted, store: Path, notice: Callable[[str], None]) -> Here:
+    """What the cache of huggingface_hub holds, however it came there.
+
+    Raises SourceError for what is known to be missing; `notice` hears where nobody can know.
+    """
     request = wanted.request
     kept, commit = read_record(wanted, store), cached_commit(request)
     if kept is not None and commit in (None, kept.located.commit):
@@ -118,6 +126,7 @@ def find_offline(wanted: Wanted, store: Path) -> Here:
     from hffs.data.hub.resolve_local import resolve_snapshot
 
     base = snapshot_folder(request.name, commit)
+    pin = pin_files(str(base))
     here = _relative(replace(resolve_snapshot(request, base), commit=commit), base)
     tagged = {
         split: tuple(replace(file, etag=_blob_name(base / file.name)) for file in listed)
@@ -125,7 +134,13 @@ def find_offline(wanted: Wanted, store: Path) -> Here:
     }
     names = [file.name for listed in tagged.values() for file in listed]
     _refuse_missing(request.name, commit, list(_find_gaps(names)))
-    return Here(replace(here, files=tagged), repository_folder(request.name), base)
+    was_told = kept is not None and not kept.pin and kept.located.commit == commit
+    if not (was_told or all(map(_SHARD_OF.match, names)) or has_every_file(request.name, commit)):
+        notice(
+            f"offline: whether the {len(names)} files of {request.name}@{commit[:12]} on this host "
+            "are all that there are, only the Hub could tell"
+        )
+    return Here(replace(here, files=tagged), repository_folder(request.name), base, pin)
 
 
 def _blob_name(path: Path) -> str:

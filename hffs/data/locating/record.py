@@ -53,15 +53,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a source came to; of a local one with `pin_source` as it was before it was read.
+    """What a source came to, and the `pin_files` of where it was found, as they were before.
 
-    `is_whole` is False of what was found without asking the Hub: files of it may be missing, which
-    nobody can tell, so this is for those who do not ask either.
+    That is empty of what the Hub told, which a commit pins. Of what was found offline files may be
+    missing, which nobody can tell: it is for those who do not ask either, until a file is added.
     """
 
     located: Located
     pin: str = ""
-    is_whole: bool = True
 
 
 def is_hub_id(name: str) -> bool:
@@ -127,18 +126,25 @@ def find_source(wanted: Wanted, store: Path) -> Located | None:
 def load_acquired(wanted: Wanted, store: Path) -> Located | None:
     """The source as it was acquired, if all of it is still what it was."""
     record = read_record(wanted, store)
-    if record is None or not (record.is_whole or wanted.request.offline):
+    if record is None or any(find_missing(record.located)):
         return None
-    if any(find_missing(record.located)) or record.pin != pin_source(wanted):
-        return None
-    return record.located
+    return record.located if record.pin == _find_pin(wanted, record) else None
+
+
+def _find_pin(wanted: Wanted, record: Record) -> str:
+    """The pin that a record has if it holds for who wants it now."""
+    if wanted.is_local:
+        return pin_files(wanted.request.name)
+    if record.pin and wanted.request.offline:
+        return pin_files(str(record.located.base))
+    return ""
 
 
 def read_record(wanted: Wanted, store: Path) -> Record | None:
     """What was acquired last, whatever became of its files."""
     try:
         fields = json.loads(_record_path(wanted, store).read_bytes())
-        return Record(_restore(fields["located"]), str(fields["pin"]), bool(fields["is_whole"]))
+        return Record(_restore(fields["located"]), str(fields["pin"]))
     except (OSError, ValueError, TypeError, KeyError):  # none, or one of another release
         return None
 
@@ -203,16 +209,14 @@ def _record_path(wanted: Wanted, store: Path) -> Path:
     return store / "sources" / f"{make_key(asked, request.revision)}.json"
 
 
-def pin_source(wanted: Wanted) -> str:
-    """What changes when a local data set does, by a look at each folder rather than each image.
+def pin_files(name: str) -> str:
+    """What changes when local files do, by a look at each folder rather than each image.
 
     An image that is added, removed or renamed changes its folder; one that is overwritten is seen
-    where its bytes are indexed. Empty of a repository, which its commit pins.
+    where its bytes are indexed. Empty where there are none.
     """
-    if not wanted.is_local:
-        return ""
     try:
-        listed = list_files(wanted.request.name)
+        listed = list_files(name)
     except HffsError:
         return ""
     others = (path for path in listed if os.path.splitext(path)[1].lower() not in IMAGE_EXTENSIONS)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from tests.formats import CAPTIONS, PHOTOS, imagefolder_csv, parquet_shards
 from tests.hub import HubServer
 
 SHARDS = parquet_shards().files
+NAMED = {f"{name}.parquet": f"data/train-0000{n}-of-00002.parquet" for n, name in enumerate("ab")}
+"""Shards by names that do not tell how many there are."""
 
 
 def _get(asker: Asker, name: str, **keys: object) -> dict[str, Any]:
@@ -119,6 +124,31 @@ def test_offline_a_shard_of_several_is_missed(
     for keys in ({}, {"cache_dir": str(tmp_path)}):
         kind, line = asker.refusal("acquire", "at/gap", keys=keys | {"offline": True})
         assert (kind, f"not on this host: {missing}" in line) == ("SourceError", True), line
+
+
+def test_offline_it_is_what_is_there_and_says_that_it_may_be_a_part(
+    site: HubServer, asker: Asker
+) -> None:
+    site.add("at/part").write_all({name: SHARDS[shard] for name, shard in NAMED.items()})
+    for name in NAMED:
+        _get(asker, "at/part", data_files=[name])  # brings this file only
+        part = _get(asker, "at/part", offline=True)
+        names = [shard["name"] for shard in part["shards"]]
+        assert names == list(NAMED)[: len(names)]
+        assert f"whether the {len(names)} files of at/part@" in "".join(part["work"])
+    assert names == list(NAMED)
+
+
+def test_offline_it_is_all_where_the_cache_has_a_listing_that_says_so(
+    site: HubServer, asker: Asker
+) -> None:
+    site.add("at/listed").write_all({name: SHARDS[shard] for name, shard in NAMED.items()})
+    for name, is_all in (("a.parquet", False), ("*", True)):
+        tool = [str(Path(sys.executable).with_name("hf")), "download", "--repo-type", "dataset"]
+        environ = os.environ | site.env(asker.home)
+        subprocess.run([*tool, "at/listed", "--include", name], env=environ, check=True)
+        work = _get(asker, "at/listed", offline=True)["work"]
+        assert ("whether" in "".join(work)) != is_all
 
 
 def test_offline_a_table_that_is_gone_is_made_again(

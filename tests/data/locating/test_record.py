@@ -21,7 +21,7 @@ from hffs.data.locating.record import (
     load_acquired,
     name_source,
     parse_name,
-    pin_source,
+    pin_files,
     read_record,
 )
 from hffs.data.shards import Located, Pin, Shard, Term, identify
@@ -99,7 +99,7 @@ def test_a_record_is_what_was_kept_until_its_files_change(tmp_path: Path) -> Non
     wanted = _want(Request("owner/name", revision=COMMIT))
     located = _acquired(tmp_path)
     assert load_acquired(wanted, tmp_path / "store") is None
-    keep_acquired(wanted, tmp_path / "store", Record(located, pin_source(wanted)))
+    keep_acquired(wanted, tmp_path / "store", Record(located))
     assert load_acquired(wanted, tmp_path / "store") == located
     assert find_source(wanted, tmp_path / "store") == located
     (tmp_path / "b.parquet").unlink()
@@ -115,9 +115,12 @@ def test_regression_what_was_found_offline_is_not_believed_by_who_may_ask(tmp_pa
         wanted = _want(Request("owner/name", revision=revision))
         offline = replace(wanted, request=replace(wanted.request, offline=True))
         located = _acquired(tmp_path)
-        keep_acquired(offline, tmp_path / "store", Record(located, is_whole=False))
+        found = Record(located, pin_files(str(tmp_path / "snapshot")))
+        keep_acquired(offline, tmp_path / "store", found)
         assert load_acquired(offline, tmp_path / "store") == located
         assert load_acquired(wanted, tmp_path / "store") is None
+        (tmp_path / f"snapshot/{revision}.parquet").write_bytes(b"more")
+        assert load_acquired(offline, tmp_path / "store") is None
         keep_acquired(wanted, tmp_path / "store", Record(located))
         assert load_acquired(offline, tmp_path / "store") == located
 
@@ -145,7 +148,7 @@ def test_a_branch_is_asked_for_again_unless_offline(tmp_path: Path) -> None:
         (Request("owner/name", revision=COMMIT), True),
     ):
         wanted = _want(request)
-        keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_source(wanted)))
+        keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path)))
         assert (find_source(wanted, tmp_path / "store") is not None) == found
 
 
@@ -161,7 +164,7 @@ def test_a_branch_is_asked_for_again_unless_offline(tmp_path: Path) -> None:
 )
 def test_what_is_asked_otherwise_is_kept_apart(other: Request, tmp_path: Path) -> None:
     wanted = _want(Request("owner/name"))
-    keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_source(wanted)))
+    keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path)))
     assert read_record(_want(other), tmp_path / "store") is None
     for changed in (replace(wanted, split="test"), replace(wanted, image_column="x")):
         assert read_record(changed, tmp_path / "store") is None
@@ -170,7 +173,7 @@ def test_what_is_asked_otherwise_is_kept_apart(other: Request, tmp_path: Path) -
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": 5}'])
 def test_a_damaged_record_is_none(content: bytes, tmp_path: Path) -> None:
     wanted = _want(Request("owner/name"))
-    keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_source(wanted)))
+    keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path)))
     (record,) = (tmp_path / "store" / "sources").iterdir()
     record.write_bytes(content)
     assert read_record(wanted, tmp_path / "store") is None
@@ -194,7 +197,9 @@ def test_a_local_folder_is_looked_at_again_when_it_changes(tmp_path: Path) -> No
         lambda: (folder / "x.tar").write_bytes(b"tar"),
     ]
     for change in changes:
-        keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_source(wanted)))
+        keep_acquired(
+            wanted, tmp_path / "store", Record(_acquired(tmp_path), pin_files(str(folder)))
+        )
         assert is_kept()
         change()
         assert not is_kept()
