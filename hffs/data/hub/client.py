@@ -68,7 +68,8 @@ def open_client(tell: Tell) -> httpx2.Client:
         "response": [Waits(tell).note, _limit_trickle],
     }
     try:
-        return httpx2.Client(event_hooks=hooks, follow_redirects=True)
+        # Without time limits, as that of huggingface_hub: what it leaves open is limited above.
+        return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None)
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         why = f"SSL_CERT_FILE or SSL_CERT_DIR has no certificates ({reason or error})"

@@ -90,10 +90,17 @@ def test_regression_a_listing_is_not_waited_for_by_the_hour(site: HubServer, ask
 
 @pytest.mark.usefixtures("_in_short")
 def test_regression_who_asks_without_a_time_limit_gets_one() -> None:
+    limits: list[dict[str, float]] = []
     with socket.create_server(("127.0.0.1", 0)) as mute, open_client(print) as client:
         address = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        with pytest.raises(httpx2.ReadTimeout):
-            client.get(address, timeout=None)
+        client.event_hooks["request"].append(
+            lambda asked: limits.append(asked.extensions["timeout"])
+        )
+        for given in ({}, {"timeout": None}, {"timeout": httpx2.Timeout(None, read=0.1)}):
+            with pytest.raises(httpx2.ReadTimeout):
+                client.get(address, **given)
+    assert [limit["read"] for limit in limits] == [0.3, 0.3, 0.1]
+    assert {limit["connect"] for limit in limits} == {0.3}
 
 
 class _Dripping(BaseHTTPRequestHandler):
