@@ -1,8 +1,7 @@
 """What goes wrong with the Hub and its libraries, as one line that says what to do.
 
-Owns the translation of exceptions of datasets, huggingface_hub, httpx2 and the system. Texts of a
-server or of a library are untrusted: they are cut, made one line, and freed of tokens, user-info
-and queries of URLs (which sign downloads). Nothing else of them may reach a message.
+Owns the translation of exceptions of datasets, huggingface_hub, httpx2 and the system; whatever it
+quotes of them goes through `messages.clean`.
 """
 
 from __future__ import annotations
@@ -11,19 +10,16 @@ import errno
 import json
 import math
 import re
-import socket
-import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from hffs.data.hub.cached import cached_commit
+from hffs.data.hub.messages import clean, endpoint, or_offline, refuse_offline
 from hffs.data.hub.resolution import Request
 from hffs.data.hub.retrying import Answer, find_asked_wait_s, repeat
 from hffs.data.hub.token import HOW_TO_GIVE
+from hffs.data.hub.unreachable import explain_broken, explain_connection
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 
 if TYPE_CHECKING:
@@ -48,10 +44,6 @@ _LIBRARIES = (
 )
 """Module and class of what is raised that is no error of Python's own."""
 
-_LONGEST = 300
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
-_QUERY = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]*")
-_TOKEN = re.compile(r"\b(?:hf_|api_org_)\w+|(?<=Bearer )\S+")
 _NOTHING_AT = re.compile(r"Unable to find '(?:hf://datasets/[^@]*@[0-9a-f]{40}/)?(.*?)'")
 _NO_ONE_FORMAT = "Couldn't infer the same data file format"
 _COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
@@ -93,36 +85,12 @@ def no_hub(request: Request) -> SourceError:
 
 def explain(error: BaseException, request: Request) -> HffsError:
     """Return the error that a user can act on."""
-    for steps in ((_of_hub, _of_datasets, _of_connection, _of_system), (_of_broken,)):
+    for steps in ((_of_hub, _of_datasets, explain_connection, _of_system), (explain_broken,)):
         for link in _chain(error):
             for step in steps:
                 if found := step(link, request):
                     return found
     return _unusable(request, clean(str(error)) or type(error).__name__)
-
-
-def refuse_offline(name: str, why: str) -> SourceError:
-    """Return the error for what is not on this host, where nobody may be asked for it."""
-    fix = "mount it once without --offline and HF_HUB_OFFLINE"
-    return SourceError("cannot read", name, why=f"offline, and {why}", fix=fix)
-
-
-def clean(text: str) -> str:
-    """Make a text of others fit for a message.
-
-    >>> clean("GET https://me:secret@hub/a?sign=1\\n failed for hf_abc")
-    'GET https://***@hub/a failed for ***'
-    """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[:8000]).split())
-    line = _TOKEN.sub("***", _QUERY.sub(r"\1", _USER_INFO.sub("***@", line)))
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
-
-
-def endpoint() -> str:
-    """Return the address of the Hub that is asked, fit for a message."""
-    from huggingface_hub import constants
-
-    return clean(constants.ENDPOINT)
 
 
 def _expected() -> tuple[type[Exception], ...]:
@@ -223,78 +191,9 @@ def _of_status(response: httpx2.Response, said: str, request: Request) -> HffsEr
         asked_s = find_asked_wait_s(response)
         wait = f"{math.ceil(asked_s / 60)} min" if asked_s else "some minutes"
         fix = f"wait {wait}; with a token more are allowed: {HOW_TO_GIVE}"
-        return SourceError("cannot read", request.name, why=why, fix=_or_offline(fix, request))
+        return SourceError("cannot read", request.name, why=why, fix=or_offline(fix, request))
     fix = "try again later" if status >= 500 else "check HF_ENDPOINT"
-    return SourceError("cannot read", request.name, why=answered, fix=_or_offline(fix, request))
-
-
-def _of_connection(error: BaseException, request: Request) -> HffsError | None:
-    import httpx2
-
-    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-        fix = _or_offline("set HF_ENDPOINT to https://...", request)
-        why = f"cannot reach {endpoint()}: this is no address"
-        return SourceError("cannot read", request.name, why=why, fix=fix)
-    told = _trouble(error)
-    if told is None and isinstance(error, httpx2.TooManyRedirects):
-        told = "it redirects in a circle", "check HF_ENDPOINT"
-    if told is None and isinstance(error, httpx2.ProxyError):
-        told = f"the proxy refuses ({clean(str(error))})", "check HF_ENDPOINT"
-    if told is None and isinstance(error, httpx2.TimeoutException):
-        told = "it does not answer in time", "check the connection"
-    if told is None:
-        return None
-    return _unreachable(request, *told)
-
-
-def _of_broken(error: BaseException, request: Request) -> HffsError | None:
-    """What is left of the network, once no cause further down says more."""
-    import httpx2
-
-    if not isinstance(error, httpx2.HTTPError | ConnectionError):
-        return None
-    why = f"the connection broke ({clean(str(error)) or type(error).__name__})"
-    return _unreachable(request, why, "try again: what has arrived is kept")
-
-
-def _unreachable(request: Request, why: str, fix: str) -> SourceError:
-    through = ""
-    if proxy := _find_proxy():
-        variable, address = proxy
-        # It stands between: what is refused or not known is more likely the proxy than the Hub.
-        through, fix = f" through the proxy {clean(address)}", fix.replace("HF_ENDPOINT", variable)
-    why = f"cannot reach {endpoint()}{through}: {why}"
-    return SourceError("cannot read", request.name, why=why, fix=_or_offline(fix, request))
-
-
-def _find_proxy() -> tuple[str, str] | None:
-    """The variable that names the proxy by which the Hub is asked, and the address in it."""
-    from huggingface_hub import constants
-
-    hub, proxies = urlsplit(constants.ENDPOINT), getproxies()
-    scheme = hub.scheme if proxies.get(hub.scheme) else "all"
-    address = proxies.get(scheme)
-    if not address or proxy_bypass(hub.netloc):
-        return None
-    return f"{scheme.upper()}_PROXY", address if "://" in address else f"http://{address}"
-
-
-def _trouble(error: BaseException) -> tuple[str, str] | None:
-    """Why there is no connection at all, and what may help."""
-    if isinstance(error, ssl.SSLError):
-        reason = clean(getattr(error, "verify_message", "") or str(error))
-        is_refused = isinstance(error, ssl.SSLCertVerificationError)
-        why = "its certificate is not accepted" if is_refused else "TLS fails"
-        return f"{why} ({reason})", "check the date, or set SSL_CERT_FILE"
-    if isinstance(error, socket.gaierror):
-        return "its name is not known", "check the network and HF_ENDPOINT"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection is refused", "check HF_ENDPOINT"
-    if isinstance(error, TimeoutError):
-        return "it does not answer in time", "check the connection"
-    if isinstance(error, OSError) and error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH}:
-        return "no route to it", "check the network"
-    return None
+    return SourceError("cannot read", request.name, why=answered, fix=or_offline(fix, request))
 
 
 def _of_system(error: BaseException, request: Request) -> HffsError | None:
@@ -343,7 +242,7 @@ def _of_datasets(error: BaseException, request: Request) -> HffsError | None:
         why = f"nothing is at {clean(nothing[1])}"
         return SourceError("cannot find files of", request.name, why=why, fix=fix)
     if isinstance(error, FileNotFoundError) and _EITHER in text:
-        why, fix = clean(text.split(_EITHER, 1)[1]), _or_offline("try again", request)
+        why, fix = clean(text.split(_EITHER, 1)[1]), or_offline("try again", request)
         return SourceError("cannot read", request.name, why=why, fix=fix)
     return _of_words(text, request)
 
@@ -382,11 +281,3 @@ def _show_files(request: Request) -> str:
 
 def _unusable(request: Request, why: str, fix: str = "") -> DataError:
     return DataError("cannot use", request.name, why=why, fix=fix)
-
-
-def _or_offline(fix: str, request: Request) -> str:
-    """Add that the cache can be mounted, and at which commit if there is one."""
-    commit = cached_commit(request)
-    if commit is None:
-        return f"{fix}; --offline mounts what is cached (nothing yet)"
-    return f"{fix}; or mount what is cached, commit {commit[:12]}, with --offline"

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from hffs.data.hub import card
 from hffs.data.hub.cached import is_commit, is_plain
 from hffs.data.hub.classes import class_options
-from hffs.data.hub.failures import ask, endpoint, hub_errors, no_hub, refuse_offline
+from hffs.data.hub.failures import ask, hub_errors, no_hub
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_datasets, set_up_hub, without_warnings
+from hffs.data.hub.messages import endpoint, refuse_offline
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.token import Token
 from hffs.data.shards import unknown_split

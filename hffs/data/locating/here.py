@@ -18,7 +18,7 @@ from hffs.data.hub.cached import (
     repository_folder,
     snapshot_folder,
 )
-from hffs.data.hub.failures import refuse_offline
+from hffs.data.hub.messages import refuse_offline
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.locating.local import IMAGE_EXTENSIONS, describe_files, list_files
 from hffs.data.locating.record import (

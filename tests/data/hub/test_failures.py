@@ -14,7 +14,8 @@ from huggingface_hub.errors import DisabledRepoError, HfHubHTTPError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.data.hub.failures import clean, explain, hub_errors
+from hffs.data.hub.failures import explain, hub_errors
+from hffs.data.hub.messages import clean
 from hffs.data.hub.resolution import Request
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 
