@@ -14,11 +14,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from hffs.view.codecs import turbojpeg
 from tests.hub import HubServer
 from tests.olah import olah_missing, open_olah
+
+# How long a draw takes says more of the machine than of the code.
+settings.register_profile(
+    "hffs",
+    settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("hffs")
 
 
 def fuse_missing() -> str:

@@ -25,7 +25,7 @@ pieces = given_flags | given_flags | given_flags | st.tuples(st.sampled_from(OTH
 words = st.lists(pieces, max_size=4).map(lambda made: [word for piece in made for word in piece])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(words)
 def test_any_command_line_is_refused_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], typed: list[str]

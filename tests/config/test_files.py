@@ -141,7 +141,7 @@ def outcome(path: Path, flags: dict[str, object]) -> Config | str:
         return str(error)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(content=JSON | st.lists(ENTRY, max_size=2) | ENTRY)
 def test_any_json_is_a_config_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: object
@@ -153,7 +153,7 @@ def test_any_json_is_a_config_or_one_line(
     assert isinstance(found, Config) or "\n" not in found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(flags=st.dictionaries(st.sampled_from(sorted(all_keys())), JSON, max_size=3))
 def test_any_values_are_a_config_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, flags: dict[str, object]
@@ -163,7 +163,7 @@ def test_any_values_are_a_config_or_one_line(
     assert isinstance(found, Config) or found.encode().count(b"\n") == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.binary(max_size=40), name=st.sampled_from(["fuzz.json", "fuzz.toml"]))
 def test_any_bytes_are_entries_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str

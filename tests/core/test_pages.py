@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -143,7 +143,6 @@ options = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(fields, options, st.sampled_from([1, 3, 32]), st.data())
 def test_every_slot_is_where_pyarrow_wrote_it(
     field: pa.Field, options: dict[str, Any], min_lanes: int, draw: st.DataObject
@@ -202,7 +201,6 @@ def test_a_million_values_in_one_page_are_walked() -> None:
     assert (values.lengths == 8).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 70), st.integers(0, 255)), min_size=1))
 def test_levels_round_trip(runs: list[tuple[bool, int, int]]) -> None:
     maximum = max(value for *_, value in runs) or 1
@@ -407,7 +405,6 @@ def nested_images(version: str) -> Written:
 INTACT = [nested_images("1.0"), nested_images("2.0")]
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([0, 1]),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=5),

@@ -4,7 +4,7 @@ import contextlib
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.core.thrift import MAX_DEPTH, Cursor, Struct, Value, read_struct
@@ -85,7 +85,6 @@ def nested(values: st.SearchStrategy[Value]) -> st.SearchStrategy[Value]:
     return st.one_of(lists.map(lambda each: list[Value](each)), structs(values))
 
 
-@settings(deadline=None)
 @given(structs(st.recursive(leaves(), nested, max_leaves=10)))
 def test_what_was_written_is_read(value: Struct) -> None:
     data = encode_struct(value)
@@ -94,7 +93,6 @@ def test_what_was_written_is_read(value: Struct) -> None:
     assert cursor.at == len(data)
 
 
-@settings(deadline=None)
 @given(structs(st.recursive(leaves(), nested, max_leaves=10)), st.data())
 def test_a_struct_that_was_cut_is_refused(value: Struct, draw: st.DataObject) -> None:
     data = encode_struct(value)
@@ -102,7 +100,6 @@ def test_a_struct_that_was_cut_is_refused(value: Struct, draw: st.DataObject) ->
         read(data[: draw.draw(st.integers(0, len(data) - 1))])
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     with contextlib.suppress(FormatError):

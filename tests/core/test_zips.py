@@ -123,7 +123,7 @@ def _widen(data: bytes) -> bytes:
     return head + wide + locator + last
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MEMBERS.filter(bool), st.data())
 def test_any_damage_is_an_error_or_a_member_that_is_not_there(
     members: list[tuple[str, bytes, bool]], draw: st.DataObject

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data import cache as under_test
@@ -72,7 +72,6 @@ def test_what_was_put_is_got_by_any_process(tmp_path: Path) -> None:
     assert got(small(tmp_path), "other") is None
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()), st.binary(max_size=200))
 def test_any_key_and_blob_round_trip(
     tmp_path_factory: pytest.TempPathFactory, key: str, data: bytes

@@ -53,7 +53,7 @@ def test_what_is_a_number(text: str, number: float | None, kind: int) -> None:
 hostile_keys = st.text(st.sampled_from("a.\"'$*[]/~\\0-#?:@ {}é\n%") | st.characters(codec="utf-8"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(keys=st.lists(hostile_keys.filter(lambda key: "\0" not in key), min_size=1, max_size=4))
 def test_keys_mean_themselves(keys: list[str]) -> None:
     value: Any = 7

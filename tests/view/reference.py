@@ -390,6 +390,8 @@ def show(data: bytes, keys: Keys, tile: int) -> Image.Image | None:
     if grid is None:
         return whole
     width, height = whole.width // grid[1], whole.height // grid[0]
+    if not (width and height):  # a column told of a larger one
+        return None
     row, column = divmod(tile, grid[1])
     left, top = column * width, row * height
     return whole.crop((left, top, left + width, top + height))

@@ -150,7 +150,6 @@ def keys() -> st.SearchStrategy[dict[str, Any]]:
 
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(keys())

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hffs.core.formats import sniff
@@ -141,7 +141,7 @@ _CELLS = st.one_of(
 _FORMS = ["parquet-plain", "parquet-dictionary", "arrow-stream", "arrow-file-zstd"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     values=st.lists(st.one_of(st.none(), st.lists(_CELLS, max_size=4)), min_size=1, max_size=12),
     chosen=st.sampled_from(_FORMS),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hffs.data.cells import building as cells
@@ -204,7 +204,7 @@ def test_other_urls_are_another_source(tmp_path: Path, sets: Any) -> None:
 KINDS = ["bytes", "file", "stored", "deflated", "tar", "url", "null", "missing"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(
     images=st.lists(
         st.tuples(st.sampled_from(KINDS), st.binary(min_size=1, max_size=50)), max_size=12
@@ -257,7 +257,7 @@ def _put(
     return {"bytes": data if kind == "bytes" else None, "path": path}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(
     images=st.lists(st.binary(max_size=60).map(lambda tail: GIF + tail), min_size=1, max_size=12),
     form=st.sampled_from(FORMS),

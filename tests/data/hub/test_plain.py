@@ -234,7 +234,7 @@ _names = st.lists(_name.map("{}.parquet".format), min_size=1, max_size=4, unique
 
 
 def test_any_names(site: HubServer, asker: Asker) -> None:
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(names=_names, split=st.sampled_from(SPLITS))
     def compare(names: list[str], split: str) -> None:
         folders = {name.rpartition("/")[0] for name in names}

@@ -61,7 +61,7 @@ _name = st.one_of(
 _names = st.lists(_name.map("{}.parquet".format), min_size=1, max_size=5, unique=True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(names=_names)
 @example(["train-1.parquet", "a-train-0.parquet"])
 @example(["a-train/0.parquet", "train/1.parquet", "train-x/2.parquet"])

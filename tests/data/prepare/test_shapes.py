@@ -6,7 +6,7 @@ import math
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data.prepare.shapes import Shape
@@ -41,7 +41,6 @@ def type_of(items: list[object]) -> pa.DataType | None:
     return shape.arrow_type()
 
 
-@settings(deadline=None)  # the first write loads what pyarrow needs
 @given(st.lists(values, max_size=5))
 def test_a_type_that_is_found_holds_every_value_and_is_written(items: list[object]) -> None:
     kind = type_of(items)

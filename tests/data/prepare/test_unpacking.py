@@ -74,7 +74,7 @@ def test_large_files_come_out_whole(packing: str, tmp_path: Path) -> None:
 
 @PACKINGS
 @given(parts=st.lists(st.binary(min_size=1, max_size=5000), min_size=1, max_size=3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_streams_one_after_the_other(
     packing: str, parts: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -84,7 +84,7 @@ def test_streams_one_after_the_other(
 
 @PACKINGS
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_cut_off_is_refused(
     packing: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

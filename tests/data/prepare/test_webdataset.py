@@ -97,7 +97,7 @@ extensions = st.dictionaries(
 
 
 @given(st.lists(st.lists(extensions, min_size=1, max_size=3), min_size=1, max_size=3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_samples(tmp_path_factory: pytest.TempPathFactory, tars: list[Any]) -> None:
     root = tmp_path_factory.mktemp("set")
     files, expected = [], []

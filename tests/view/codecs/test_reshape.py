@@ -471,7 +471,7 @@ SAMPLES = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     name=st.sampled_from(sorted(SAMPLES)),
     flips=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=5),
@@ -500,7 +500,7 @@ def sizes_of(data: bytes, reshape: Reshape) -> Size:
     return Size(int(width[0]), int(height[0]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     kind=st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF"]),
     size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
