@@ -75,11 +75,13 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
 
 
 def _decide(request: MountRequest, located: Located, listener: Listener) -> None:
-    """In a process of its own: what deciding takes (a table of ten million rows, DuckDB, pandas,
-    which pyarrow imports) would stay in the daemon's memory for as long as it serves.
+    """In a process of its own: what deciding takes (a table of ten million rows, DuckDB) would stay
+    in the daemon's memory for as long as it serves.
     """
+    from hffs.data.arrow import do_without_pandas
     from hffs.view.deciding import decide
 
+    do_without_pandas()
     decide(request.config, find_places(request.config, located), listener, request.workers)
     listener.ready()
 

@@ -2,11 +2,13 @@
 
     .venv/bin/python -m tests.bench.hub [--rows 100000] [--kilobytes 100] [--rounds 3] [--json FILE]
 
-A repository with Parquet shards as `push_to_hub` writes them is served on this machine and
+A repository with Parquet shards that `datasets` has written is served on this machine and
 downloaded once, which is not timed: both contenders then find the files in the cache of
 huggingface_hub. It takes about four times the data set's size on the disk (40 GB). *first* is the
 first time after that: `load_dataset` makes its Arrow files, hffs its index; *again* finds them
-made. Each time is a whole process, from its start until an image is decoded. Contenders take turns.
+made. Each time is a whole process, from its start until an image is decoded. Contenders take turns,
+each after what the other has written is on the disk, and with the downloaded files in memory, as
+far as they fit; *cold* is with no file in memory (as root only).
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.hub import HubServer
+
+datasets.disable_progress_bars()
 
 REPO = "owner/photos"
 SHARDS = 5
@@ -54,7 +58,10 @@ for number, row in enumerate(rows):
 
 
 def write_shards(folder: Path, rows: int, image_bytes: int) -> list[Path]:
-    """Shards of real JPEGs, padded to the size of a photo; each row has bytes of its own."""
+    """Shards of real JPEGs, padded to the size of a photo; each row has bytes of its own.
+
+    A shard at a time is in memory.
+    """
     file = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(pixels).save(file, "JPEG", quality=90)
@@ -63,19 +70,18 @@ def write_shards(folder: Path, rows: int, image_bytes: int) -> list[Path]:
     features = {"image": {"_type": "Image"}, "caption": {"dtype": "string", "_type": "Value"}}
     told = {"huggingface": json.dumps({"info": {"features": features}})}
     schema = pa.schema([("image", kind), ("caption", pa.string())], metadata=told)
-    paths = []
+    draw, paths = np.random.default_rng(1), []
     for shard in range(SHARDS):
         path = folder / f"train-{shard:05d}-of-{SHARDS:05d}.parquet"
-        with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
-            numbers = range(shard * rows // SHARDS, (shard + 1) * rows // SHARDS)
-            for start in range(numbers.start, numbers.stop, 1000):
-                some = range(start, min(start + 1000, numbers.stop))
-                cells = [
-                    {"bytes": photo + b"%08d" % n + bytes(image_bytes - len(photo)), "path": None}
-                    for n in some
-                ]
-                captions = [f"photo {n}" for n in some]
-                writer.write_table(pa.table({"image": cells, "caption": captions}, schema))
+        numbers = range(shard * rows // SHARDS, (shard + 1) * rows // SHARDS)
+        parts = []
+        for start in range(numbers.start, numbers.stop, 1000):
+            some = range(start, min(start + 1000, numbers.stop))
+            padding = image_bytes - len(photo)
+            cells = [{"bytes": photo + draw.bytes(padding), "path": None} for _ in some]
+            captions = [f"photo {n}" for n in some]
+            parts.append(pa.table({"image": cells, "caption": captions}, schema))
+        datasets.Dataset(pa.concat_tables(parts)).to_parquet(path)
         paths.append(path)
     return paths
 
@@ -99,6 +105,17 @@ class Bench:
         """Remove all but what was downloaded."""
         for made in ("xdg", "datasets"):
             shutil.rmtree(self._home / made, ignore_errors=True)
+
+    def settle(self, *, cold: bool = False) -> None:
+        """Have no write under way, and the downloaded files in memory, or none."""
+        os.sync()
+        if cold:
+            Path("/proc/sys/vm/drop_caches").write_text("3")
+            return
+        for path in sorted((self._home / "hub").rglob("blobs/*")):
+            with path.open("rb") as file:
+                while file.read(1 << 24):
+                    pass
 
     def load(self) -> float:
         """Seconds that `load_dataset` takes to an image."""
@@ -139,17 +156,20 @@ class Bench:
         subprocess.run(command, env=self._environ, check=True)
 
 
-def run(bench: Bench, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contender, by round."""
+def run(bench: Bench, rounds: int, *, cold: bool = False) -> dict[str, list[float]]:
+    """Seconds of each contender, by round; with `cold` also with no file in memory."""
     times: dict[str, list[float]] = {}
 
     def note(name: str, spent: float) -> None:
         times.setdefault(name, []).append(spent)
 
     for _ in range(rounds):
-        bench.forget()
-        note("load_dataset, first", bench.load())
-        note("hffs, first", bench.mount())
+        for when in ("first", "first, cold") if cold else ("first",):
+            bench.forget()
+            for name, take in (("hffs", bench.mount), ("load_dataset", bench.load)):
+                bench.settle(cold="cold" in when)
+                note(f"{name}, {when}", take())
+        bench.settle()
         note("load_dataset, again", bench.load())
         note("hffs, again", bench.mount())
         note("hffs --offline, again", bench.mount("--offline"))
@@ -161,8 +181,9 @@ def summarize(times: Mapping[str, list[float]]) -> dict[str, float]:
     """Medians, and how many times longer the others take than hffs."""
     medians = {name: statistics.median(spent) for name, spent in times.items()}
     ratios = {
-        f"load_dataset / hffs, {when}": medians[f"load_dataset, {when}"] / medians[f"hffs, {when}"]
-        for when in ("first", "again")
+        f"load_dataset / {name}": medians[name.replace("hffs", "load_dataset")] / spent
+        for name, spent in medians.items()
+        if name.startswith("hffs, ")
     }
     export = medians["load_dataset, first"] + medians["export, from Arrow files"]
     return medians | ratios | {"load and export / hffs, first": export / medians["hffs, first"]}
@@ -181,7 +202,7 @@ def main() -> None:
         bench = Bench(hub, Path(place))
         bench.download()
         downloaded = bench.disk_bytes("hub")
-        summary = summarize(run(bench, options.rounds))
+        summary = summarize(run(bench, options.rounds, cold=os.geteuid() == 0))
         disk = {
             name: bench.disk_bytes("hub", made) / downloaded
             for name, made in (("hffs", "xdg"), ("load_dataset", "datasets"))

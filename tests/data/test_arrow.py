@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,24 @@ from hffs.errors import FormatError, SourceError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 ARROW = ["arrow-stream", "arrow-file", "arrow-stream-lz4", "arrow-file-zstd"]
+
+
+WITHOUT_PANDAS = """
+import sys
+import pyarrow as pa
+from hffs.data.arrow import do_without_pandas
+do_without_pandas()
+assert pa.array(["a", None]).fill_null("b").to_pylist() == ["a", "b"]
+assert "pandas" not in sys.modules
+import pandas
+assert pandas.Series([1]).sum() == 1
+do_without_pandas()
+assert sys.modules["pandas"] is pandas
+"""
+
+
+def test_pyarrow_does_without_pandas_that_others_may_import() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_PANDAS], check=True)
 
 
 def _table() -> pa.Table:
