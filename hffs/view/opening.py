@@ -1,8 +1,8 @@
 """Opening a view: from what was decided before in milliseconds, else after deciding it.
 
 Owns putting the parts of an open view together and taking them apart. What a decision takes is in
-`hffs.view.deciding`, which is imported only where there is none: it brings DuckDB along,
-which a daemon that serves for weeks should not carry.
+`hffs.view.deciding`, which is imported only where there is none: it brings DuckDB along, which a
+daemon that serves for weeks should not carry.
 """
 
 from __future__ import annotations
