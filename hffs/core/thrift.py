@@ -40,7 +40,10 @@ class Kind(IntEnum):
     STRUCT = 12
 
 
-_INTEGER_BITS = {Kind.I16: 16, Kind.I32: 32, Kind.I64: 64}
+# By plain numbers: every page of a file has a header, and members of an enum are slow to look up.
+_INTEGER_BITS: dict[int, int] = {Kind.I16.value: 16, Kind.I32.value: 32, Kind.I64.value: 64}
+_BOOLEANS: dict[int, bool] = {Kind.TRUE.value: True, Kind.FALSE.value: False}
+_NESTED: dict[int, bool] = {Kind.STRUCT.value: True, Kind.LIST.value: False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +93,18 @@ class Cursor:
 
     def varint(self, bits: int) -> int:
         """Unsigned LEB128 integer of at most `bits` bits."""
-        value = 0
+        data, at, value = self.data, self.at, 0  # not by `byte`: this is most of a header
         for shift in range(0, bits, 7):
-            part = self.byte()
+            if at >= len(data):
+                raise _bad(f"cut off at byte {at}")
+            part = data[at]
+            at += 1
             value |= (part & 0x7F) << shift
             if part < 0x80:
                 break
         else:
-            raise _bad(f"endless integer before byte {self.at}")
+            raise _bad(f"endless integer before byte {at}")
+        self.at = at
         if value >> bits:
             raise _bad(f"integer over {bits} bits before byte {self.at}")
         return value
@@ -120,23 +127,23 @@ class _Reader:
             delta = header >> 4
             number = number + delta if delta else _zigzag(self.cursor.varint(16))
             kind = header & 15
-            if kind in (Kind.TRUE, Kind.FALSE):  # the only values that live in the field header
+            if kind in _BOOLEANS:  # the only values that live in the field header
                 self._count()
-                fields[number] = kind == Kind.TRUE
+                fields[number] = _BOOLEANS[kind]
             else:
                 fields[number] = self._value(kind, depth)
         return Struct(fields)
 
     def _value(self, kind: int, depth: int) -> Value:
         self._count()
-        if kind in _INTEGER_BITS:
-            return _zigzag(self.cursor.varint(_INTEGER_BITS[Kind(kind)]))
-        if kind in (Kind.STRUCT, Kind.LIST):
+        if bits := _INTEGER_BITS.get(kind):
+            return _zigzag(self.cursor.varint(bits))
+        if kind in _NESTED:
             if depth == MAX_DEPTH:
                 raise _bad(f"nested deeper than {MAX_DEPTH}")
-            return self.struct(depth + 1) if kind == Kind.STRUCT else self._list(depth + 1)
-        if kind in _SCALARS:
-            return _SCALARS[Kind(kind)](self.cursor)
+            return self.struct(depth + 1) if _NESTED[kind] else self._list(depth + 1)
+        if read := _SCALARS.get(kind):
+            return read(self.cursor)
         raise _bad(f"type {kind} before byte {self.cursor.at}, which Parquet does not use")
 
     def _list(self, depth: int) -> list[Value]:
@@ -172,12 +179,12 @@ def _read_binary(cursor: Cursor) -> memoryview:
     return cursor.take(cursor.varint(32))
 
 
-_SCALARS: dict[Kind, Callable[[Cursor], Value]] = {
-    Kind.TRUE: _read_bool,
-    Kind.FALSE: _read_bool,
-    Kind.BYTE: _read_byte,
-    Kind.DOUBLE: _read_double,
-    Kind.BINARY: _read_binary,
+_SCALARS: dict[int, Callable[[Cursor], Value]] = {
+    Kind.TRUE.value: _read_bool,
+    Kind.FALSE.value: _read_bool,
+    Kind.BYTE.value: _read_byte,
+    Kind.DOUBLE.value: _read_double,
+    Kind.BINARY.value: _read_binary,
 }
 
 

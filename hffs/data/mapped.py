@@ -29,6 +29,8 @@ from hffs.errors import AccessError, SourceError, StaleError
 _ADVICE_BYTES = 128 << 10
 """MADV_WILLNEED silently stops at the device's read-ahead window, which is 128 KiB or more."""
 _ADVICE_PAGES = _ADVICE_BYTES // mmap.PAGESIZE
+_LOOKED_AT = 4
+"""Pages that tell whether there is anything to ask for."""
 
 _SNIFF_BATCH = 1 << 16  # the gathered indexes take eight times the bytes
 
@@ -56,9 +58,17 @@ class MappedFile:
             self._map.madvise(mmap.MADV_WILLNEED, start, min(_ADVICE_BYTES, end - start))
 
     def advise_pages(self, offsets: NDArray[np.int64]) -> None:
-        """Ask for the memory page at each offset; adjoining pages are asked for together."""
+        """Ask for the memory page at each offset; adjoining pages are asked for together.
+
+        Nothing is asked where a few of them are in memory already: the others are too, most often,
+        and would cost more to ask for than to read.
+        """
         pages = np.unique(offsets[offsets < self.size_bytes] // mmap.PAGESIZE)
         if self._map is None or not len(pages):
+            return
+        if len(pages) > _LOOKED_AT and self.is_cached(
+            pages[:: len(pages) // _LOOKED_AT] * mmap.PAGESIZE
+        ):
             return
         cuts = np.flatnonzero((np.diff(pages) > 1) | (pages[1:] % _ADVICE_PAGES == 0)) + 1
         starts = pages[np.append(0, cuts)] * mmap.PAGESIZE

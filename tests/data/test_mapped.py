@@ -134,6 +134,19 @@ def test_advice_on_many_places_joins_neighbours() -> None:
     assert heard == [(start, 128 << 10) for start in range(0, 1 << 20, 128 << 10)]
 
 
+def test_nothing_is_asked_for_where_a_few_pages_are_in_memory(tmp_path: Path) -> None:
+    path = written(tmp_path / "file", bytes(64 * PAGE))
+    with path.open("rb") as opened:
+        own = WatchedMap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        own.asked = []
+        file = MappedFile(path, memoryview(own), 64 * PAGE, 0, opened.fileno(), own)
+        every = np.arange(0, 64 * PAGE, PAGE, dtype=np.int64)
+        file.advise_pages(every)
+        assert own.asked == []
+        file.advise_pages(every[:3])  # too few to be worth a look
+        assert own.asked == [(0, 3 * PAGE)]
+
+
 def test_heads_are_advised_and_sniffed_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "_SNIFF_BATCH", 2)
     data = b"".join([JPEG, PNG, JPEG])
