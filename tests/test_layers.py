@@ -323,6 +323,26 @@ def test_a_daemon_loads_nothing_that_only_deciding_takes() -> None:
     }  # fmt: skip
 
 
+DECIDE = """
+import sys
+from types import SimpleNamespace
+from hffs.config.build import build_config
+from hffs.data.locating.record import find_source, find_store, name_source
+from hffs.mount import running
+config = build_config(sys.argv[1], {"cache_dir": sys.argv[2]}, None, {})
+quiet = SimpleNamespace(progress=lambda *_, **__: None, notice=print, ready=lambda: print("ready"))
+located = find_source(name_source(config), find_store(config))
+running._decide(SimpleNamespace(config=config, workers=1), located, quiet)
+print("pandas" in sys.modules)
+"""
+
+
+def test_a_view_is_decided_without_pandas(photo_parquet: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DECIDE, str(photo_parquet), str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["ready", "False"], done.stderr
+
+
 def test_the_command_line_starts_without_anything_heavy() -> None:
     heavy = {
         "numpy",

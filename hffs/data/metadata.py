@@ -55,13 +55,12 @@ class ColumnPath:
 
     def take_from(self, rows: pa.RecordBatch | pa.Table) -> pa.Array | pa.ChunkedArray:
         """Values that the fields lead to; null where a struct on the way is, or is not there."""
-        nothing = pa.nulls(rows.num_rows, self.type)
         if self.column not in rows.schema.names:
-            return nothing
+            return pa.nulls(rows.num_rows, self.type)
         values = rows.column(self.column)
         for name in self.fields:
             if not pa.types.is_struct(values.type) or values.type.get_field_index(name) < 0:
-                return nothing
+                return pa.nulls(rows.num_rows, self.type)
             values = pc.struct_field(values, [name])
         return values
 

@@ -64,25 +64,33 @@ def test_a_repository(
     assert again["fingerprint"] == described["fingerprint"]
 
 
-@pytest.mark.parametrize("is_local", [True, False])
+@pytest.fixture(params=["here", "on the Hub"])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, hffs: Hffs, hub: HubServer
+) -> Callable[[dict[str, bytes]], str]:
+    """Puts files where the parameter says; what it returns is the name of the data set."""
+
+    def put(files: dict[str, bytes]) -> str:
+        if request.param == "here":
+            return str(write_files(files, tmp_path / "set"))
+        hub.add("owner/photos").write_all(files)
+        hffs.environ.update(hub.env(tmp_path / "home"))
+        return "owner/photos"
+
+    return put
+
+
 def test_regression_a_split_of_one_class_is_grouped(
-    is_local: bool, tmp_path: Path, mount: Mount, hffs: Hffs, hub: HubServer
+    place: Callable[[dict[str, bytes]], str], mount: Mount
 ) -> None:
     files = {f"train/{LABELS[n]}/{n}.jpg": PHOTOS[n] for n in range(4)}
     files |= {"test/dog/0.jpg": PHOTOS[0]}
-    if is_local:
-        source = str(write_files(files, tmp_path / "set"))
-    else:
-        source = "owner/photos"
-        hub.add(source).write_all(files)
-        hffs.environ.update(hub.env(tmp_path / "home"))
-    folder = mount(source, "--split", "test", "--group-by", "label")
+    folder = mount(place(files), "--split", "test", "--group-by", "label")
     assert _read(folder) == {"dog/0.jpg": PHOTOS[0]}
 
 
-@pytest.mark.parametrize("is_local", [True, False])
 def test_regression_classes_are_named_by_the_card(
-    is_local: bool, tmp_path: Path, mount: Mount, hffs: Hffs, hub: HubServer
+    place: Callable[[dict[str, bytes]], str], mount: Mount
 ) -> None:
     sink = io.BytesIO()
     images = [{"bytes": photo, "path": None} for photo in PHOTOS]
@@ -93,13 +101,7 @@ def test_regression_classes_are_named_by_the_card(
     ]
     card = f"---\n{json.dumps({'dataset_info': {'features': features}})}\n---\n"
     files = {"README.md": card.encode(), "photos.parquet": sink.getvalue()}
-    if is_local:
-        source = str(write_files(files, tmp_path / "set"))
-    else:
-        source = "owner/photos"
-        hub.add(source).write_all(files)
-        hffs.environ.update(hub.env(tmp_path / "home"))
-    folder = mount(source, "--group-by", "label")
+    folder = mount(place(files), "--group-by", "label")
     assert _read(folder) == {f"{label}/{n}.jpg": PHOTOS[n] for n, label in enumerate(LABELS)}
 
 

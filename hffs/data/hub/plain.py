@@ -22,7 +22,7 @@ from hffs.data.hub.libraries import set_up_hub
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import as_hub_file
 from hffs.data.hub.token import Token
-from hffs.data.locating.splits import group_by_split
+from hffs.data.splits import group_by_split
 
 _ASIDE = re.compile(r"README\.md|\.gitattributes|\.gitignore|LICENSE")
 # One suffix, since `datasets` counts every one; nothing that is special in a pattern.

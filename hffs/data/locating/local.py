@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hffs.data.locating.splits import TRAIN, group_by_split, split_of
 from hffs.data.shards import (
     Layout,
     Located,
@@ -29,6 +28,7 @@ from hffs.data.shards import (
     source_identity,
     unknown_split,
 )
+from hffs.data.splits import SPLIT_NAME, TRAIN, group_by_split, split_of
 from hffs.errors import DataError, SourceError
 
 __all__ = ["Layout", "Located", "Shard", "locate", "locate_plain", "source_identity"]
@@ -37,7 +37,6 @@ IMAGE_EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", 
 """How names of images end, in lower case; which format a file has is told by its bytes alone."""
 
 _LAYOUTS: dict[str, Layout] = {".parquet": "parquet", ".arrow": "arrow"}
-_SPLIT_NAME = re.compile(r"\w+(?:\.\w+)*")
 _HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _FOLDER_METADATA = "metadata.parquet"  # of an imagefolder: what it says of images, not a shard
@@ -131,7 +130,7 @@ def _locate_glob(name: str, pattern: Path, split: str) -> Located | None:
 def _locate_folder(name: str, root: Path, split: str) -> Located | None:
     if (root / "dataset_dict.json").is_file():
         listed = _read_json(root / "dataset_dict.json").get("splits")
-        splits = [s for s in _texts(listed) if _SPLIT_NAME.fullmatch(s)]
+        splits = [s for s in _texts(listed) if SPLIT_NAME.fullmatch(s)]
         if split not in splits:
             raise unknown_split(name, split, splits)
         return _saved(name, root, root / split)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.data.hub.conftest import Asker, Refused
 from tests.hub import HubServer
+from tests.shard_names import shard_names
 
 SHARDS = ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet")
 TESTED = "data/test-00000-of-00001.parquet"
@@ -222,20 +223,9 @@ def test_no_more_is_listed_once_a_file_is_not_plain(site: HubServer, asker: Aske
     assert len(site.requests) == 1
 
 
-_words = st.sampled_from(
-    ["train", "training", "val", "dev", "valid", "test", "eval", "it", "Test", "part", "0", "10"]
-)
-_part = st.lists(_words | st.sampled_from("-_. "), min_size=1, max_size=4).map("".join)
-_name = st.one_of(
-    st.lists(_part, min_size=1, max_size=3).map("/".join),
-    st.builds("data/{}-0000{}-of-00002".format, _part, st.integers(0, 2)),
-)
-_names = st.lists(_name.map("{}.parquet".format), min_size=1, max_size=4, unique=True)
-
-
 def test_any_names(site: HubServer, asker: Asker) -> None:
     @settings(max_examples=60)
-    @given(names=_names, split=st.sampled_from(SPLITS))
+    @given(names=shard_names(4), split=st.sampled_from(SPLITS))
     def compare(names: list[str], split: str) -> None:
         folders = {name.rpartition("/")[0] for name in names}
         assume(not any(name in folders for name in names))

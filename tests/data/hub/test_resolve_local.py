@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hffs.data.hub.resolution import HubFile, Request
+from hffs.data.hub.resolve_local import _require_inside
+from hffs.errors import DataError
 from tests.data.hub.conftest import Asker
 from tests.hub import HubServer
 
@@ -203,3 +207,14 @@ def test_nobody_is_asked_whatever_a_folder_says(
     for url in (f"{watched.endpoint}/x.csv", "zip://x.csv::x.zip"):
         kind, line = local.refusal("resolve_local", str(folder), data_files=[url])
         assert (kind, "it is a URL" in line) == ("SourceError", True)
+
+
+def test_files_outside_of_a_folder_are_refused_whoever_named_them(tmp_path: Path) -> None:
+    """Nothing that a README.md says comes this far: should it ever."""
+    request = Request(str(tmp_path / "set"))
+    (tmp_path / "set").mkdir()
+    for name, is_inside in (("set/x.csv", True), ("set2/x.csv", False), ("x.csv", False)):
+        files = {"train": (HubFile(str(tmp_path / name), 1, ""),)}
+        refused = nullcontext() if is_inside else pytest.raises(DataError, match="not in it")
+        with refused:
+            _require_inside(request, tmp_path / "set", files)

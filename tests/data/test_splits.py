@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
 
-from hffs.data.locating.splits import group_by_split, split_of
+from hffs.data.splits import group_by_split, split_of
+from tests.shard_names import shard_names
 
 
 @pytest.mark.parametrize(
@@ -50,19 +50,8 @@ def _ask_datasets(names: Sequence[str]) -> dict[str, list[str]]:
         }
 
 
-_words = st.sampled_from(
-    ["train", "training", "val", "dev", "valid", "test", "eval", "it", "Test", "part", "0", "10"]
-)
-_part = st.lists(_words | st.sampled_from("-_. "), min_size=1, max_size=4).map("".join)
-_name = st.one_of(
-    st.lists(_part, min_size=1, max_size=3).map("/".join),
-    st.builds("data/{}-0000{}-of-00002".format, _part, st.integers(0, 2)),
-)
-_names = st.lists(_name.map("{}.parquet".format), min_size=1, max_size=5, unique=True)
-
-
 @settings(max_examples=60)
-@given(names=_names)
+@given(names=shard_names(5))
 @example(["train-1.parquet", "a-train-0.parquet"])
 @example(["a-train/0.parquet", "train/1.parquet", "train-x/2.parquet"])
 @example(["dev-0.parquet", "val-1.parquet", "valid.parquet", "test/0.parquet"])

@@ -34,7 +34,7 @@ _COUNT = r"-[0-9]{5}-of-[0-9]{5}"
 # What push_to_hub writes; the only place where a split may have any name.
 _PUSHED = re.compile(rf"data/[^/]*{_COUNT}[^/]*\.[^/]*", re.DOTALL)
 _PUSHED_SPLIT = re.compile(r"(.+)-[0-9]{5}-of-[0-9]{4}")
-_SPLIT_NAME = re.compile(r"\w+(?:\.\w+)*")
+SPLIT_NAME = re.compile(r"\w+(?:\.\w+)*")
 _ALONE = {
     split: re.compile(rf"(?:^|{_NEXT})(?:{'|'.join(words)})(?:{_NEXT}|$)", re.IGNORECASE)
     for split, words in _KEYWORDS.items()
@@ -82,7 +82,7 @@ def _group_pushed(names: Sequence[str]) -> dict[str, list[str]] | None:
     groups: dict[str, list[str]] = {}
     for name in names:
         found = _PUSHED_SPLIT.match(name.removeprefix("data/"))
-        if found is None or not _SPLIT_NAME.fullmatch(found[1]):
+        if found is None or not SPLIT_NAME.fullmatch(found[1]):
             return None
         groups.setdefault(found[1], []).append(name)
     return groups
