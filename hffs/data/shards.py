@@ -33,7 +33,8 @@ _TERM = re.compile(r"(\w+(?:\.\w+)*)\s*((?:\[[^\]]*\])?\s*(?:\([^)]*\))?)")
 class Shard:
     """One file of rows, as it was when it was found (`mtime_ns`, `size_bytes` pin it).
 
-    `name` is its path below the source's root, with `/`.
+    `name` is its path below the source's root, with `/`. One that is read where it lies has a
+    `url`, and an `etag` that pins it with its size; its `path` is for messages only.
     """
 
     path: Path
@@ -41,6 +42,8 @@ class Shard:
     size_bytes: int
     mtime_ns: int
     layout: Layout
+    url: str = ""
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Ranges of files that lie elsewhere: fetched, checked, kept in the disk cache."""

@@ -1,0 +1,78 @@
+"""The words of reading files that lie elsewhere: what one is, and how its ranges are asked for.
+
+Owns nothing but these. It imports nothing that is slow, and must not know HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file at a fixed content: `etag` and `size_bytes` pin what `url` gives.
+
+    `url` is `hf://datasets/OWNER/NAME@COMMIT/PATH`, `https://...`, or what else fsspec reaches
+    (`s3://bucket/key`).
+    """
+
+    url: str
+    etag: str
+    size_bytes: int
+
+
+class Range(NamedTuple):
+    """Bytes of a file from `start` up to `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def size_bytes(self) -> int:
+        """How many there are."""
+        return self.stop - self.start
+
+
+Check = Callable[[memoryview], None]
+"""Told the bytes of a range before anybody else; FormatError if they cannot be what was asked for,
+as after a bit flipped on the way: then they are fetched again, and never kept.
+"""
+
+
+def accept(data: memoryview) -> None:
+    """Take any bytes: where nothing inside them tells whether they are right."""
+
+
+class RangeReader(Protocol):
+    """Ranges of remote files, by way of the disk cache. Thread-safe."""
+
+    def submit(
+        self,
+        file: RemoteFile,
+        ranges: Sequence[Range],
+        check: Check = accept,
+        *,
+        ahead: bool = False,
+    ) -> list[Future[memoryview]]:
+        """Begin to get ranges; a Future for each, in order.
+
+        What is asked for by several is fetched once, what lies close together by one request. With
+        `ahead` nobody waits yet: what somebody waits for goes first.
+        A Future raises DeadlineError (not in time: the network is gone, or too slow), AccessError
+        (refused), SourceError (gone), StaleError (not the content that was pinned any more),
+        OutageError (offline, and not in the cache), FormatError (refused by `check` twice).
+        """
+        ...
+
+    def read(
+        self, file: RemoteFile, ranges: Sequence[Range], check: Check = accept
+    ) -> list[memoryview]:
+        """Get ranges, in order; waits up to the deadline. Raises as the Futures of `submit`."""
+        ...
+
+    def close(self) -> None:
+        """End everything that is under way; whoever waits gets an OutageError."""
+        ...
