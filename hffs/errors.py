@@ -10,6 +10,7 @@ Pure code raises these; only the FUSE adapter reads `errno`, only the command li
      +-- MountError        4  EIO        the mount point, /dev/fuse, fusermount3
      +-- DataError         5  EIO        the data set is there and cannot be used
      |    +-- FormatError  5  EIO        bytes that break their own format (a page, a footer)
+     |    |    +-- UnsupportedError 5 EIO  bytes that may be sound, in a way not read here
      |    +-- RenderError  5  EIO        one row that cannot become a file
      |    +-- FetchError   5  EIO        a URL that gives no image, and will not give one later
      |    |    +-- OutageError 5 EIO     a URL that gives no image now: it may be asked again
@@ -102,6 +103,10 @@ class DataError(HffsError):
 
 class FormatError(DataError):
     """Bytes break the format that they claim to be in."""
+
+
+class UnsupportedError(FormatError):
+    """Bytes use a part of their format that is not read here; another reader may know it."""
 
 
 class RenderError(DataError):

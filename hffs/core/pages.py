@@ -1,6 +1,6 @@
 """Where every value of one BYTE_ARRAY leaf lies in a Parquet file, found without reading values.
 
-Owns page headers, levels and the PLAIN layout (https://parquet.apache.org/docs/file-format).
+Owns the walk over the pages of all chunks (https://parquet.apache.org/docs/file-format).
 Knows nothing of files, footers, schemas or images: it is given the whole file as one buffer and
 where the leaf's column chunks are.
 
@@ -17,16 +17,16 @@ A *slot* is one entry of the leaf: a value, or the null or empty list in its pla
 
 from __future__ import annotations
 
-import struct
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.core.thrift import Cursor, Struct, read_struct
+from hffs.core.levels import MAX_LEVEL, Levels, PageLevels, read_levels
+from hffs.core.page_headers import MAX_HEADER_BYTES, Encoding, PageKind, read_header
+from hffs.core.plain import PREFIX_BYTES, walk_plain
+from hffs.core.thrift import Cursor
 from hffs.errors import FormatError
 
 MAX_SLOTS = 1 << 26
@@ -35,27 +35,13 @@ MAX_SLOTS = 1 << 26
 BLOCK_BYTES = 4096
 """What the kernel reads at a time: a place in a block that was already prefetched is not told."""
 
-_MAX_HEADER_BYTES = 1 << 24
-_MAX_HEADER_VALUES = 256
 _MIN_LANES = 32
 """Below it each lane is walked alone. Warm, a step costs 19 us and a value alone 0.13 us, so they
 break even at 150 lanes; cold, every lane more is one more read at a time."""
-_MAX_LEVEL = 255
-_PLAIN, _RLE = 0, 3
-_U32 = struct.Struct("<I")
-_PREFIX_BYTES = _U32.size
-_PREFIX = np.arange(_PREFIX_BYTES)
+_PREFIX = np.arange(PREFIX_BYTES)
 
 Prefetch = Callable[[NDArray[np.int64]], None]
 """Told the offsets that are about to be read, in any order; broken ones may lie outside."""
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """Maximum levels of the leaf: steps of its path that are optional or repeated; repeated."""
-
-    definition: int
-    repetition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +57,6 @@ class Chunk:
     def end(self) -> int:
         """Offset of the first byte behind the chunk."""
         return self.offset + self.size_bytes
-
-
-class PageKind(IntEnum):
-    """Page types that can hold or describe values of a chunk."""
-
-    DATA = 0
-    DICTIONARY = 2
-    DATA_V2 = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +83,9 @@ class Page:
     @property
     def is_plain(self) -> bool:
         """Whether `locate_values` can walk it."""
-        return self.kind != PageKind.DICTIONARY and self.encoding == _PLAIN and self.rle_levels
+        return (
+            self.kind != PageKind.DICTIONARY and self.encoding == Encoding.PLAIN and self.rle_levels
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,48 +146,24 @@ def locate_values(
     lanes = _Lanes.empty(len(pages))
     done = 0
     for i, page in enumerate(pages):
-        levels_read = _read_levels(data, page, levels)
+        levels_read, lanes.starts[i] = _read_page_levels(data, page, levels)
         slots = slice(done, done + page.slots)
         repetitions[slots] = levels_read.repetitions
         definitions[slots] = levels_read.definitions
         count = np.count_nonzero(levels_read.definitions == levels.definition)
-        lanes.starts[i], lanes.ends[i], lanes.counts[i] = levels_read.end, page.end, count
+        lanes.ends[i], lanes.counts[i] = page.end, count
         done = slots.stop
     rows = _number_rows(repetitions, chunks)
     present = definitions == levels.definition
     places = _walk_plain(data, lanes, prefetch)
     offsets, lengths = np.full(total, -1, np.int64), np.zeros(total, np.int64)
-    offsets[present] = places + _PREFIX_BYTES
+    offsets[present] = places + PREFIX_BYTES
     lengths[present] = _lengths(places, lanes)
     return Values(rows, _number_items(repetitions, rows), definitions, offsets, lengths)
 
 
-def decode_levels(stream: memoryview, maximum: int, count: int) -> NDArray[np.uint8]:
-    """Decode `count` levels of the RLE / bit-packed hybrid; `maximum` is at most 255."""
-    width = maximum.bit_length()
-    levels = np.empty(count, np.uint8)
-    cursor = Cursor(stream)
-    done = 0
-    while done < count:
-        header = cursor.varint(32)
-        run = min((header >> 1) * (8 if header & 1 else 1), count - done)
-        if run == 0:  # Arrow refuses it too; a stream of empty runs would cost time for nothing
-            raise FormatError("cannot read levels", why="a run of no levels")
-        if header & 1:  # some writers cut the padding of the last run, so take no more than needed
-            packed = np.frombuffer(cursor.take((run * width + 7) // 8), np.uint8)
-            bits = np.unpackbits(packed, count=run * width, bitorder="little")
-            grid = bits.reshape(run, width)
-            levels[done : done + run] = np.packbits(grid, axis=1, bitorder="little")[:, 0]
-        else:
-            levels[done : done + run] = cursor.byte()
-        done += run
-    if (levels > maximum).any():
-        raise FormatError("cannot read levels", why=f"a level over {maximum}")
-    return levels
-
-
 def _check_claims(data: memoryview, chunks: Sequence[Chunk], levels: Levels) -> None:
-    if max(levels.definition, levels.repetition) > _MAX_LEVEL:
+    if max(levels.definition, levels.repetition) > MAX_LEVEL:
         raise FormatError("cannot read pages", why="the column is nested too deep")
     if sum(chunk.slots for chunk in chunks) > MAX_SLOTS:
         raise FormatError("cannot read pages", why=f"the footer claims over {MAX_SLOTS} values")
@@ -219,61 +175,33 @@ def _check_claims(data: memoryview, chunks: Sequence[Chunk], levels: Levels) -> 
 
 
 def _read_page(data: memoryview, at: int, end: int, levels: Levels) -> Page:
-    cursor = Cursor(data[at : min(end, at + _MAX_HEADER_BYTES)])
+    cursor = Cursor(data[at : min(end, at + MAX_HEADER_BYTES)])
     try:
-        header = read_struct(cursor, _MAX_HEADER_VALUES)
-        page = _parse_header(header, at + cursor.at, levels)
+        header = read_header(cursor)
     except FormatError as error:
         raise _bad(at, error.why) from error
-    if page.slots < 0 or not 0 <= page.size_bytes <= end - page.offset:
-        raise _bad(at, f"{page.slots} values in {page.size_bytes} bytes")
-    return page
-
-
-def _parse_header(header: Struct, offset: int, levels: Levels) -> Page:
-    """Turn a PageHeader (field numbers: parquet.thrift) into a `Page` with its body at `offset`."""
-    kind, size_bytes = header.integer(1), header.integer(3)
-    if kind == PageKind.DICTIONARY:
-        return Page(PageKind.DICTIONARY, header.struct(7).integer(2), 0, offset, size_bytes)
-    if kind == PageKind.DATA_V2:
-        v2 = header.struct(8)
-        sections = (v2.integer(6), v2.integer(5))
-        slots, encoding = v2.integer(1), v2.integer(4)
-        return Page(PageKind.DATA_V2, encoding, slots, offset, size_bytes, sections)
-    if kind != PageKind.DATA:
-        raise FormatError("cannot read pages", why=f"page type {kind}")
-    v1 = header.struct(5)
-    rle = (v1.integer(3) == _RLE or not levels.definition) and (
-        v1.integer(4) == _RLE or not levels.repetition
+    offset = at + cursor.at
+    if header.stored_bytes > end - offset:
+        raise _bad(at, f"{header.slots} values in {header.stored_bytes} bytes")
+    return Page(
+        header.kind,
+        header.encoding,
+        0 if header.kind == PageKind.DICTIONARY else header.slots,
+        offset,
+        header.stored_bytes,
+        header.level_bytes,
+        header.has_rle_levels(levels),
     )
-    return Page(PageKind.DATA, v1.integer(2), v1.integer(1), offset, size_bytes, rle_levels=rle)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _PageLevels:
-    repetitions: NDArray[np.uint8]
-    definitions: NDArray[np.uint8]
-    end: int  # offset in the file where levels end and values begin
-
-
-def _read_levels(data: memoryview, page: Page, levels: Levels) -> _PageLevels:
+def _read_page_levels(data: memoryview, page: Page, levels: Levels) -> tuple[PageLevels, int]:
+    """Levels of a page, and the offset where its values begin."""
     cursor = Cursor(data[page.offset : page.end])
-    repetition_bytes, definition_bytes = page.level_bytes or (None, None)
     try:
-        repetitions = _read_stream(cursor, repetition_bytes, levels.repetition, page.slots)
-        definitions = _read_stream(cursor, definition_bytes, levels.definition, page.slots)
+        read = read_levels(cursor, page.level_bytes, levels, page.slots)
     except FormatError as error:
         raise _bad(page.offset, error.why) from error
-    return _PageLevels(repetitions, definitions, page.offset + cursor.at)
-
-
-def _read_stream(
-    cursor: Cursor, size_bytes: int | None, maximum: int, count: int
-) -> NDArray[np.uint8]:
-    if size_bytes is None:  # v1: the stream says its own size, and is left out where all are 0
-        size_bytes = _U32.unpack(cursor.take(4))[0] if maximum else 0
-    stream = cursor.take(size_bytes)
-    return decode_levels(stream, maximum, count) if maximum else np.zeros(count, np.uint8)
+    return read, page.offset + cursor.at
 
 
 def _number_rows(repetitions: NDArray[np.uint8], chunks: Sequence[Chunk]) -> NDArray[np.int64]:
@@ -309,7 +237,7 @@ class _Lanes:
 
 def _walk_plain(data: memoryview, lanes: _Lanes, prefetch: Prefetch) -> NDArray[np.int64]:
     """Offsets of all length prefixes, lane after lane."""
-    if (lanes.counts * _PREFIX_BYTES > lanes.ends - lanes.starts).any():
+    if (lanes.counts * PREFIX_BYTES > lanes.ends - lanes.starts).any():
         raise FormatError("cannot read pages", why="more values than bytes for their lengths")
     places = np.empty(lanes.counts.sum(), np.int64)
     order = np.argsort(-lanes.counts)  # so that the lanes still active lead
@@ -327,7 +255,7 @@ def _walk_plain(data: memoryview, lanes: _Lanes, prefetch: Prefetch) -> NDArray[
         step += 1
         active = int(np.searchsorted(-counts, -step))
     for lane in range(active):
-        walked = _walk_alone(data, int(at[lane]), int(ends[lane]), int(counts[lane]) - step)
+        walked = walk_plain(data, int(at[lane]), int(ends[lane]), int(counts[lane]) - step)
         places[slots[lane] + step : slots[lane] + counts[lane]] = walked[:-1]
         at[lane] = walked[-1]
     if (at != ends).any():
@@ -338,7 +266,7 @@ def _walk_plain(data: memoryview, lanes: _Lanes, prefetch: Prefetch) -> NDArray[
 def _next_places(
     file: NDArray[np.uint8], at: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    values = at + _PREFIX_BYTES
+    values = at + PREFIX_BYTES
     late = values > ends
     if late.any():
         raise _bad(int(at[late][0]), "a value runs over the end of the page")
@@ -346,24 +274,12 @@ def _next_places(
     return values
 
 
-def _walk_alone(data: memoryview, at: int, end: int, count: int) -> NDArray[np.int64]:
-    """Offsets of the next `count` prefixes of one lane, and the offset behind their values."""
-    places = array("q", [at])
-    last = end - _PREFIX_BYTES
-    for _ in range(count):
-        if at > last:
-            raise _bad(at, "a value runs over the end of the page")
-        at += _PREFIX_BYTES + _U32.unpack_from(data, at)[0]
-        places.append(at)
-    return np.frombuffer(places, np.int64)
-
-
 def _lengths(places: NDArray[np.int64], lanes: _Lanes) -> NDArray[np.int64]:
     """Lengths of all values: each ends where the next prefix, or its page's end, is."""
     value_ends = np.append(places[1:], 0)
     filled = lanes.counts > 0
     value_ends[np.cumsum(lanes.counts)[filled] - 1] = lanes.ends[filled]
-    return value_ends - places - _PREFIX_BYTES
+    return value_ends - places - PREFIX_BYTES
 
 
 def _bad(offset: int, why: str) -> FormatError:

@@ -11,11 +11,12 @@ the input, never copies.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from hffs.errors import FormatError
 
@@ -43,6 +44,15 @@ class Kind(IntEnum):
 # By plain numbers: every page of a file has a header, and members of an enum are slow to look up.
 _INTEGER_BITS: dict[int, int] = {Kind.I16.value: 16, Kind.I32.value: 32, Kind.I64.value: 64}
 _BOOLEANS: dict[int, bool] = {Kind.TRUE.value: True, Kind.FALSE.value: False}
+_SMALL_FIELDS = re.compile(
+    b"(?:[%b][\x80-\xff]{0,9}[\x00-\x7f]|[%b])++"
+    % tuple(
+        b"".join(re.escape(bytes([step << 4 | kind])) for step in range(1, 16) for kind in kinds)
+        for kinds in (_INTEGER_BITS, _BOOLEANS)
+    )
+)
+"""Fields next to each other that are integers or booleans: most of a footer, skipped at once."""
+
 _NESTED: dict[int, bool] = {Kind.STRUCT.value: True, Kind.LIST.value: False}
 
 
@@ -58,6 +68,19 @@ class Struct:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
         raise _bad(f"field {field} is no integer")
+
+    def optional_integer(self, field: int) -> int | None:
+        """Value of an integer field, None where it is absent."""
+        return self.integer(field) if field in self.fields else None
+
+    def integers(self, field: int) -> list[int]:
+        """Value of a required list of integers."""
+        value = self.fields.get(field)
+        if isinstance(value, list):
+            numbers = [each for each in value if type(each) is int]
+            if len(numbers) == len(value):
+                return numbers
+        raise _bad(f"field {field} is no list of integers")
 
     def struct(self, field: int) -> Struct:
         """Value of a required struct field."""
@@ -109,10 +132,80 @@ class Cursor:
             raise _bad(f"integer over {bits} bits before byte {self.at}")
         return value
 
+    def signed(self, bits: int) -> int:
+        """Signed (zigzag) integer of at most `bits` bits."""
+        return _zigzag(self.varint(bits))
+
+
+class ListHeader(NamedTuple):
+    """What a list claims: the kind of all its elements, and how many these are."""
+
+    kind: int
+    size: int
+
 
 def read_struct(cursor: Cursor, max_values: int) -> Struct:
     """Read the struct at the cursor, which is left behind it; `max_values` counts nested ones."""
     return _Reader(cursor, max_values).struct(0)
+
+
+def iterate_fields(cursor: Cursor) -> Iterator[tuple[int, int]]:
+    """Number and kind of each field of the struct at the cursor.
+
+    Before it goes on, the value has to be read or skipped. A boolean is its kind: it has no bytes.
+    """
+    number = 0
+    while header := cursor.byte():
+        delta = header >> 4
+        number = number + delta if delta else _zigzag(cursor.varint(16))
+        yield number, header & 15
+
+
+def read_list_header(cursor: Cursor) -> ListHeader:
+    """Read what the list at the cursor claims; its elements follow."""
+    header = cursor.byte()
+    count = header >> 4
+    return ListHeader(header & 15, cursor.varint(32) if count == 15 else count)
+
+
+def skip_value(cursor: Cursor, kind: int, depth: int = 0) -> None:
+    """Move the cursor behind a value that is not wanted, in half the time of `read_struct`.
+
+    The work is linear in the bytes, as every value that is not a field's boolean has one at least.
+    `depth` is how deep the value is nested in what is skipped.
+    """
+    if bits := _INTEGER_BITS.get(kind):
+        cursor.varint(bits)
+    elif kind in _NESTED:
+        if depth == MAX_DEPTH:
+            raise _bad(f"nested deeper than {MAX_DEPTH}")
+        if _NESTED[kind]:
+            _skip_fields(cursor, depth + 1)
+        else:
+            _skip_elements(cursor, depth + 1)
+    elif kind not in _BOOLEANS:
+        _read_scalar(cursor, kind)
+
+
+def _skip_fields(cursor: Cursor, depth: int) -> None:
+    while True:
+        if small := _SMALL_FIELDS.match(cursor.data, cursor.at):
+            cursor.at = small.end()
+        header = cursor.byte()
+        if not header:
+            return
+        if header < 16:  # the number is not a step from the one before, but written out
+            cursor.varint(16)
+        skip_value(cursor, header & 15, depth)
+
+
+def _skip_elements(cursor: Cursor, depth: int) -> None:
+    kind, count = read_list_header(cursor)
+    if kind in _BOOLEANS:
+        cursor.take(count)
+        return
+    for _ in range(count):
+        skip_value(cursor, kind, depth)
 
 
 @dataclass(slots=True)
@@ -122,11 +215,7 @@ class _Reader:
 
     def struct(self, depth: int) -> Struct:
         fields: dict[int, Value] = {}
-        number = 0
-        while header := self.cursor.byte():
-            delta = header >> 4
-            number = number + delta if delta else _zigzag(self.cursor.varint(16))
-            kind = header & 15
+        for number, kind in iterate_fields(self.cursor):
             if kind in _BOOLEANS:  # the only values that live in the field header
                 self._count()
                 fields[number] = _BOOLEANS[kind]
@@ -142,23 +231,24 @@ class _Reader:
             if depth == MAX_DEPTH:
                 raise _bad(f"nested deeper than {MAX_DEPTH}")
             return self.struct(depth + 1) if _NESTED[kind] else self._list(depth + 1)
-        if read := _SCALARS.get(kind):
-            return read(self.cursor)
-        raise _bad(f"type {kind} before byte {self.cursor.at}, which Parquet does not use")
+        return _read_scalar(self.cursor, kind)
 
     def _list(self, depth: int) -> list[Value]:
-        header = self.cursor.byte()
-        count = header >> 4
-        if count == 15:
-            count = self.cursor.varint(32)
+        kind, count = read_list_header(self.cursor)
         if count > self.values_left:
             raise _bad(f"a list of {count} before byte {self.cursor.at}")
-        return [self._value(header & 15, depth) for _ in range(count)]
+        return [self._value(kind, depth) for _ in range(count)]
 
     def _count(self) -> None:
         self.values_left -= 1
         if self.values_left < 0:
             raise _bad("too many values")
+
+
+def _read_scalar(cursor: Cursor, kind: int) -> Value:
+    if read := _SCALARS.get(kind):
+        return read(cursor)
+    raise _bad(f"type {kind} before byte {cursor.at}, which Parquet does not use")
 
 
 def _read_bool(cursor: Cursor) -> bool:

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hffs.core.pages import Chunk, Levels, Values, list_pages, locate_values
+from hffs.core.levels import Levels
+from hffs.core.pages import Chunk, Values, list_pages, locate_values
 from hffs.data.mapped import MappedFile, sniff_values
 from hffs.errors import DataError, FormatError
 

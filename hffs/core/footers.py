@@ -1,0 +1,291 @@
+"""What the footer of a Parquet file, and the page indexes that it names, say of one leaf column.
+
+Owns the structs FileMetaData, OffsetIndex and ColumnIndex (field numbers:
+https://github.com/apache/parquet-format, parquet.thrift). Knows nothing of schemas: a leaf is its
+ordinal; nor of pages beyond their places.
+
+Invariants, whatever the bytes: every failure is a `FormatError`, an `UnsupportedError` where
+another reader may do better; time and memory are linear in the bytes. Places are checked against
+each other, and may still lie outside a file whose size is not known here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hffs.core.page_headers import Encoding
+from hffs.core.thrift import (
+    Cursor,
+    Kind,
+    Struct,
+    iterate_fields,
+    read_list_header,
+    read_struct,
+    skip_value,
+)
+from hffs.core.varints import MAX_VARINT_BYTES, decode_integers, find_ends, read_integers
+from hffs.errors import FormatError, UnsupportedError
+
+TAIL_BYTES = 8
+"""What a file ends with: the length of its footer, and the magic."""
+
+_MAGIC, _MAGIC_ENCRYPTED = b"PAR1", b"PARE"
+_BYTE_ARRAY = 6
+_MAX_CHUNK_VALUES = 1 << 16
+_MAX_LOCATION_VALUES = 16
+_LOCATION = np.array([0x16, 0x15, 0x16, 0], np.uint8)
+"""A PageLocation is these bytes, with an integer between each two of them."""
+_INTEGERS = frozenset({Kind.I16, Kind.I32, Kind.I64})
+_BOOLEANS = frozenset({Kind.TRUE, Kind.FALSE})
+_STRUCTS = frozenset({Kind.STRUCT})
+_DICTIONARIES = {Encoding.PLAIN_DICTIONARY, Encoding.RLE_DICTIONARY}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some bytes of a file."""
+
+    offset: int
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte behind them."""
+        return self.offset + self.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """A leaf's part of one row group: where it lies, and what the footer says of it.
+
+    `slots` is what Parquet calls `num_values`, `codec` its number for the compression (0: none).
+    `encodings` are those of values and levels. `null_count` is None where nobody counted; it counts
+    slots without a value, empty lists too.
+    """
+
+    chunk: Span
+    slots: int
+    rows: int
+    codec: int
+    encodings: frozenset[int]
+    null_count: int | None
+    offset_index: Span | None
+    column_index: Span | None
+
+    @property
+    def has_dictionary(self) -> bool:
+        """Whether some pages may take a dictionary."""
+        return not self.encodings.isdisjoint(_DICTIONARIES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OffsetIndex:
+    """Where the data pages of a chunk lie; all arrays are int64 and as long as there are pages.
+
+    Page i is `sizes[i]` bytes, its header among them, at `offsets[i]` in the file; its first row is
+    `first_rows[i]` of the row group. A page begins with a row, and ends with one.
+    """
+
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    first_rows: NDArray[np.int64]
+
+
+def find_footer(tail: memoryview, file_size_bytes: int) -> Span:
+    """Find the FileMetaData struct from the last bytes of a file, at least `TAIL_BYTES`."""
+    end = bytes(Cursor(tail).data[-TAIL_BYTES:])
+    if len(end) < TAIL_BYTES:
+        raise _bad(f"{len(end)} bytes are no Parquet file")
+    if end[4:] == _MAGIC_ENCRYPTED:
+        raise UnsupportedError("cannot read the footer", why="it is encrypted")
+    if end[4:] != _MAGIC:
+        raise _bad("the file does not end as a Parquet file does")
+    size_bytes = int.from_bytes(end[:4], "little")
+    offset = file_size_bytes - TAIL_BYTES - size_bytes
+    if not size_bytes or offset < len(_MAGIC):
+        raise _bad(f"a footer of {size_bytes} bytes in a file of {file_size_bytes}")
+    return Span(offset, size_bytes)
+
+
+def parse_chunks(footer: memoryview, leaf: int) -> list[ChunkPlace]:
+    """List the chunks of a leaf, one for each row group, from the bytes of a FileMetaData struct.
+
+    What the leaf does not need is skipped: a footer of 5 row groups and 12 columns takes 1.5 ms.
+    """
+    cursor = Cursor(footer)
+    places = []
+    for number, kind in iterate_fields(cursor):
+        if number == 4:
+            for _ in range(_read_count(cursor, kind, _STRUCTS)):
+                places.append(_parse_group(cursor, leaf))
+        else:
+            skip_value(cursor, kind)
+    return places
+
+
+def _parse_group(cursor: Cursor, leaf: int) -> ChunkPlace:
+    rows, column = None, None
+    for number, kind in iterate_fields(cursor):
+        if number == 1:
+            for ordinal in range(_read_count(cursor, kind, _STRUCTS)):
+                if ordinal == leaf:
+                    column = read_struct(cursor, _MAX_CHUNK_VALUES)
+                else:
+                    skip_value(cursor, Kind.STRUCT)
+        elif number == 3 and kind in _INTEGERS:
+            rows = cursor.signed(64)
+        else:
+            skip_value(cursor, kind)
+    if column is None or rows is None:
+        raise _bad(f"a row group without column {leaf}" if column is None else "rows of no number")
+    return _parse_column(column, rows)
+
+
+def _parse_column(column: Struct, rows: int) -> ChunkPlace:
+    """Turn a ColumnChunk into a `ChunkPlace`."""
+    if 1 in column.fields:
+        raise UnsupportedError("cannot read the footer", why="a column lies in another file")
+    if 8 in column.fields:
+        raise UnsupportedError("cannot read the footer", why="a column is encrypted")
+    facts = column.struct(3)
+    if facts.integer(1) != _BYTE_ARRAY:
+        raise UnsupportedError("cannot read the footer", why="a column that is not of BYTE_ARRAY")
+    offset, dictionary = facts.integer(9), facts.optional_integer(11) or 0
+    if dictionary > 0:  # 0, where a header of the file is, means that there is none
+        offset = min(offset, dictionary)
+    statistics = facts.struct(12) if 12 in facts.fields else Struct({})
+    place = ChunkPlace(
+        Span(offset, facts.integer(7)),
+        facts.integer(5),
+        rows,
+        facts.integer(4),
+        frozenset(facts.integers(2)),
+        statistics.optional_integer(3),
+        _parse_span(column, 4),
+        _parse_span(column, 6),
+    )
+    if min(offset, place.chunk.size_bytes, place.slots, rows, place.null_count or 0) < 0:
+        raise _bad("a negative number for a column chunk")
+    return place
+
+
+def _parse_span(column: Struct, field: int) -> Span | None:
+    """Place of an index, whose offset and length are two fields; None where there is none."""
+    offset, size_bytes = column.optional_integer(field), column.optional_integer(field + 1)
+    if offset is None or size_bytes is None:
+        return None
+    if offset < 0 or size_bytes <= 0:
+        raise _bad(f"an index of {size_bytes} bytes at byte {offset}")
+    return Span(offset, size_bytes)
+
+
+def parse_offset_index(data: memoryview, place: ChunkPlace) -> OffsetIndex:
+    """Parse the OffsetIndex of a chunk, whose pages must lie in it, in order of bytes and rows.
+
+    Takes 0.1 us a page: a set of ten million rows may have a million.
+    """
+    cursor = Cursor(data)
+    pages = None
+    for number, kind in iterate_fields(cursor):
+        if number == 1:
+            pages = _read_locations(cursor, _read_count(cursor, kind, _STRUCTS))
+        else:
+            skip_value(cursor, kind)
+    if pages is None:
+        raise _bad("an offset index without pages")
+    _check_pages(pages, place)
+    return pages
+
+
+def _read_locations(cursor: Cursor, count: int) -> OffsetIndex:
+    """Read `count` PageLocation structs: offset, size, first row."""
+    if regular := _read_regular_locations(cursor, count):
+        return regular
+    structs = [read_struct(cursor, _MAX_LOCATION_VALUES) for _ in range(count)]
+    fields = ([each.integer(number) for each in structs] for number in (1, 2, 3))
+    return OffsetIndex(*(np.array(values, np.int64) for values in fields))
+
+
+def _read_regular_locations(cursor: Cursor, count: int) -> OffsetIndex | None:
+    """Read them if they are as every writer writes them; else None, and the cursor does not move.
+
+    A byte under 0x80 ends an integer or is no part of one, so these bytes divide the structs.
+    """
+    most = count * (3 * MAX_VARINT_BYTES + len(_LOCATION))
+    data = np.frombuffer(cursor.data[cursor.at :], np.uint8)[:most]
+    ends = find_ends(data, 7 * count)
+    if len(ends) < 7 * count:
+        return None
+    starts = np.concatenate([np.zeros(1, np.int64), ends])
+    cursor_end = cursor.at + int(starts[-1])
+    starts, ends = starts[:-1].reshape(count, 7), ends.reshape(count, 7)
+    fixed = data[starts[:, ::2]]
+    if (ends - starts != 1)[:, ::2].any() or (fixed != _LOCATION).any():
+        return None
+    cursor.at = cursor_end
+    columns = (decode_integers(data, starts[:, i], ends[:, i]) for i in (1, 3, 5))
+    return OffsetIndex(*columns)
+
+
+def _check_pages(pages: OffsetIndex, place: ChunkPlace) -> None:
+    offsets, sizes, first_rows = pages.offsets, pages.sizes, pages.first_rows
+    if not len(offsets):
+        if place.slots:
+            raise _bad(f"an offset index of no pages for {place.slots} values")
+        return
+    start, end = place.chunk.offset, place.chunk.end
+    if offsets.min() < start or int(offsets.max()) > end or sizes.min() <= 0:
+        raise _bad("a page that lies outside its column chunk")
+    ends = np.append(offsets[1:], end)
+    if (sizes > ends - offsets).any():
+        raise _bad("a page that runs into the next, or over its column chunk")
+    if first_rows[0] or (first_rows[1:] <= first_rows[:-1]).any() or first_rows[-1] >= place.rows:
+        raise _bad(f"pages that do not divide the {place.rows} rows of their row group")
+
+
+def find_dictionary(pages: OffsetIndex, place: ChunkPlace) -> Span | None:
+    """Where the dictionary page lies, which no offset index names: in front of the data pages."""
+    if not len(pages.offsets):
+        return None
+    size_bytes = int(pages.offsets[0]) - place.chunk.offset
+    return Span(place.chunk.offset, size_bytes) if size_bytes else None
+
+
+def parse_null_counts(column_index: memoryview) -> NDArray[np.int64] | None:
+    """Slots without a value in each page of a chunk, from the bytes of its ColumnIndex.
+
+    None if nobody counted them. That there is one for each page of the offset index is left to the
+    caller.
+    """
+    cursor = Cursor(column_index)
+    pages, counts = None, None
+    for number, kind in iterate_fields(cursor):
+        if number == 1:
+            pages = _read_count(cursor, kind, _BOOLEANS)
+            cursor.take(pages)
+        elif number == 5:
+            counts = read_integers(cursor, _read_count(cursor, kind, _INTEGERS))
+        else:
+            skip_value(cursor, kind)
+    if pages is None:
+        raise _bad("a column index without pages")
+    if counts is not None and (len(counts) != pages or counts.min(initial=0) < 0):
+        raise _bad(f"{len(counts)} counts of nulls for {pages} pages, or one below 0")
+    return counts
+
+
+def _read_count(cursor: Cursor, kind: int, elements: frozenset[Kind]) -> int:
+    """Read the header of a list of some kinds: how many elements follow."""
+    if kind != Kind.LIST:
+        raise _bad(f"type {kind} before byte {cursor.at}, where a list was to be")
+    header = read_list_header(cursor)
+    if header.size and header.kind not in elements:
+        raise _bad(f"a list of type {header.kind} before byte {cursor.at}")
+    return header.size
+
+
+def _bad(why: str) -> FormatError:
+    return FormatError("cannot read the footer", why=why)
