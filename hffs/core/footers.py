@@ -86,7 +86,9 @@ class OffsetIndex:
     """Where the data pages of a chunk lie; all arrays are int64 and as long as there are pages.
 
     Page i is `sizes[i]` bytes, its header among them, at `offsets[i]` in the file; its first row is
-    `first_rows[i]` of the row group. A page begins with a row, and ends with one.
+    `first_rows[i]` of the row group. A page begins with a row, and ends with one. It
+    has none, and no values, if the next page begins with the same row (pyarrow writes such before
+    the last page of lists), so the page of a row is the last one that begins with it or before it.
     """
 
     offsets: NDArray[np.int64]
@@ -242,7 +244,7 @@ def _check_pages(pages: OffsetIndex, place: ChunkPlace) -> None:
     ends = np.append(offsets[1:], end)
     if (sizes > ends - offsets).any():
         raise _bad("a page that runs into the next, or over its column chunk")
-    if first_rows[0] or (first_rows[1:] <= first_rows[:-1]).any() or first_rows[-1] >= place.rows:
+    if first_rows[0] or (first_rows[1:] < first_rows[:-1]).any() or first_rows[-1] >= place.rows:
         raise _bad(f"pages that do not divide the {place.rows} rows of their row group")
 
 

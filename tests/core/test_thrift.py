@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.core.thrift import MAX_DEPTH, Cursor, Struct, Value, read_struct
+from hffs.core.thrift import (
+    MAX_DEPTH,
+    Cursor,
+    Kind,
+    Struct,
+    Value,
+    iterate_fields,
+    read_struct,
+    skip_value,
+)
 from hffs.errors import FormatError
 
 Field = tuple[int, Value]
@@ -98,6 +107,42 @@ def test_a_struct_that_was_cut_is_refused(value: Struct, draw: st.DataObject) ->
     data = encode_struct(value)
     with pytest.raises(FormatError):
         read(data[: draw.draw(st.integers(0, len(data) - 1))])
+
+
+@given(structs(st.recursive(leaves(), nested, max_leaves=10)))
+def test_what_is_skipped_ends_where_it_is_read_to(value: Struct) -> None:
+    data = encode_struct(value)
+    cursor = Cursor(memoryview(data + b"behind"))
+    skip_value(cursor, Kind.STRUCT)
+    assert cursor.at == len(data)
+    cursor = Cursor(memoryview(data))
+    for _, kind in iterate_fields(cursor):
+        skip_value(cursor, kind)
+    assert cursor.at == len(data)
+
+
+@given(structs(st.recursive(leaves(), nested, max_leaves=10)), st.data())
+def test_a_struct_that_was_cut_is_not_skipped(value: Struct, draw: st.DataObject) -> None:
+    data = encode_struct(value)
+    short = memoryview(data[: draw.draw(st.integers(0, len(data) - 1))])
+    with pytest.raises(FormatError):
+        skip_value(Cursor(short), Kind.STRUCT)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\x1c" * (MAX_DEPTH + 1) + b"\0" * (MAX_DEPTH + 2), "nested deeper"),
+        (b"\x19" * 10_000, "nested deeper"),
+        (b"\x19\xf5\xff\xff\xff\xff\x0f\0", "cut off|endless"),
+        (b"\x19\xf1\xff\xff\xff\xff\x0f\0", "4294967295 bytes wanted"),
+        (b"\x15" + b"\x80" * 10 + b"\x01\0", "endless integer"),
+        (b"\x1b\x01\x55\0\0\0", "type 11"),
+    ],
+)
+def test_what_is_hostile_is_not_skipped(data: bytes, why: str) -> None:
+    with pytest.raises(FormatError, match=why):
+        skip_value(Cursor(memoryview(data)), Kind.STRUCT)
 
 
 @given(st.binary(max_size=200))
