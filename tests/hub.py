@@ -60,8 +60,28 @@ class Truncate:
     times: int | None = None
 
 
-Fault = Fail | Cut | Truncate
-_F = TypeVar("_F", Fail, Cut, Truncate)
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Send the beginning of a body, then nothing for a while, then close the connection."""
+
+    pattern: str
+    after_bytes: int
+    duration_s: float
+    times: int | None = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """Send a body with one bit that is not what it was, as a bad line may."""
+
+    pattern: str
+    at: int
+    """Which byte of the body; modulo its length."""
+    times: int | None = 1
+
+
+Fault = Fail | Cut | Truncate | Stall | Flip
+_F = TypeVar("_F", Fail, Cut, Truncate, Stall, Flip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +133,7 @@ class HubServer(Site):
         hub, cdn = (f"{scheme}://127.0.0.1:{each.server_port}" for each in self._listeners)
         super().__init__(hub, cdn)
         self.faults: list[Fault] = []
+        self.is_down = False
         self.latency_s = 0.0
         self.bytes_per_s: float | None = None
         self._on_end = on_end
@@ -138,6 +159,16 @@ class HubServer(Site):
             each.close()
         if self._broken and error is None:
             raise self._broken[0]
+
+    def go_down(self) -> None:
+        """Cut every connection, and let no other come to anything, until `come_back`."""
+        self.is_down = True
+        for each in self._listeners:
+            each.cut()
+
+    def come_back(self) -> None:
+        """Answer again."""
+        self.is_down = False
 
     def add(self, repo_id: str) -> Repo:
         """A new, empty data set."""
@@ -251,6 +282,9 @@ class _Listener(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember the connection: a client may keep it open for ever."""
+        if self.hub.is_down:
+            super().shutdown_request(request)
+            return
         self._open.add(request)
         super().process_request(request, client_address)
 
@@ -265,12 +299,16 @@ class _Listener(ThreadingHTTPServer):
         if error and not isinstance(error, OSError):
             self.hub._broken.append(error)
 
-    def close(self) -> None:
-        """Stop to listen, end every connection, wait for their threads."""
-        self.shutdown()
+    def cut(self) -> None:
+        """End every connection."""
         for connection in list(self._open):
             with contextlib.suppress(OSError):  # it may just be going
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Stop to listen, end every connection, wait for their threads."""
+        self.shutdown()
+        self.cut()
         self.server_close()
 
 
@@ -339,6 +377,15 @@ class _Handler(BaseHTTPRequestHandler):
         if answered.is_file and (cutting := hub._take(Cut, line)):
             body = body[: cutting.after_bytes]
             self.close_connection = True
+        if answered.is_file and len(body) and (flipping := hub._take(Flip, line)):
+            flipped = bytearray(body)
+            flipped[flipping.at % len(body)] ^= 1
+            body = memoryview(flipped)
+        if answered.is_file and (stalling := hub._take(Stall, line)):
+            self._send_body(exchange, body[: stalling.after_bytes])
+            hub._pause(stalling.duration_s)
+            self.close_connection = True
+            return
         self._send_body(exchange, body)
 
     def _send_body(self, exchange: _Exchange, body: memoryview) -> None:

@@ -41,7 +41,7 @@ MAY_IMPORT = {
 # Where in the package a library may be named: beginnings of paths.
 HOMES = {
     "pyfuse3": ("mount/",),
-    "trio": ("mount/",),
+    "trio": ("mount/", "data/remote/"),
     "torch": ("train/",),
     "PIL": ("view/codecs", "train/"),
     "datasets": ("data/hub/", "data/prepare/", "data/locating/slices"),

@@ -81,6 +81,11 @@ class DiskCache:
             self._fail("cannot read", error.strerror)
             return None
 
+    def has(self, key: str) -> bool:
+        """Whether something is stored under the key, which need not be whole."""
+        shard, name = _place(key)
+        return (self._root / shard / name).exists()
+
     def put(self, key: str, data: bytes | bytearray | memoryview) -> memoryview:
         """Store a blob, which nobody may change any more; return a view to serve it from.
 

@@ -20,7 +20,7 @@ from huggingface_hub.utils import hf_raise_for_status
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from hffs.data.hub.retrying import PATIENCE, find_asked_wait_s
-from hffs.errors import SourceError
+from hffs.data.remote.clients import explain_environment
 
 _TRICKLE_S = 30.0
 _TRICKLE_BYTES = 1000
@@ -67,24 +67,9 @@ def open_client(tell: Tell) -> httpx2.Client:
         "request": [hf_request_event_hook, partial(_limit_time, limits)],
         "response": [Waits(tell).note, _limit_trickle],
     }
-    try:
+    with explain_environment():
         # Without time limits, as that of huggingface_hub: what it leaves open is limited above.
         return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None)
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        why = f"SSL_CERT_FILE or SSL_CERT_DIR has no certificates ({reason or error})"
-        raise _refuse(why, "name a file of certificates, or unset it") from None
-    except ImportError:
-        why = "ALL_PROXY or HTTPS_PROXY names a SOCKS proxy, and the package socksio is missing"
-        raise _refuse(why, "pip install socksio, or name an HTTP proxy") from None
-    except (ValueError, httpx2.InvalidURL):
-        why = "ALL_PROXY, HTTPS_PROXY or HTTP_PROXY is no address"
-        raise _refuse(why, "set it to http://host:port") from None
-
-
-def _refuse(why: str, fix: str) -> SourceError:
-    # The chain is cut where this is called: an address of a proxy may hold a password.
-    return SourceError("cannot ask the Hub", why=why, fix=fix)
 
 
 def _limit_time(limits: Mapping[str, float | None], request: httpx2.Request) -> None:

@@ -33,6 +33,13 @@ def set_up_hub() -> None:
     set_client_factory(_open_client)
 
 
+def find_endpoint() -> str:
+    """Return the address of the Hub that is asked; it may hold what must be in no message."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
 def tell_of_waits(tell: Callable[[str], None]) -> None:
     """Have `tell` called with a line for each wait that the Hub asks for, from any thread."""
     global _tell

@@ -12,8 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hffs.data.hub import card
 from hffs.data.hub.failures import ask, hub_errors
@@ -33,6 +32,18 @@ _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _DEFAULT = "default"
 _TAIL_BYTES = 8  # how long the footer is, and the magic bytes
 _MOST_FOOTER_BYTES = 64 << 20
+
+
+class Seekable(Protocol):
+    """A file that is open for reading bytes."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go somewhere; returns where that is."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +86,13 @@ def _is_shard(name: str) -> bool:
     )
 
 
-def has_features(shard: Path) -> bool:
+def has_features(file: Seekable) -> bool:
     """Whether a Parquet file tells the features of its columns; else README.md has a say."""
-    with shard.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - _TAIL_BYTES, 0))
-        footer_bytes = int.from_bytes(file.read(_TAIL_BYTES)[:4], "little")
-        file.seek(max(size - footer_bytes - _TAIL_BYTES, 0))
-        return b"huggingface" in file.read(min(footer_bytes, _MOST_FOOTER_BYTES))
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _TAIL_BYTES, 0))
+    footer_bytes = int.from_bytes(file.read(_TAIL_BYTES)[:4], "little")
+    file.seek(max(size - footer_bytes - _TAIL_BYTES, 0))
+    return b"huggingface" in file.read(min(footer_bytes, _MOST_FOOTER_BYTES))
 
 
 def _list_files(request: Request, commit: str) -> list[HubFile] | None:

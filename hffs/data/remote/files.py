@@ -46,6 +46,14 @@ def accept(data: memoryview) -> None:
     """Take any bytes: where nothing inside them tells whether they are right."""
 
 
+class Ahead(Protocol):
+    """Decides what to fetch before anybody asks for it (`hffs.core.readahead`)."""
+
+    def note(self, page: int) -> Sequence[int]:
+        """Hear of what is read; numbers of what to fetch now, in the order of their use."""
+        ...
+
+
 class RangeReader(Protocol):
     """Ranges of remote files, by way of the disk cache. Thread-safe."""
 
@@ -56,11 +64,14 @@ class RangeReader(Protocol):
         check: Check = accept,
         *,
         ahead: bool = False,
+        keep: bool = True,
     ) -> list[Future[memoryview]]:
         """Begin to get ranges; a Future for each, in order.
 
         What is asked for by several is fetched once, what lies close together by one request. With
-        `ahead` nobody waits yet: what somebody waits for goes first.
+        `ahead` nobody waits yet: what somebody waits for goes first, and of what is in the cache
+        already the Future gives no bytes. Without `keep`, what is
+        fetched is not put into the cache.
         A Future raises DeadlineError (not in time: the network is gone, or too slow), AccessError
         (refused), SourceError (gone), StaleError (not the content that was pinned any more),
         OutageError (offline, and not in the cache), FormatError (refused by `check` twice).
@@ -68,7 +79,12 @@ class RangeReader(Protocol):
         ...
 
     def read(
-        self, file: RemoteFile, ranges: Sequence[Range], check: Check = accept
+        self,
+        file: RemoteFile,
+        ranges: Sequence[Range],
+        check: Check = accept,
+        *,
+        keep: bool = True,
     ) -> list[memoryview]:
         """Get ranges, in order; waits up to the deadline. Raises as the Futures of `submit`."""
         ...

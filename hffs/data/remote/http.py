@@ -1,0 +1,237 @@
+"""Ranges over HTTP: of files of the Hub, and of any other server.
+
+Owns what an answer has to be, where the Hub redirects to, and who is sent the token: the Hub alone.
+When to ask again is `hffs.data.remote.fetching`.
+
+Invariant: bytes are returned only of an answer that says that they are this range of a file of this
+size, and whose ETag, where it has one, is the pinned one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import trio
+
+from hffs import __version__
+from hffs.data.hub.retrying import find_asked_wait_s
+from hffs.data.hub.token import Token
+from hffs.data.remote.clients import explain_environment
+from hffs.data.remote.files import Range, RemoteFile
+from hffs.data.remote.origins import Trouble, describe
+from hffs.data.remote.queueing import Limits
+from hffs.errors import AccessError, DataError, HffsError, SourceError, StaleError
+
+_HUB = "hf://datasets/"
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_REDIRECTS = {301, 302, 303, 307, 308}
+_NOT_ALLOWED = {401, 403, 404, 410}
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_ADDRESS_S = 3000.0
+"""The Hub signs addresses for an hour."""
+
+_MOST_HOPS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where the Hub has redirected to for a file, and up to when that is believed."""
+
+    url: str
+    until: float
+
+
+class HttpOrigin:
+    """An `Origin` for `hf`, `https` and `http`; `endpoint` is that of the Hub."""
+
+    def __init__(self, endpoint: str, token: Token, limits: Limits) -> None:
+        self._endpoint, self._token = endpoint.rstrip("/"), token
+        self._addresses: dict[str, _Address] = {}
+        self._finding: dict[str, trio.Lock] = {}
+        self._direct: set[str] = set()
+        """Files that the Hub sends itself."""
+        stall_s = limits.stall_s
+        with explain_environment():
+            self._client = httpx2.AsyncClient(
+                timeout=httpx2.Timeout(stall_s, connect=limits.connect_s, pool=None),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
+                headers={"User-Agent": f"hffs/{__version__}", "Accept-Encoding": "identity"},
+            )
+
+    def host(self, file: RemoteFile) -> str:
+        """See `Origin`: the Hub, wherever it redirects to."""
+        return "hub" if file.url.startswith(_HUB) else urlsplit(file.url).netloc
+
+    async def get(self, file: RemoteFile, place: Range) -> memoryview:
+        """See `Origin`."""
+        if not file.url.startswith(_HUB):
+            return await self._get_plain(file, place)
+        if file.url in self._direct:
+            found = await self._ask_hub(file, place)
+            if isinstance(found, memoryview):
+                return found
+        # Of many that begin at once, one finds the address; it is known from then on.
+        lock = self._finding.setdefault(file.url, trio.Lock())
+        address = self._addresses.get(file.url)
+        if address is None or address.until < time.monotonic():
+            async with lock:
+                address = self._addresses.get(file.url)
+                if address is None or address.until < time.monotonic():
+                    found = await self._ask_hub(file, place)
+                    if isinstance(found, memoryview):
+                        return found
+                    address = self._addresses[file.url] = found
+        return await self._ask_address(file, place, address)
+
+    async def aclose(self) -> None:
+        """See `Origin`."""
+        await self._client.aclose()
+
+    async def _ask_hub(self, file: RemoteFile, place: Range) -> memoryview | _Address:
+        """The range, if the Hub sends it itself, else where it says that the file is."""
+        url = self._hub_url(file)
+        token = await trio.to_thread.run_sync(self._token.read)
+        async with self._send(file, url, place, token) as answer:
+            if answer.status_code in _NOT_ALLOWED:
+                raise await self._refusal(file, answer, token)
+            _require_same(file, answer)
+            if answer.status_code in _REDIRECTS:
+                target = answer.headers.get("Location", "")
+                where = str(answer.request.url.join(target))
+                if _origin_of(where) != _origin_of(url):
+                    return _Address(where, time.monotonic() + _ADDRESS_S)
+                return _Address(where, 0.0)  # renamed: the token goes there as well
+            self._direct.add(file.url)
+            return await _read(file, place, answer)
+
+    async def _ask_address(self, file: RemoteFile, place: Range, address: _Address) -> memoryview:
+        is_hub = _origin_of(address.url) == _origin_of(self._endpoint)
+        token = await trio.to_thread.run_sync(self._token.read) if is_hub else None
+        url = address.url
+        for _ in range(_MOST_HOPS):
+            async with self._send(file, url, place, token) as answer:
+                if answer.status_code in _REDIRECTS:
+                    url = str(answer.request.url.join(answer.headers.get("Location", "")))
+                    token = None
+                    continue
+                if answer.status_code in _NOT_ALLOWED:  # the signature is too old, say
+                    self._addresses.pop(file.url, None)
+                    raise Trouble(f"the address it was redirected to answers {answer.status_code}")
+                return await _read(file, place, answer)
+        raise SourceError("cannot fetch", describe(file), why="it is redirected in circles")
+
+    async def _get_plain(self, file: RemoteFile, place: Range) -> memoryview:
+        url = file.url
+        for _ in range(_MOST_HOPS):
+            async with self._send(file, url, place, None) as answer:
+                if answer.status_code in _REDIRECTS:
+                    url = str(answer.request.url.join(answer.headers.get("Location", "")))
+                    continue
+                if answer.status_code in _NOT_ALLOWED:
+                    raise _explain_refusal(file, answer.status_code)
+                _require_same(file, answer)
+                return await _read(file, place, answer)
+        raise SourceError("cannot fetch", describe(file), why="it is redirected in circles")
+
+    def _hub_url(self, file: RemoteFile) -> str:
+        name, _, rest = file.url.removeprefix(_HUB).partition("@")
+        commit, _, path = rest.partition("/")
+        return f"{self._endpoint}/datasets/{quote(name)}/resolve/{quote(commit)}/{quote(path)}"
+
+    async def _refusal(
+        self, file: RemoteFile, answer: httpx2.Response, token: str | None
+    ) -> Trouble | HffsError:
+        """What a refusal means: nothing yet, if the token has been replaced meanwhile."""
+        if await trio.to_thread.run_sync(self._token.read) != token:
+            return Trouble("the token was replaced", rest_s=0.0)
+        return _explain_refusal(file, answer.status_code)
+
+    @asynccontextmanager
+    async def _send(
+        self, file: RemoteFile, url: str, place: Range, token: str | None
+    ) -> AsyncIterator[httpx2.Response]:
+        headers = {"Range": f"bytes={place.start}-{place.stop - 1}"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            async with self._client.stream("GET", url, headers=headers) as answer:
+                if answer.status_code in _PASSING:
+                    rest_s = find_asked_wait_s(answer)
+                    raise Trouble(f"{answer.url.host} answers {answer.status_code}", rest_s)
+                yield answer
+        except httpx2.ConnectError as error:
+            raise Trouble(f"cannot connect to {httpx2.URL(url).host}") from error
+        except httpx2.TimeoutException as error:
+            raise Trouble(f"{httpx2.URL(url).host} does not answer") from error
+        except (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError) as error:
+            raise Trouble("the connection was cut") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            why = "no HTTP request can be made of it"
+            raise DataError("cannot fetch", describe(file), why=why) from error
+
+
+async def _read(file: RemoteFile, place: Range, answer: httpx2.Response) -> memoryview:
+    """The body of an answer that is this range, which is seen before any of it is read."""
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise _refuse(file, "it is sent compressed, which was not asked for")
+    if answer.status_code == 416:
+        raise _stale(file, "it has not as many bytes")
+    if answer.status_code == 206:
+        found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if found is None or (int(found[1]), int(found[2])) != (place.start, place.stop - 1):
+            raise _refuse(file, "another range is sent than was asked for")
+        if int(found[3]) != file.size_bytes:
+            raise _stale(file, f"it has {found[3]} bytes now")
+    elif answer.status_code != 200:
+        why = f"{answer.url.host} answers {answer.status_code}"
+        raise SourceError("cannot fetch", describe(file), why=why)
+    elif place != Range(0, file.size_bytes):
+        raise _refuse(file, f"{answer.url.host} sends whole files, whatever range is asked for")
+    data = bytearray()
+    async for piece in answer.aiter_raw():
+        data += piece
+        if len(data) > place.size_bytes:
+            raise _refuse(file, "more is sent than was asked for")
+    return memoryview(data)
+
+
+def _require_same(file: RemoteFile, answer: httpx2.Response) -> None:
+    """Raise StaleError where an answer's ETag is another than the pinned one."""
+    if answer.status_code >= 400 or not file.etag:
+        return
+    headers = answer.headers
+    etag = headers.get("X-Linked-Etag") or headers.get("ETag")
+    is_moved = answer.status_code in _REDIRECTS and "X-Linked-Etag" not in headers
+    if etag and not is_moved and _normalize(etag) != _normalize(file.etag):
+        raise _stale(file, "it is another file now")
+
+
+def _normalize(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')
+
+
+def _origin_of(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _explain_refusal(file: RemoteFile, status: int) -> SourceError:
+    if status in (401, 403):
+        why, fix = f"it may not be read (answer {status})", "give a token that may read it"
+        return AccessError("cannot fetch", describe(file), why=why, fix=fix)
+    return SourceError("cannot fetch", describe(file), why=f"it is not there (answer {status})")
+
+
+def _refuse(file: RemoteFile, why: str) -> DataError:
+    fix = "leave --streaming out, or use another HF_ENDPOINT"
+    return DataError("cannot fetch", describe(file), why=why, fix=fix)
+
+
+def _stale(file: RemoteFile, why: str) -> StaleError:
+    return StaleError("cannot fetch", describe(file), why=why, fix="mount again")

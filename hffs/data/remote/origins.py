@@ -1,0 +1,55 @@
+"""Where ranges come from: what an origin does, and how it says that it could not.
+
+Owns the words between who plans requests (`hffs.data.remote.fetching`) and who sends them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hffs.data.remote.files import Range, RemoteFile
+
+
+class Trouble(Exception):  # noqa: N818 - it is no error yet: there may be another try
+    """This request failed, for a reason that may pass.
+
+    `rest_s` is how long the host asked to be left alone, None where it did not.
+    """
+
+    def __init__(self, why: str, rest_s: float | None = None) -> None:
+        super().__init__(why)
+        self.why, self.rest_s = why, rest_s
+
+
+class Origin(Protocol):
+    """Gets ranges of the files of some schemes, under trio."""
+
+    def host(self, file: RemoteFile) -> str:
+        """Who is asked for a file, as far as limits are counted."""
+        ...
+
+    async def get(self, file: RemoteFile, place: Range) -> memoryview:
+        """Exactly the bytes of a range.
+
+        Raises Trouble, or for good AccessError, SourceError, StaleError (it is not the content that
+        was pinned), DataError.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        ...
+
+
+def describe(file: RemoteFile) -> str:
+    """A file for messages, without what may be secret in a URL.
+
+    >>> describe(RemoteFile("hf://datasets/a/b@0123456789abcdef/c.parquet", "", 1))
+    'c.parquet of a/b@0123456789ab'
+    """
+    url = file.url.partition("?")[0]
+    if not url.startswith("hf://datasets/"):
+        return url
+    name, _, rest = url.removeprefix("hf://datasets/").partition("@")
+    commit, _, path = rest.partition("/")
+    return f"{path} of {name}@{commit[:12]}"
