@@ -93,6 +93,16 @@ def decode_text(text: memoryview, length: int) -> bytes:
     return data
 
 
+def decode_value(value: memoryview) -> bytes:
+    """The image that a value stands for, `data:` URI or not; FormatError if it is refused."""
+    texts = find_texts(value, np.zeros(1, np.int64), np.array([len(value)]))
+    refused = Refusal(int(texts.refused[0]))
+    if refused is not Refusal.NONE:
+        raise _broken(f"it is refused: {refused.name.replace('_', ' ')}")
+    start, stored = int(texts.offsets[0]), int(texts.stored[0])
+    return decode_text(value[start : start + stored], int(texts.lengths[0]))
+
+
 def _fields(texts: Texts) -> tuple[NDArray[np.int64] | NDArray[np.uint8], ...]:
     return texts.offsets, texts.stored, texts.lengths, texts.formats, texts.refused
 

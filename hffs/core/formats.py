@@ -41,6 +41,11 @@ _EXTENSIONS = {
     ImageFormat.BMP: "bmp",
 }
 
+_OTHER_EXTENSIONS = {"jpeg": ImageFormat.JPEG, "tiff": ImageFormat.TIFF}
+
+EXTENSIONS = frozenset(_EXTENSIONS.values())
+"""Extensions that a view's images may have."""
+
 _MAGIC: tuple[tuple[ImageFormat, tuple[tuple[int, bytes], ...]], ...] = (
     (ImageFormat.JPEG, ((0, b"\xff\xd8\xff"),)),
     (ImageFormat.PNG, ((0, b"\x89PNG\r\n\x1a\n"),)),
@@ -51,6 +56,12 @@ _MAGIC: tuple[tuple[ImageFormat, tuple[tuple[int, bytes], ...]], ...] = (
     (ImageFormat.TIFF, ((0, b"MM\x00*"),)),
     (ImageFormat.BMP, ((0, b"BM"),)),
 )
+
+
+def name_format(extension: str) -> ImageFormat:
+    """Format that an extension stands for, without its dot, in any case: where no byte is known."""
+    known = {own: kind for kind, own in _EXTENSIONS.items() if kind} | _OTHER_EXTENSIONS
+    return known.get(extension.lower(), ImageFormat.UNKNOWN)
 
 
 def sniff(head: bytes | memoryview) -> ImageFormat:

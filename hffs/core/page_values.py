@@ -38,6 +38,7 @@ SLOT_BYTES = 18
 
 _ENTRY_BYTES = 16
 _MAX_INDEX_BITS = 32
+_INDEXED = {Encoding.PLAIN_DICTIONARY, Encoding.RLE_DICTIONARY}
 
 Decompress = Callable[[memoryview, int], memoryview]
 """From compressed bytes and the size of what they hold to that, FormatError where they do not."""
@@ -76,6 +77,11 @@ def check_page(page: memoryview) -> None:
     header, body = _split(page)
     if header.crc is not None and zlib.crc32(body.data[body.at :]) != header.crc:
         raise _bad("its checksum differs")
+
+
+def needs_dictionary(page: memoryview) -> bool:
+    """Whether the values of a data page are indexes into a dictionary."""
+    return read_header(Cursor(page)).encoding in _INDEXED
 
 
 def decode_dictionary(

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from hffs.core.formats import SNIFF_BYTES, sniff_many
@@ -48,6 +49,10 @@ class MappedFile:
     mtime_ns: int
     _descriptor: int
     _map: mmap.mmap | None
+
+    def open_native(self) -> pa.NativeFile:
+        """The file for pyarrow, which copies nothing of it."""
+        return pa.BufferReader(pa.py_buffer(self.view))
 
     def advise(self, offset: int, length: int) -> None:
         """Ask the kernel to begin reading a range, as far as the file has it (MADV_WILLNEED)."""

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from hffs.core.captions import lookup
 from hffs.data.arrow import format_errors, open_table, read_schema
-from hffs.data.mapped import open_mapped
+from hffs.data.mapped import MappedFile
+from hffs.data.remote.files import Range
+from hffs.data.remote.parquet import find_chunks
 from hffs.data.shards import Shard
-from hffs.data.source import Source, is_text, media_columns
+from hffs.data.source import ShardFile, Source, is_text, media_columns, open_shards
 from hffs.errors import ConfigError, StaleError
 
 BATCH_ROWS = 1 << 16
@@ -161,8 +163,8 @@ def read_batches(
     """
     schema = _projected_schema(source, names)
     paths = [ColumnPath(field.name, field.type) for field in schema]
-    for number, shard in enumerate(source.shards):
-        for part in _read_window(source, number, paths, batch_rows):
+    for shard, window in _open_windows(source, paths):
+        for part in window.read(paths, batch_rows):
             with format_errors("cannot read", str(shard.path)):
                 columns = [path.take_from(part).cast(path.type) for path in paths]
                 # datasets writes Arrow batches of 1000 rows: one query each would take 50 times as
@@ -208,8 +210,8 @@ def read_tables(source: Source, paths: Sequence[ColumnPath]) -> Iterator[pa.Tabl
 def _read_paths(source: Source, paths: Sequence[ColumnPath]) -> Iterator[pa.RecordBatch]:
     for path in paths:
         require_metadata(source, path.column, "columns")
-    for number, shard in enumerate(source.shards):
-        for part in _read_window(source, number, paths, BATCH_ROWS):
+    for shard, window in _open_windows(source, paths):
+        for part in window.read(paths, BATCH_ROWS):
             with format_errors("cannot read", str(shard.path)):
                 columns = [_take_plain(path, part) for path in paths]
                 names = [path.column for path in paths]
@@ -223,50 +225,99 @@ def _take_plain(path: ColumnPath, part: pa.Table) -> pa.Array | pa.ChunkedArray:
     return values if is_coded else values.cast(path.type)
 
 
-def _read_window(
-    source: Source, number: int, paths: Sequence[ColumnPath], part_rows: int
-) -> Iterator[pa.Table]:
-    """`_read_shard` of those rows of a shard that the source has."""
-    shard, (start, stop) = source.shards[number], source.windows[number]
-    if start == stop and source.shard_rows[number]:
-        return
-    rows = 0
-    for part in _read_shard(shard, paths, part_rows):
-        low, high = max(start - rows, 0), min(stop - rows, part.num_rows)
-        rows += part.num_rows
-        if low < high:
-            yield part.slice(low, high - low)
-        if rows >= stop < source.shard_rows[number]:
-            return
-    if rows != source.shard_rows[number]:
-        why = f"it has {rows} rows, and had {source.shard_rows[number]}"
-        raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The rows of an open shard from `start` up to `stop`, of the `rows` that it should have."""
 
+    shard: Shard
+    file: ShardFile
+    start: int
+    stop: int
+    rows: int
 
-def _read_shard(shard: Shard, paths: Sequence[ColumnPath], part_rows: int) -> Iterator[pa.Table]:
-    """Parts of at most `part_rows` rows, which may have more columns than these.
+    def read(self, paths: Sequence[ColumnPath], part_rows: int) -> Iterator[pa.Table]:
+        """Parts of at most `part_rows` rows, which may have more columns than these.
 
-    They lack what the shard has not, and a struct in them fields that none of `paths` leads to.
-    """
-    if shard.layout == "arrow":
-        with open_mapped(shard.path) as mapped:
-            known = read_schema(mapped).names
+        They lack what the shard has not, and a struct in them fields that none of `paths` leads to.
+        """
+        if self.shard.layout == "arrow" and isinstance(self.file, MappedFile):
+            parts = self._read_arrow(self.file, paths, part_rows)
+        else:
+            parts = self._read_parquet(paths, part_rows)
+        for at, part in parts:
+            low, high = max(self.start - at, 0), min(self.stop - at, part.num_rows)
+            if low < high:
+                yield part.slice(low, high - low)
+            if at + part.num_rows >= self.stop:
+                return
+
+    def _read_arrow(
+        self, file: MappedFile, paths: Sequence[ColumnPath], part_rows: int
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """Parts, each with the row of the shard that it begins at."""
+        known = read_schema(file).names
         names = [name for name in dict.fromkeys(path.column for path in paths) if name in known]
-        table = open_table(shard.path, names or None)
-        yield from (table.slice(at, part_rows) for at in range(0, table.num_rows, part_rows))
-        return
+        table = open_table(self.shard.path, names or None)
+        self._require_rows(table.num_rows)
+        for at in range(0, table.num_rows, part_rows):
+            yield at, table.slice(at, part_rows)
+
+    def _read_parquet(
+        self, paths: Sequence[ColumnPath], part_rows: int
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """As `_read_arrow`; row groups without rows of the window are left out."""
+        leaves = [leaf for path in paths for leaf in _parquet_leaves(path)]
+        with format_errors("cannot read", str(self.shard.path)):
+            is_remote = not isinstance(self.file, MappedFile)
+            # A map is advised for random access: a cold column would come in page by page.
+            native = self.file.open_native() if is_remote else pa.OSFile(str(self.shard.path))
+            footer = pq.read_metadata(native)
+            self._require_rows(footer.num_rows)
+            groups, at = find_groups(footer, self.start, self.stop)
+            with pq.ParquetFile(
+                native,
+                metadata=footer,
+                buffer_size=_STREAM_BYTES,
+                pre_buffer=False,  # it would also fetch what lies between two wanted columns
+                read_dictionary=_coded_texts(footer, leaves),
+                page_checksum_verification=is_remote,
+            ) as file:
+                for batch in file.iter_batches(part_rows, groups, leaves):
+                    yield at, pa.Table.from_batches([batch])
+                    at += batch.num_rows
+
+    def _require_rows(self, found: int) -> None:
+        if found != self.rows:
+            why = f"it has {found} rows, and had {self.rows}"
+            raise StaleError("cannot read", str(self.shard.path), why=why, fix="try again")
+
+
+def _open_windows(source: Source, paths: Sequence[ColumnPath]) -> Iterator[tuple[Shard, _Window]]:
+    """The shards that have rows of a source, one after the other, open for some columns."""
     leaves = [leaf for path in paths for leaf in _parquet_leaves(path)]
-    with format_errors("cannot read", str(shard.path)):
-        footer = pq.read_metadata(shard.path)
-        with pq.ParquetFile(
-            shard.path,
-            metadata=footer,
-            buffer_size=_STREAM_BYTES,
-            pre_buffer=False,  # it would also fetch what lies between two wanted columns
-            read_dictionary=_coded_texts(footer, leaves),
-        ) as file:
-            for batch in file.iter_batches(part_rows, columns=leaves):
-                yield pa.Table.from_batches([batch])
+    windows = {
+        number: window
+        for number, window in enumerate(source.windows)
+        if window[0] < window[1] or not source.shard_rows[number]
+    }
+    chosen = iter(windows.values())
+
+    def find_leaves(footer: pq.FileMetaData) -> list[Range]:
+        return find_chunks(footer, leaves, find_groups(footer, *next(chosen))[0])
+
+    for number, file in open_shards(source, source.reader, windows, find_leaves):
+        shard = source.shards[number]
+        yield shard, _Window(shard, file, *windows[number], source.shard_rows[number])
+
+
+def find_groups(footer: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
+    """The row groups that have rows from `start` up to `stop`, and the row that the first has."""
+    counts = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    ends = np.cumsum(np.array(counts, np.int64))
+    first = int(np.searchsorted(ends, start, "right"))
+    last = int(np.searchsorted(ends, stop, "left"))
+    begin = int(ends[first - 1]) if first else 0
+    return list(range(first, min(last + 1, len(counts)))), begin
 
 
 def _parquet_leaves(path: ColumnPath) -> Iterator[str]:

@@ -1,41 +1,45 @@
-"""Buffers used last, held open up to a number of bytes: the small memory above the disk cache."""
+"""What was used last, held open up to a number of bytes: the small memory above the disk cache."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class Recent:
-    """Buffers by number, at most `cap_bytes` and `cap_count` of them (but at least one).
+class Recent(Generic[T]):
+    """Things by key, at most `cap_bytes` and `cap_count` of them (but at least one).
 
-    Thread-safe. What is dropped stays valid for who has it.
+    Thread-safe. What is dropped stays valid for who has it. `measure` gives the bytes of one.
     """
 
-    def __init__(self, cap_bytes: int, cap_count: int) -> None:
-        self._cap_bytes, self._cap_count = cap_bytes, cap_count
-        self._buffers: OrderedDict[int, memoryview] = OrderedDict()
+    def __init__(self, cap_bytes: int, cap_count: int, measure: Callable[[T], int]) -> None:
+        self._cap_bytes, self._cap_count, self._measure = cap_bytes, cap_count, measure
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, number: int) -> memoryview | None:
-        """A buffer, which becomes the one used last."""
+    def get(self, key: Hashable) -> T | None:
+        """What is kept, which becomes the one used last."""
         with self._lock:
-            buffer = self._buffers.get(number)
-            if buffer is not None:
-                self._buffers.move_to_end(number)
-            return buffer
+            thing = self._kept.get(key)
+            if thing is not None:
+                self._kept.move_to_end(key)
+            return thing
 
-    def put(self, number: int, buffer: memoryview) -> None:
-        """Keep a buffer, dropping those unused for longest; one that is kept already stays."""
+    def put(self, key: Hashable, thing: T) -> None:
+        """Keep a thing, dropping those unused for longest; one that is kept already stays."""
         with self._lock:
-            if number in self._buffers:
+            if key in self._kept:
                 return
-            self._buffers[number] = buffer
-            self._bytes += len(buffer)
-            while self._is_over() and len(self._buffers) > 1:
-                _, dropped = self._buffers.popitem(last=False)
-                self._bytes -= len(dropped)
+            self._kept[key] = thing
+            self._bytes += self._measure(thing)
+            while self._is_over() and len(self._kept) > 1:
+                _, dropped = self._kept.popitem(last=False)
+                self._bytes -= self._measure(dropped)
 
     def _is_over(self) -> bool:
-        return self._bytes > self._cap_bytes or len(self._buffers) > self._cap_count
+        return self._bytes > self._cap_bytes or len(self._kept) > self._cap_count

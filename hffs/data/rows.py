@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass
 from typing import Protocol
 
-from hffs.core.base64text import decode_text
+from hffs.core.base64text import decode_text, decode_value
 from hffs.core.zips import inflate
 from hffs.data.cache import DiskCache
 from hffs.data.cells.containers import open_container
 from hffs.data.cells.decode import Decoder, decode_parts, open_decoder
-from hffs.data.cells.index import CellIndex, Coding, SegmentKind
+from hffs.data.cells.index import FAR, CellIndex, Coding, SegmentKind
 from hffs.data.cells.paths import check_file, read_file
 from hffs.data.mapped import MappedFile
 from hffs.data.recent import Recent
@@ -47,11 +48,33 @@ class UrlReader(Protocol):
         ...
 
 
-class RowStore:
-    """Reads the cells of one index; close it when nothing is being read any more.
+class PageReader(Protocol):
+    """Gets the values of pages that lie elsewhere; thread-safe."""
 
-    Without `urls`, cells that are URLs cannot be loaded.
-    """
+    def read(self, offset: int) -> memoryview:
+        """The value that a cell's offset means; HffsError where that is impossible."""
+        ...
+
+
+class FileReader(Protocol):
+    """Gets files that lie elsewhere; thread-safe."""
+
+    def read(self, number: int) -> memoryview:
+        """The file of a number, whole; HffsError where that is impossible."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetchers:
+    """Who gets what is not on this host; what nobody gets cannot be loaded."""
+
+    urls: UrlReader | None = None
+    pages: PageReader | None = None
+    files: FileReader | None = None
+
+
+class RowStore:
+    """Reads the cells of one index; close it when nothing is being read any more."""
 
     def __init__(
         self,
@@ -59,12 +82,12 @@ class RowStore:
         located: Located,
         cache: DiskCache,
         open_bytes: int = OPEN_BYTES,
-        urls: UrlReader | None = None,
+        fetchers: Fetchers = Fetchers(),
     ) -> None:
         self._index = index
         self._located = located
         self._cache = cache
-        self._urls = urls
+        self._fetchers = fetchers
         self._root = os.path.realpath(os.fsencode(located.root))
         # a memoryview gives a Python int three times as fast as numpy does
         self._segments = index.segment.data
@@ -78,7 +101,7 @@ class RowStore:
         self._places = [(shard, int(group), int(part)) for shard, group, part in places]
         self._numbers = {place: number for number, place in enumerate(self._places)}
         self._views: dict[int, memoryview] = {}
-        self._parts = Recent(open_bytes, _OPEN_PARTS)
+        self._parts = Recent[memoryview](open_bytes, _OPEN_PARTS, len)
         self._files: dict[int, MappedFile] = {}
         self._archives: dict[int, MappedFile] = {}  # the first of them was opened first
         self._keeps_archives = len(index.containers) <= _OPEN_ARCHIVES
@@ -113,13 +136,19 @@ class RowStore:
             return read_file(*self._file_facts(cell))
         if kind == SegmentKind.URLS:
             return self._fetch(cell)
+        if kind == SegmentKind.PAGES:
+            return self._read_page(cell)
+        if kind == SegmentKind.FAR_FILES:
+            if self._fetchers.files is None:
+                raise self._unreachable()
+            return self._fetchers.files.read(self._offsets[cell])
         view = self._open(segment)
         stored = self._cut(self._load_part(segment) if view is None else view, cell)
         return stored if self._codings[segment] == Coding.RAW else self._decode_cell(cell, stored)
 
     def waits_for_network(self, cell: int) -> bool:
         """Whether `load` asks another host for the bytes of a cell."""
-        return self._kinds[self._segments[cell]] == SegmentKind.URLS
+        return self._kinds[self._segments[cell]] in FAR
 
     def advise(self, cell: int) -> None:
         """Let the kernel begin to read a mapped cell: a cold one is then one request, not many."""
@@ -139,7 +168,7 @@ class RowStore:
         elif kind == SegmentKind.CONTAINER:
             with self._lock:  # whoever has it may close an archive
                 self._take_archive(self._shards[segment]).check()
-        elif kind != SegmentKind.URLS:
+        elif kind not in FAR:
             self._open_file(self._shards[segment]).check()
 
     def pin(self) -> None:
@@ -147,8 +176,9 @@ class RowStore:
 
         Archives too, unless there are too many of them.
         """
-        for shard in range(len(self._located.shards)):
-            self._open_file(shard)
+        for shard, found in enumerate(self._located.shards):
+            if not found.is_remote:
+                self._open_file(shard)
         if self._keeps_archives:
             for number in range(len(self._index.containers)):
                 self._open_archive(number)
@@ -215,10 +245,22 @@ class RowStore:
 
     def _fetch(self, cell: int) -> memoryview:
         url = self._index.urls.name(self._offsets[cell]).decode()
-        if self._urls is None:
+        if self._fetchers.urls is None:
             why = "nothing here may ask another host"
             raise SourceError("cannot fetch", url, why=why)
-        return self._urls.read(url)
+        return self._fetchers.urls.read(url)
+
+    def _read_page(self, cell: int) -> memoryview:
+        if self._fetchers.pages is None:
+            raise self._unreachable()
+        value = self._fetchers.pages.read(self._offsets[cell])
+        try:
+            if not len(value):
+                raise FormatError("", why="it has no bytes")
+            is_text = self._codings[self._segments[cell]] == Coding.BASE64
+            return memoryview(decode_value(value)) if is_text else value
+        except FormatError as error:
+            raise self._undecodable(cell, error) from error
 
     def _decode_cell(self, cell: int, stored: memoryview) -> memoryview:
         coding, length = self._codings[self._segments[cell]], self._lengths[cell]
@@ -227,8 +269,15 @@ class RowStore:
                 return memoryview(decode_text(stored, length))
             return memoryview(inflate(stored, length, int(self._index.crc[cell])))
         except FormatError as error:
-            which = f"row {int(self._index.row[cell])} of {self._located.name}"
-            raise FormatError("cannot decode the image of", which, why=error.why) from error
+            raise self._undecodable(cell, error) from error
+
+    def _unreachable(self) -> SourceError:
+        why = "nothing here may ask another host"
+        return SourceError("cannot fetch", self._located.name, why=why)
+
+    def _undecodable(self, cell: int, error: FormatError) -> FormatError:
+        which = f"row {int(self._index.row[cell])} of {self._located.name}"
+        return FormatError("cannot decode the image of", which, why=error.why)
 
     def _file_facts(self, cell: int) -> tuple[bytes, int, int]:
         """Path, size and mtime of the file that a cell names."""

@@ -45,6 +45,17 @@ class Shard:
     url: str = ""
     etag: str = ""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is read where it lies."""
+        return bool(self.url)
+
+    @property
+    def pin(self) -> list[object]:
+        """Plain values that name its content, as far as that is known without reading it."""
+        facts: list[object] = [self.name, self.size_bytes, self.mtime_ns]
+        return [*facts, self.url, self.etag] if self.url else facts
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -72,7 +83,8 @@ class Located:
     shards are its own, one after the other; without terms all rows of all shards count. `commit`
     and `pins` are those of a repository on the Hub, or of what a table was made from: the way it
     was made, then each file below `base`. `features` is what the data set declares beside its
-    shards, as JSON.
+    shards, as JSON. Where files that cells name are read where they lie, `listing` tells which there
+    are (`hffs.data.remote.listing`).
     """
 
     name: str
@@ -83,6 +95,12 @@ class Located:
     commit: str = field(default="", kw_only=True)
     pins: tuple[Pin, ...] = field(default=(), kw_only=True)
     features: str = field(default="", kw_only=True)
+    listing: Path | None = field(default=None, kw_only=True)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether shards, or files that cells name, are read where they lie."""
+        return self.listing is not None or any(shard.is_remote for shard in self.shards)
 
     @property
     def slices(self) -> list[str]:
@@ -113,8 +131,10 @@ def make_key(*parts: object) -> str:
 
 def pin_shards(located: Located) -> list[object]:
     """Plain values that a key can hold: which files, as they are now, and which rows of them."""
-    shards = [[shard.name, shard.size_bytes, shard.mtime_ns] for shard in located.shards]
-    return [str(located.root), located.slices, *shards]
+    facts: list[object] = [str(located.root), located.slices]
+    if located.listing is not None:
+        facts.append(located.listing.name)
+    return [*facts, *(shard.pin for shard in located.shards)]
 
 
 def identify(located: Located) -> str:

@@ -8,7 +8,7 @@ Invariant: what a shard of a `Source` has of its columns can be read as the type
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Literal
@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 from hffs.data.arrow import format_errors, read_batches, read_schema
 from hffs.data.locating.slices import find_windows
 from hffs.data.mapped import MappedFile, open_mapped
+from hffs.data.remote.files import RangeReader, RemoteFile
+from hffs.data.remote.parquet import Leaves, RangedFile, no_leaves, open_remote
 from hffs.data.shards import Located, Shard
-from hffs.errors import DataError, StaleError
+from hffs.errors import DataError, SourceError, StaleError
 
 __all__ = [
     "ImageColumn",
@@ -29,8 +31,15 @@ __all__ = [
     "Source",
     "media_columns",
     "open_shard",
+    "open_shards",
     "open_source",
 ]
+
+ShardFile = MappedFile | RangedFile
+"""A shard that is open: mapped, or read where it lies."""
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many are done."""
 
 CellKind = Literal["struct", "binary", "path", "base64"]
 """What a cell holds: `{bytes, path}`, the bytes themselves, the path of a file (or what else names
@@ -46,11 +55,13 @@ class Source(Located):
     `windows[k][0]` up to `windows[k][1]`, of the `shard_rows[k]` that it has.
     The schema is the first shard's, but for what that leaves open; another may say `large_string`
     for `string`, or lack a column, whose values are null there (`_join_schemas`).
+    What is read where it lies is read by `reader`.
     """
 
     schema: pa.Schema
     shard_rows: tuple[int, ...]
     windows: tuple[tuple[int, int], ...] = ()
+    reader: RangeReader | None = None
 
     @property
     def rows(self) -> int:
@@ -67,24 +78,39 @@ class ImageColumn:
     is_list: bool = False
 
 
-def open_source(located: Located) -> Source:
-    """Read the schema and row count of every shard.
+def tell_nobody(done: int, total: int) -> None:
+    """Let nobody know how far it is."""
+
+
+def open_source(
+    located: Located, reader: RangeReader | None = None, progress: Progress = tell_nobody
+) -> Source:
+    """Read the schema and row count of every shard; `progress` hears of shards.
 
     Raises AccessError, SourceError, or DataError: a shard breaks its format, or has other columns
-    than the first.
+    than the first; and what fetching raises, of shards that are read where they lie.
     """
     schemas, rows = [], []
-    for shard in located.shards:
-        describe = _describe_arrow if shard.layout == "arrow" else _describe_parquet
-        with open_shard(shard) as file, format_errors("cannot read", str(shard.path)):
-            schema, count = describe(file)
+    every = range(len(located.shards))
+    for number, file in open_shards(located, reader, every):
+        shard = located.shards[number]
+        with format_errors("cannot read", str(shard.path)):
+            if shard.layout == "arrow" and isinstance(file, MappedFile):
+                schema, count = _describe_arrow(file)
+            else:
+                schema, count = _describe_parquet(file)
             _require_own_names(shard, schema)
             schemas.append(schema)
             rows.append(count)
-    every = {each.name: getattr(located, each.name) for each in fields(Located)}
+        progress(number + 1, len(every))
+    known = {each.name: getattr(located, each.name) for each in fields(Located)}
     schema = _add_features(_join_schemas(located, schemas), located.features)
     return Source(
-        **every, schema=schema, shard_rows=tuple(rows), windows=find_windows(located, rows)
+        **known,
+        schema=schema,
+        shard_rows=tuple(rows),
+        windows=find_windows(located, rows),
+        reader=reader,
     )
 
 
@@ -106,8 +132,34 @@ def open_shard(shard: Shard) -> MappedFile:
     return file
 
 
-def _describe_parquet(file: MappedFile) -> tuple[pa.Schema, int]:
-    reader = pq.ParquetFile(pa.BufferReader(pa.py_buffer(file.view)))
+def open_shards(
+    located: Located,
+    reader: RangeReader | None,
+    numbers: Iterable[int],
+    leaves: Leaves = no_leaves,
+) -> Iterator[tuple[int, ShardFile]]:
+    """Shards by their numbers, one after the other, each closed when the next is asked for.
+
+    Of those that are read where they lie the next ones are on their way, with their `leaves`.
+    Raises StaleError if one is not the file that was found.
+    """
+    if not any(shard.is_remote for shard in located.shards):
+        for number in numbers:
+            with open_shard(located.shards[number]) as file:
+                yield number, file
+        return
+    chosen = list(numbers)
+    shards = [located.shards[number] for number in chosen]
+    if reader is None:
+        raise SourceError("cannot read", located.name, why="nothing here may ask another host")
+    files = ((RemoteFile(each.url, each.etag, each.size_bytes), each.path) for each in shards)
+    for number, remote in zip(chosen, open_remote(reader, files, leaves), strict=True):
+        yield number, remote
+        remote.close()
+
+
+def _describe_parquet(file: ShardFile) -> tuple[pa.Schema, int]:
+    reader = pq.ParquetFile(file.open_native())
     return reader.schema_arrow, reader.metadata.num_rows
 
 

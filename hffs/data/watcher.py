@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-Unit = Literal["", "B"]
-"""What progress counts: things, or bytes."""
+Unit = Literal["", "B", "fetched"]
+"""What progress counts: things, bytes, or things that have to be fetched, which takes longer."""
 
 
 class Watcher(Protocol):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,15 +214,25 @@ def test_a_column_whose_own_name_has_a_dot_wins(tmp_path: Path) -> None:
 def test_a_shard_that_lost_rows_since_it_was_found_is_stale(tmp_path: Path) -> None:
     source = make_source(tmp_path, table_of(0, 5))
     pq.write_table(table_of(0, 4), source.shards[0].path)
-    with pytest.raises(StaleError, match="it has 4 rows, and had 5"):
+    with pytest.raises(StaleError, match="it was changed since it was found"):
         read_columns(source, ["number"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_shard_of_other_rows_than_were_found_is_stale(tmp_path: Path, layout: str) -> None:
+    source = make_source(tmp_path, table_of(0, 4), layout=layout)
+    wrong = replace(source, shard_rows=(5,), windows=((0, 5),))
+    with pytest.raises(StaleError, match="it has 4 rows, and had 5"):
+        read_columns(wrong, ["number"])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_broken_shard_is_one_clear_error(tmp_path: Path, layout: str) -> None:
     source = make_source(tmp_path, table_of(0, 50), layout=layout)
     path = source.shards[0].path
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found, data = path.stat(), path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff" * (len(data) - len(data) // 2))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
     with pytest.raises(FormatError, match=f"cannot read .*{path.name}"):
         read_columns(source, ["number"])
 

@@ -6,7 +6,7 @@ def _blank(size: int) -> memoryview:
 
 
 def test_what_was_not_used_for_longest_goes_first() -> None:
-    recent = Recent(cap_bytes=1000, cap_count=10)
+    recent = Recent[memoryview](cap_bytes=1000, cap_count=10, measure=len)
     for number in range(4):
         recent.put(number, _blank(300))
     assert [recent.get(number) is not None for number in range(4)] == [False, True, True, True]
@@ -17,7 +17,7 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
 
 
 def test_the_number_of_buffers_is_bounded() -> None:
-    recent = Recent(cap_bytes=1000, cap_count=5)
+    recent = Recent[memoryview](cap_bytes=1000, cap_count=5, measure=len)
     for number in range(20):
         recent.put(number, _blank(1))
         recent.put(number, _blank(1))
@@ -25,7 +25,7 @@ def test_the_number_of_buffers_is_bounded() -> None:
 
 
 def test_one_buffer_is_kept_however_large() -> None:
-    recent = Recent(cap_bytes=10, cap_count=5)
+    recent = Recent[memoryview](cap_bytes=10, cap_count=5, measure=len)
     recent.put(1, _blank(5))
     recent.put(2, _blank(100))
     assert recent.get(1) is None
@@ -33,7 +33,7 @@ def test_one_buffer_is_kept_however_large() -> None:
 
 
 def test_a_buffer_that_is_kept_stays() -> None:
-    recent = Recent(cap_bytes=10, cap_count=5)
+    recent = Recent[memoryview](cap_bytes=10, cap_count=5, measure=len)
     first = _blank(3)
     recent.put(1, first)
     recent.put(1, _blank(4))

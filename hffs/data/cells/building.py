@@ -16,32 +16,40 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from hffs.data.arrays import Stored, load_arrays, save_arrays
+from hffs.data.cells.batches import cut_rows
 from hffs.data.cells.collecting import EMPTY_BYTES, NO_ITEMS, NULL, Collector
-from hffs.data.cells.extents import cut_rows, read_extents
+from hffs.data.cells.extents import read_extents
 from hffs.data.cells.index import (
     CELL_ARRAYS,
+    CHUNK_ARRAYS,
     CODED_ARRAYS,
+    FAR_FILE_ARRAYS,
     FILE_ARRAYS,
+    PAGE_ARRAYS,
     SEGMENT_ARRAYS,
     TEXT_ARRAYS,
     CellIndex,
+    ChunkTable,
     Coding,
+    FarFileTable,
     FileTable,
+    PageTable,
     SegmentKind,
     Segments,
     TextTable,
 )
+from hffs.data.cells.paged import leaves_of
 from hffs.data.cells.paths import DENIED, EMPTY_FILE, MISSING, check_file
 from hffs.data.folders import remove_whole
 from hffs.data.shards import Located, Shard
-from hffs.data.source import ImageColumn, Source, open_shard
+from hffs.data.source import ImageColumn, Progress, Source, open_shards
 from hffs.errors import FormatError, HffsError, StaleError
 
 __all__ = [
@@ -60,9 +68,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _MAY_COME_BACK = (MISSING, DENIED, EMPTY_FILE)
-
-Progress = Callable[[int, int], None]
-"""Told how many rows of how many are done."""
 
 
 def load_index(folder: Path, located: Located) -> CellIndex | None:
@@ -107,21 +112,19 @@ def load_or_build(
 def build_index(source: Source, column: ImageColumn, progress: Progress) -> Stored:
     """Locate every cell of a source."""
     done = 0
+    windows = dict(enumerate(source.windows))
+    chosen = [n for n, (start, stop) in windows.items() if start < stop or not source.shard_rows[n]]
     with Collector(source) as collector:
-        for number, (shard, (start, stop)) in enumerate(
-            zip(source.shards, source.windows, strict=True)
-        ):
-            if start == stop and source.shard_rows[number]:
-                continue
+        for number, file in open_shards(source, source.reader, chosen, leaves_of(column)):
+            shard, (start, stop) = source.shards[number], windows[number]
             seen = 0
-            with open_shard(shard) as file:
-                for batch in read_extents(file, shard.layout, column):
-                    cut = cut_rows(batch, start - seen, stop - seen)
-                    seen += batch.row_count
-                    collector.add(number, done, cut)
-                    done += cut.row_count
-                    progress(done, source.rows)
-                file.check()
+            for batch in read_extents(file, shard.layout, column):
+                cut = cut_rows(batch, start - seen, stop - seen)
+                seen += batch.row_count
+                collector.add(number, done, cut)
+                done += cut.row_count
+                progress(done, source.rows)
+            file.check()
             if seen != source.shard_rows[number]:
                 why = f"it has {seen} rows, and had {source.shard_rows[number]}"
                 raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
@@ -144,6 +147,12 @@ def _restore(folder: Path, stored: Stored, located: Located) -> CellIndex:
             files=FileTable(**_take(stored, "files.", FILE_ARRAYS)),
             containers=FileTable(**_take(stored, "containers.", FILE_ARRAYS)),
             urls=TextTable(**_take(stored, "urls.", TEXT_ARRAYS)),
+            chunks=ChunkTable(**_take(stored, "chunks.", CHUNK_ARRAYS)),
+            pages=PageTable(**_take(stored, "pages.", PAGE_ARRAYS)),
+            far_files=FarFileTable(
+                **_take(stored, "far_files.", FAR_FILE_ARRAYS),
+                etags=TextTable(**_take(stored, "etags.", TEXT_ARRAYS)),
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError("cannot use", str(folder), why=f"{error} is wrong") from error
@@ -158,7 +167,7 @@ def _take(stored: Stored, prefix: str, kinds: Mapping[str, type]) -> dict[str, N
 
 
 def _pin(shards: tuple[Shard, ...]) -> list[list[object]]:
-    return [[shard.name, shard.size_bytes, shard.mtime_ns] for shard in shards]
+    return [shard.pin for shard in shards]
 
 
 def _files_hold(index: CellIndex, located: Located) -> bool:

@@ -7,6 +7,7 @@ Invariant: nothing here is held for each cell but numbers and the names in the t
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from collections import Counter
@@ -19,20 +20,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.base64text import Refusal
+from hffs.core.formats import ImageFormat, name_format
 from hffs.data.arrays import Stored
 from hffs.data.arrow import NO_SLOT
+from hffs.data.cells.batches import CellBatch, ChunkPages
 from hffs.data.cells.containers import TOO_LARGE, Archives, Dropped, Ranges, References
-from hffs.data.cells.extents import CellBatch
 from hffs.data.cells.index import (
     CELL_ARRAYS,
+    CHUNK_ARRAYS,
     CODED_ARRAYS,
     MOST_CODED_BYTES,
+    PAGE_ARRAYS,
     SEGMENT_ARRAYS,
+    SLOT_BITS,
     Coding,
     SegmentKind,
     make_identity,
 )
 from hffs.data.cells.paths import PathResolver
+from hffs.data.remote.listing import Listed, load_listing
 from hffs.data.shards import Located, identify
 from hffs.data.source import ImageColumn
 
@@ -70,6 +76,9 @@ class Collector:
         self._pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
         self._segments: dict[tuple[int, ...], int] = {}
         self._files, self._urls = _Names(), _Names()
+        self._pages = _Pages()
+        self._listing = None if located.listing is None else load_listing(located.listing)
+        self._far_files, self._etags, self._far_sizes = _Names(), _Names(), array("q")
         self._file_pins = array("q")
         self._dropped: Counter[str] = Counter()
 
@@ -113,7 +122,9 @@ class Collector:
             archives.add(archive)
             pins.extend(pin)
         arrays |= archives.arrays("containers") | _pin_arrays("containers", pins)
-        arrays |= self._urls.arrays("urls")
+        arrays |= self._urls.arrays("urls") | self._pages.arrays()
+        arrays |= self._far_files.arrays("far_files") | self._etags.arrays("etags")
+        arrays["far_files.size_bytes"] = np.frombuffer(self._far_sizes, np.int64)
         of_commit = bool(self._located.commit)
         meta = {
             "column": asdict(column),
@@ -128,7 +139,11 @@ class Collector:
         """All slots of a batch as cells, and which of them have bytes."""
         present = batch.offsets != NO_SLOT
         keep = present & (batch.lengths > 0)
-        if batch.coded is not None:
+        offsets = batch.offsets.copy()
+        if batch.pages is not None:  # what it holds is seen when it is fetched
+            keep = present
+            offsets[present] += self._pages.add(shard, batch.pages) << SLOT_BITS
+        elif batch.coded is not None:
             large = keep & (batch.lengths > MOST_CODED_BYTES)
             keep &= ~large
             self._dropped[TOO_LARGE] += int(large.sum())
@@ -142,7 +157,7 @@ class Collector:
             "row": batch.rows + first_row,
             "item": batch.items,
             "segment": np.full(count, self._number_shard(shard, batch), np.uint32),
-            "offset": batch.offsets.copy(),
+            "offset": offsets,
             "length": batch.lengths.copy(),
             "format": batch.formats.copy(),
             "stored": (batch.lengths if batch.coded is None else batch.coded.stored).copy(),
@@ -195,6 +210,8 @@ class Collector:
 
     def _add_file(self, cells: Cells, slot: int, path: bytes) -> bool:
         """Make a slot without bytes a cell that names a file; False if it is none."""
+        if self._listing is not None:
+            return self._add_far_file(cells, slot, self._listing.find(path))
         found = self._resolver.find(path)
         if isinstance(found, str):
             self._dropped[found] += 1
@@ -206,9 +223,26 @@ class Collector:
         self._file_pins.extend((found.size_bytes, found.mtime_ns))
         return True
 
+    def _add_far_file(self, cells: Cells, slot: int, found: Listed | str) -> bool:
+        if isinstance(found, str):
+            self._dropped[found] += 1
+            return False
+        kind = name_format(os.path.splitext(found.name)[1][1:].decode("ascii", "replace"))
+        length = -1 if kind is ImageFormat.UNKNOWN else found.size_bytes
+        cells["segment"][slot] = self._number(SegmentKind.FAR_FILES)
+        cells["offset"][slot] = self._far_files.add(found.name)
+        cells["length"][slot] = cells["stored"][slot] = length
+        cells["format"][slot] = kind
+        self._etags.add(found.etag)
+        self._far_sizes.append(found.size_bytes)
+        return True
+
     def _number_shard(self, shard: int, batch: CellBatch) -> int:
         coding = Coding.RAW if batch.coded is None else Coding.BASE64
         part = batch.part
+        if batch.pages is not None:
+            coding = Coding.BASE64 if batch.pages.is_text else Coding.RAW
+            return self._number(SegmentKind.PAGES, coding=coding)
         if part is None:
             return self._number(SegmentKind.MAP, shard=shard, coding=coding)
         place = (SegmentKind.PART, shard, part.group, part.number, part.size_bytes, coding)
@@ -217,6 +251,40 @@ class Collector:
     def _number(self, kind: SegmentKind, shard: int = -1, coding: Coding = Coding.RAW) -> int:
         place = (kind, shard, -1, -1, -1, coding)
         return self._segments.setdefault(place, len(self._segments))
+
+
+class _Pages:
+    """Column chunks and their pages, by number."""
+
+    def __init__(self) -> None:
+        self._chunks: list[tuple[int, ...]] = []
+        self._tables: list[Cells] = []
+        self._count = 0
+
+    def add(self, shard: int, pages: ChunkPages) -> int:
+        """Take over the pages of a chunk; returns the number of the first."""
+        first, chunk = self._count, len(self._chunks)
+        levels, dictionary = pages.levels, pages.dictionary
+        facts = (shard, pages.group, pages.codec, levels.definition, levels.repetition)
+        self._chunks.append((*facts, dictionary.start, dictionary.size_bytes, int(pages.whole)))
+        count = len(pages.offsets)
+        of = np.full(count, chunk, np.int32)
+        self._tables.append({"chunk": of, "offset": pages.offsets, "size": pages.sizes})
+        self._count += count
+        return first
+
+    def arrays(self) -> Cells:
+        table = np.array(self._chunks, np.int64).reshape(-1, len(CHUNK_ARRAYS))
+        chunks: Cells = {
+            f"chunks.{name}": table[:, number].astype(kind)
+            for number, (name, kind) in enumerate(CHUNK_ARRAYS.items())
+        }
+        return chunks | {
+            f"pages.{name}": np.concatenate(
+                [np.empty(0, kind), *(table[name] for table in self._tables)]
+            )
+            for name, kind in PAGE_ARRAYS.items()
+        }
 
 
 class _Names:

@@ -13,7 +13,7 @@ is in memory at a time, so a row group of any size can be decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -33,12 +33,16 @@ from hffs.data.arrow import (
     is_ipc_file,
     read_batch,
     read_batches,
+    read_paths,
     read_schema,
 )
 from hffs.data.mapped import MappedFile
 from hffs.data.shards import Layout
-from hffs.data.source import ImageColumn, is_binary, is_list, is_text
-from hffs.errors import DataError
+from hffs.data.source import ImageColumn, ShardFile, is_binary, is_list, is_text
+from hffs.errors import DataError, FormatError
+
+FETCH_BYTES = 8 << 20
+"""How much of a column chunk that lies elsewhere is held while it is decoded."""
 
 PART_BYTES = 64 * 2**20
 PART_ROWS = 1024  # a dictionary can unfold to any size: the rows bound it where the footer cannot
@@ -76,11 +80,11 @@ class Decoder(Protocol):
         ...
 
 
-def open_decoder(
-    file: MappedFile, layout: Layout, column: ImageColumn
-) -> ParquetCells | ArrowCells:
+def open_decoder(file: ShardFile, layout: Layout, column: ImageColumn) -> ParquetCells | ArrowCells:
     """Decoder for one shard's image column; the file's view must outlive it."""
-    return (ParquetCells if layout == "parquet" else ArrowCells)(file, column)
+    if layout == "arrow" and isinstance(file, MappedFile):
+        return ArrowCells(file, column)
+    return ParquetCells(file, column)
 
 
 def decode_parts(decoder: Decoder, column: ImageColumn, group: int) -> Iterator[Part]:
@@ -126,15 +130,17 @@ def _plain_layout(kind: pa.DataType) -> pa.DataType:
 
 
 class ParquetCells:
-    """The image column of a Parquet shard, read by pyarrow from the shard's own map."""
+    """The image column of a Parquet shard, read by pyarrow from where the shard lies."""
 
-    def __init__(self, file: MappedFile, column: ImageColumn) -> None:
+    def __init__(self, file: ShardFile, column: ImageColumn) -> None:
         self._file = file
+        # A whole chunk is sliced from a map, and would be fetched from elsewhere.
+        self._buffer_bytes = 0 if isinstance(file, MappedFile) else FETCH_BYTES
         self.which = f"column {column.name} of {file.path}"
         with format_errors("cannot read", str(file.path)):
-            self.metadata: pq.FileMetaData = pq.read_metadata(self._open_buffer())
+            self.metadata: pq.FileMetaData = pq.read_metadata(file.open_native())
             self._leaves = find_leaves(self.metadata, file, column)
-        self._column = column
+        self.column = column
 
     @property
     def bytes_leaf(self) -> str | None:
@@ -152,7 +158,7 @@ class ParquetCells:
 
         Below it are the null list (if the column may be null) and the empty one.
         """
-        field = self.metadata.schema.to_arrow_schema().field(self._column.name)
+        field = self.metadata.schema.to_arrow_schema().field(self.column.name)
         return int(field.nullable) + 1
 
     def read_parts(self, group: int) -> Iterator[pa.Array]:
@@ -173,17 +179,21 @@ class ParquetCells:
         groups = range(min(self.groups, 1))
         return next(self._iterate(list(groups), rows, list(self._leaves.values())), None)
 
-    def read_paths(self) -> pa.Array | None:
-        """The `path` field of all cells, in the shape of the column; None if there is none."""
+    def read_paths(self, groups: Sequence[int] | None = None) -> pa.Array | None:
+        """The `path` field of the cells of some row groups (None: all), in the shape of the column;
+        None if there is none.
+        """
         leaf = self._leaves.get("path")
         if leaf is None:
             return None
-        groups = list(range(self.groups))
-        return pa.concat_arrays(list(self._iterate(groups, 1 << 16, [leaf])))
+        chosen = list(range(self.groups) if groups is None else groups)
+        return pa.concat_arrays(list(self._iterate(chosen, 1 << 16, [leaf])))
 
     def _iterate(self, groups: list[int], rows: int, leaves: list[str]) -> Iterator[pa.Array]:
         with format_errors("cannot decode", self.which):
-            reader = pq.ParquetFile(self._open_buffer(), metadata=self.metadata)
+            reader = pq.ParquetFile(
+                self._file.open_native(), metadata=self.metadata, buffer_size=self._buffer_bytes
+            )
             for batch in reader.iter_batches(rows, groups, leaves, use_threads=False):
                 yield batch.column(0)
 
@@ -195,11 +205,25 @@ class ParquetCells:
         if 0 <= start <= self._file.size_bytes - size:
             self._file.advise(start, size)
 
-    def _open_buffer(self) -> pa.BufferReader:
-        return pa.BufferReader(pa.py_buffer(self._file.view))
+
+def read_leaf_paths(
+    decoder: ParquetCells,
+    rows: NDArray[np.int64],
+    groups: Sequence[int] | None,
+    chosen: NDArray[np.int64],
+) -> pa.Array:
+    """Paths of some slots of row groups (None: of all), whose slots are of these `rows`."""
+    cells = decoder.read_paths(groups)
+    if cells is None:
+        return pa.nulls(len(chosen), pa.large_binary())
+    slots = find_slots(decoder.which, cells, decoder.column.is_list)
+    if not np.array_equal(slots.rows, rows):
+        why = "its bytes and its paths do not have the same rows"
+        raise FormatError("cannot read", decoder.which, why=why)
+    return read_paths(slots, chosen)
 
 
-def find_leaves(metadata: pq.FileMetaData, file: MappedFile, column: ImageColumn) -> dict[str, str]:
+def find_leaves(metadata: pq.FileMetaData, file: ShardFile, column: ImageColumn) -> dict[str, str]:
     """Paths in the Parquet schema of a column's `bytes` and `path` leaves, those that exist."""
     paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     inside = [path for path in paths if path.startswith(f"{column.name}.")]

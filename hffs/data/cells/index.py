@@ -11,6 +11,10 @@ Where the bytes are is a segment and a range in it:
     FILES       files that the cells name: `offset` is a number in the file table
     CONTAINER   the map of an archive that cells name: `shard` is a number in the container table
     URLS        nowhere yet: `offset` is a number in the table of URLs
+    PAGES       pages of shards that are read where they lie: `offset` is a number in the page
+                table, above `SLOT_BITS` bits that say which of the page's slots it is
+    FAR_FILES   files that the cells name and that are read where they lie: `offset` is a number in
+                the table of far files
 """
 
 from __future__ import annotations
@@ -39,6 +43,14 @@ class SegmentKind(IntEnum):
     FILES = 2
     CONTAINER = 3
     URLS = 4
+    PAGES = 5
+    FAR_FILES = 6
+
+
+FAR = (SegmentKind.URLS, SegmentKind.PAGES, SegmentKind.FAR_FILES)
+"""What has to be fetched: what such cells hold is seen then."""
+
+SLOT_BITS = 32
 
 
 class Coding(IntEnum):
@@ -89,12 +101,59 @@ class FileTable(TextTable):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FarFileTable(TextTable):
+    """Files by their paths below the root of a data set elsewhere, and what pins each: its size
+    (int64, bytes) and its ETag.
+    """
+
+    size_bytes: NDArray[np.int64]
+    etags: TextTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkTable:
+    """One entry a column chunk: its `shard` and row `group` (int32), `codec` (uint8, as Parquet
+    numbers them), maximum `definition` and `repetition` levels (uint8), and where its `dictionary`
+    page is (int64, bytes; of `dictionary_size` 0 where it has none).
+
+    Of one that is `whole` (bool) nobody knows where its pages are: it is fetched as one page.
+    """
+
+    shard: NDArray[np.int32]
+    group: NDArray[np.int32]
+    codec: NDArray[np.uint8]
+    definition: NDArray[np.uint8]
+    repetition: NDArray[np.uint8]
+    dictionary: NDArray[np.int64]
+    dictionary_size: NDArray[np.int64]
+    whole: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageTable:
+    """One entry a page, in the order of the source: the `chunk` (int32) that it is of, and where in
+    the shard it lies: `offset` and `size` (int64, bytes).
+    """
+
+    chunk: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.chunk)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CellIndex:
     """One entry a cell, in row order: `row` (int64) in the source, `item` (int32) within the row,
     `segment` (uint32), `offset` and `length` (int64, bytes), `format` (uint8, `ImageFormat`).
 
     `stored` (int64) is how many bytes a cell takes where it lies, and `crc` (uint32) what those of
-    DEFLATE must have; both are empty where all are RAW. `length` is exact, but -1 of a URL.
+    DEFLATE must have; both are empty where all are RAW. `length` is exact, but -1 where it is not
+    known before a cell is fetched. Of far files `format` is what their names say.
     `identity` names everything that the cells' bytes depend on. `dropped` counts what is no cell.
     """
 
@@ -113,9 +172,18 @@ class CellIndex:
     files: FileTable
     containers: FileTable
     urls: TextTable
+    chunks: ChunkTable
+    pages: PageTable
+    far_files: FarFileTable
 
     def __len__(self) -> int:
         return len(self.row)
+
+    @property
+    def far(self) -> NDArray[np.bool_]:
+        """Which cells have to be fetched."""
+        kinds: NDArray[np.bool_] = np.isin(self.segments.kind, FAR)
+        return kinds[self.segment]
 
 
 CELL_ARRAYS = {
@@ -137,6 +205,18 @@ SEGMENT_ARRAYS = {
 }
 TEXT_ARRAYS = {"names": np.uint8, "ends": np.int64}
 FILE_ARRAYS = {**TEXT_ARRAYS, "size_bytes": np.int64, "mtime_ns": np.int64}
+CHUNK_ARRAYS = {
+    "shard": np.int32,
+    "group": np.int32,
+    "codec": np.uint8,
+    "definition": np.uint8,
+    "repetition": np.uint8,
+    "dictionary": np.int64,
+    "dictionary_size": np.int64,
+    "whole": np.bool_,
+}
+FAR_FILE_ARRAYS = {**TEXT_ARRAYS, "size_bytes": np.int64}
+PAGE_ARRAYS = {"chunk": np.int32, "offset": np.int64, "size": np.int64}
 """The arrays of each part of an index, by name, with the types that they are kept as."""
 
 
@@ -155,6 +235,10 @@ def make_identity(
             _feed(digest, arrays[f"{table}.{name}"])
     for name in TEXT_ARRAYS:
         _feed(digest, arrays[f"urls.{name}"])
+    if len(arrays["pages.chunk"]) or len(
+        arrays["far_files.ends"]
+    ):  # of the same shards, cells may be others than where all is here
+        _feed(digest, arrays["row"])
     kinds = arrays["segments.kind"][arrays["segment"]]
     contained = kinds == SegmentKind.CONTAINER
     for name in ("segment", "offset", "length", *CODED_ARRAYS):

@@ -11,7 +11,7 @@ from hffs.core.base64text import Refusal, find_texts
 from hffs.core.formats import ImageFormat
 from hffs.data.arrow import NO_SLOT
 from hffs.data.cells.decode import make_part, open_decoder
-from hffs.data.source import ImageColumn, Source, open_shard
+from hffs.data.source import ImageColumn, Source, open_shards
 
 _ROWS = 16
 _SHARDS = 4
@@ -23,17 +23,17 @@ def holds_base64(source: Source, column: ImageColumn) -> bool:
 
     Half: one that is broken should not turn all others into names of files.
     """
-    for shard in source.shards[:_SHARDS]:
-        with open_shard(shard) as file:
-            decoder = open_decoder(file, shard.layout, column)
-            cells = decoder.read_first(_ROWS)
-            if cells is None:
-                continue
-            part = make_part(decoder.which, cells, column)
-            filled = np.flatnonzero((part.offsets != NO_SLOT) & (part.lengths > 0))
-            if not len(filled):
-                continue
-            texts = find_texts(part.blob, part.offsets[filled], part.lengths[filled])
-            images = (texts.refused == Refusal.NONE) & (texts.formats != ImageFormat.UNKNOWN)
-            return bool(2 * images.sum() >= len(filled))
+    looked_at = range(min(len(source.shards), _SHARDS))
+    for number, file in open_shards(source, source.reader, looked_at):
+        decoder = open_decoder(file, source.shards[number].layout, column)
+        cells = decoder.read_first(_ROWS)
+        if cells is None:
+            continue
+        part = make_part(decoder.which, cells, column)
+        filled = np.flatnonzero((part.offsets != NO_SLOT) & (part.lengths > 0))
+        if not len(filled):
+            continue
+        texts = find_texts(part.blob, part.offsets[filled], part.lengths[filled])
+        images = (texts.refused == Refusal.NONE) & (texts.formats != ImageFormat.UNKNOWN)
+        return bool(2 * images.sum() >= len(filled))
     return False

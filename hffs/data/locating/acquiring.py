@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from hffs.data.folders import make_whole, remove_whole
 from hffs.data.hub.cached import repository_folder
-from hffs.data.hub.fetch import fetch
+from hffs.data.hub.fetch import fetch, fetch_files
 from hffs.data.hub.libraries import tell_of_waits
+from hffs.data.hub.messages import refuse_offline
 from hffs.data.hub.plain import has_features, resolve_plain
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import read_commit
@@ -28,6 +30,7 @@ from hffs.data.locating.record import (
     load_acquired,
     read_record,
 )
+from hffs.data.locating.streaming import list_named, list_needed, name_shards, tell_features
 from hffs.data.shards import Layout, Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.data.watcher import Watcher
 
@@ -47,6 +50,8 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     """
     if wanted.is_local:
         return _keep(wanted, store, find_local(wanted), watcher)
+    if wanted.request.offline and wanted.is_far:
+        raise refuse_offline(wanted.request.name, "it was not streamed on this host before")
     if wanted.request.offline:
         return _keep(wanted, store, find_offline(wanted, store, watcher.notice), watcher)
     tell_of_waits(watcher.notice)
@@ -56,14 +61,33 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
         return kept
     plain = resolve_plain(wanted.request, commit)
     resolution = plain.resolution if plain else _resolve(wanted.request, commit)
+    here = _bring(wanted, resolution, watcher)
+    if plain and plain.declares_features and not _tell_features(wanted, store, here, watcher):
+        here = replace(here, resolution=_resolve(wanted.request, commit))
+    return _keep(wanted, store, here, watcher)
+
+
+def _bring(wanted: Wanted, resolution: Resolution, watcher: Watcher) -> Here:
+    """Download what has to be here: all files, or those that tell of what is read elsewhere."""
+    request, commit = wanted.request, resolution.commit
+    root = repository_folder(request.name)
     files = [file for split in resolution.files.values() for file in split]
-    what = f"downloading {wanted.request.name}"
-    base = fetch(wanted.request, commit, files, partial(watcher.progress, what, unit="B"))
-    shards = (base / file.name for file in files)
-    if plain and plain.declares_features and not all(map(has_features, shards)):
-        resolution = _resolve(wanted.request, commit)
-    root = repository_folder(wanted.request.name)
-    return _keep(wanted, store, Here(resolution, root, base), watcher)
+    report = partial(watcher.progress, f"downloading {request.name}", unit="B")
+    if wanted.is_far:
+        needed = list_needed(resolution, files)
+        return Here(resolution, root, fetch_files(request, commit, needed, report))
+    return Here(resolution, root, fetch(request, commit, files, report))
+
+
+def _tell_features(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> bool:
+    """Whether all shards tell the features of their columns; else README.md has a say."""
+    if wanted.is_far:
+        return tell_features(wanted, _make_located(wanted, store, here, watcher), store, watcher)
+    for file in (file for split in here.resolution.files.values() for file in split):
+        with here.path(file).open("rb") as shard:
+            if not has_features(shard):
+                return False
+    return True
 
 
 def _resolve(request: Request, commit: str) -> Resolution:
@@ -75,7 +99,9 @@ def _resolve(request: Request, commit: str) -> Resolution:
 
 def _keep(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> Located:
     located = _make_located(wanted, store, here, watcher)
-    if located.commit and not wanted.request.offline:
+    if wanted.is_far:
+        located = list_named(wanted, located, here.resolution, store)
+    elif located.commit and not wanted.request.offline:
         from hffs.data.locating.named import fetch_named
 
         fetch_named(wanted.request, located, wanted.image_column, watcher)
@@ -102,7 +128,10 @@ def _make_located(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> 
     shards: list[Shard] = []
     terms: list[tuple[Term, int]] = []
     for term in parse_terms(wanted.split):
-        own = _make_shards(term.split, store, here, watcher)
+        if wanted.is_far and resolution.format == "parquet":
+            own = list(name_shards(resolution, term.split))
+        else:
+            own = _make_shards(term.split, store, here, watcher)
         shards += own
         terms.append((term, len(own)))
     layout = resolution.format if resolution.format in _AS_THEY_ARE else f"made {_PREPARED}"

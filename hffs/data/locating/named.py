@@ -13,13 +13,14 @@ from functools import partial
 import numpy as np
 
 from hffs.data.arrow import NO_SLOT
+from hffs.data.cells.batches import cut_rows
 from hffs.data.cells.columns import find_image_column
-from hffs.data.cells.extents import cut_rows, read_extents
+from hffs.data.cells.extents import read_extents
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.resolution import Request
 from hffs.data.hub.resolve import find_files
 from hffs.data.shards import Located
-from hffs.data.source import ImageColumn, Source, open_shard, open_source
+from hffs.data.source import ImageColumn, Source, open_shards, open_source
 from hffs.data.watcher import Watcher
 
 
@@ -27,11 +28,10 @@ def fetch_named(request: Request, located: Located, column: str | None, watcher:
     """Download what cells of the image column name, as far as the repository has it."""
     source = open_source(located)
     images = find_image_column(source, column)
-    if images.kind != "path" or located.base is None:
+    base = located.base
+    if images.kind != "path" or base is None:
         return
-    absent = sorted(
-        name for name in _list_names(source, images) if not (located.base / name).exists()
-    )
+    absent = sorted(name for name in list_names(source, images) if not (base / name).exists())
     files = find_files(request, located.commit, absent) if absent else []
     if files:
         what = f"downloading images of {request.name}"
@@ -39,19 +39,18 @@ def fetch_named(request: Request, located: Located, column: str | None, watcher:
         fetch_files(request, located.commit, files, report)
 
 
-def _list_names(source: Source, column: ImageColumn) -> set[str]:
-    """Names of files below the repository's root: no URLs, nothing that leads out of it."""
+def list_names(source: Source, column: ImageColumn) -> set[str]:
+    """Names of files below the root in cells without bytes: no URLs, nothing that leads out."""
     texts = (os.fsdecode(path) for path in _list_paths(source, column))
     names = {os.path.normpath(text) for text in texts if "\0" not in text and ":" not in text}
     return {name for name in names if not name.startswith(("..", "/", "."))}
 
 
 def _list_paths(source: Source, column: ImageColumn) -> Iterator[bytes]:
-    for shard, (start, stop) in zip(source.shards, source.windows, strict=True):
-        seen = 0
-        with open_shard(shard) as file:
-            for batch in read_extents(file, shard.layout, column):
-                cut = cut_rows(batch, start - seen, stop - seen)
-                seen += batch.row_count
-                unset = np.flatnonzero((cut.offsets == NO_SLOT) & ~cut.vacant)
-                yield from filter(None, cut.read_paths(unset).to_pylist())
+    for number, file in open_shards(source, source.reader, range(len(source.shards))):
+        seen, (start, stop) = 0, source.windows[number]
+        for batch in read_extents(file, source.shards[number].layout, column):
+            cut = cut_rows(batch, start - seen, stop - seen)
+            seen += batch.row_count
+            unset = np.flatnonzero((cut.offsets == NO_SLOT) & ~cut.vacant)
+            yield from filter(None, cut.read_paths(unset).to_pylist())

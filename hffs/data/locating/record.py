@@ -33,16 +33,25 @@ _FILES = re.compile(r"\.(?:parquet|arrow|jsonl?|csv|tsv|tar|zip|txt|toml)$", re.
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A source as a configuration names it; `split` may have slices and several terms."""
+    """A source as a configuration names it; `split` may have slices and several terms.
+
+    With `streaming`, what is not on this host is read where it lies.
+    """
 
     request: Request
     split: str = "train"
     image_column: str | None = None
+    streaming: bool = False
 
     @property
     def is_local(self) -> bool:
         """Whether it is on this host, if it is anywhere."""
         return not is_hub_id(self.request.name)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether its files are to be read where they lie."""
+        return self.streaming and not self.is_local
 
     @property
     def is_pinned(self) -> bool:
@@ -105,7 +114,7 @@ def name_source(config: Config) -> Wanted:
         offline=config.offline,
         token_file=config.token_file,
     )
-    return Wanted(request, config.split, config.image_column)
+    return Wanted(request, config.split, config.image_column, config.streaming)
 
 
 def find_source(wanted: Wanted, store: Path) -> Located | None:
@@ -153,6 +162,8 @@ def find_missing(located: Located) -> Iterator[str]:
     """Names of the shards, and of the files of a commit, that are not what they were."""
     shards = {shard.name for shard in located.shards}
     for shard in located.shards:
+        if shard.is_remote:  # what pins it is asked where it is read
+            continue
         try:
             found = shard.path.stat()
         except OSError:
@@ -160,7 +171,9 @@ def find_missing(located: Located) -> Iterator[str]:
         else:
             if (found.st_size, found.st_mtime_ns) != (shard.size_bytes, shard.mtime_ns):
                 yield shard.name
-    if located.commit and located.base is not None:
+    if located.listing is not None and not located.listing.is_dir():
+        yield f"the listing of {located.name}"
+    if located.commit and located.base is not None and not located.is_remote:
         # A table made of them outlives a cache that is cleared, and then names what is gone.
         files = (pin for pin in located.pins[1:] if pin.name not in shards)
         yield from (pin.name for pin in files if not _is_there(located.base, pin))
@@ -206,6 +219,8 @@ def _record_path(wanted: Wanted, store: Path) -> Path:
     files = request.data_files
     asked: list[Any] = [request.name, request.config, wanted.split, wanted.image_column]
     asked.append(sorted(files.items()) if isinstance(files, Mapping) else files)
+    if wanted.is_far:
+        asked.append("streaming")
     return store / "sources" / f"{make_key(asked, request.revision)}.json"
 
 
@@ -243,4 +258,5 @@ def _restore(fields: Mapping[str, Any]) -> Located:
         commit=str(fields["commit"]),
         pins=tuple(Pin(**each) for each in fields["pins"]),
         features=str(fields["features"]),
+        listing=None if fields["listing"] is None else Path(fields["listing"]),
     )

@@ -107,7 +107,10 @@ def _open_builder(job: Job, folder: Path, watch: _Watch) -> Any:
         if hasattr(builder, name):
             setattr(builder, name, watch.follow(getattr(builder, name)))
     if job.format == _IMAGES:
-        builder._split_generators = partial(_split_without_download, builder._split_generators)
+        names = frozenset(map(os.fspath, job.files))
+        builder._split_generators = partial(
+            _split_without_download, builder._split_generators, names
+        )
     return builder
 
 
@@ -124,9 +127,15 @@ def _needed_files(job: Job) -> list[str]:
     return list(compress(files, is_needed))
 
 
-def _split_without_download(split: Callable[[Any], Any], manager: Any) -> Any:
-    """What a builder makes of its files, which are here: to look at each again takes 0.1 ms."""
+def _split_without_download(
+    split: Callable[[Any], Any], names: frozenset[str], manager: Any
+) -> Any:
+    """What a builder makes of its files, without a look at each: that takes 0.1 ms, and images may
+    be elsewhere. What is no file here it takes for an unpacked archive, and lists.
+    """
+    iter_files = manager.iter_files
     manager.download = lambda files: files
+    manager.iter_files = lambda path: [path] if path in names else iter_files(path)
     return split(manager)
 
 

@@ -1,0 +1,57 @@
+"""Files that cells name and that lie elsewhere: fetched whole, when they are read.
+
+Owns which files are fetched ahead, and how large one may be. Must not know how ranges are fetched
+(`RangeReader`). Thread-safe.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from hffs.data.cells.index import CellIndex
+from hffs.data.remote.files import Ahead, Range, RangeReader, RemoteFile
+from hffs.data.shards import Located
+from hffs.errors import FormatError
+
+_MOST_BYTES = 256 << 20
+
+
+class FileStore:
+    """The files of an index; nothing has to be closed but the reader."""
+
+    def __init__(
+        self,
+        index: CellIndex,
+        located: Located,
+        reader: RangeReader,
+        ahead: Ahead | None = None,
+    ) -> None:
+        self._files, self._reader, self._ahead = index.far_files, reader, ahead
+        self._base = f"hf://datasets/{located.name}@{located.commit}"
+        self._lock = threading.Lock()
+
+    def read(self, number: int) -> memoryview:
+        """A file by its number; FormatError for one that is too large, and what fetching raises."""
+        if self._ahead is not None:
+            with self._lock:
+                wanted = self._ahead.note(number)
+            self.begin(wanted)
+        file = self._find(number)
+        if file.size_bytes > _MOST_BYTES:
+            raise FormatError("cannot read", file.url, why=f"over {_MOST_BYTES} bytes")
+        (data,) = self._reader.read(file, [Range(0, file.size_bytes)])
+        return data
+
+    def begin(self, numbers: Iterable[int]) -> None:
+        """Begin to fetch files before anybody asks."""
+        for number in numbers:
+            file = self._find(number)
+            if file.size_bytes <= _MOST_BYTES:
+                self._reader.submit(file, [Range(0, file.size_bytes)], ahead=True)
+
+    def _find(self, number: int) -> RemoteFile:
+        files = self._files
+        name = files.name(number).decode("utf-8", "surrogateescape")
+        etag = files.etags.name(number).decode("ascii", "replace")
+        return RemoteFile(f"{self._base}/{name}", etag, int(files.size_bytes[number]))

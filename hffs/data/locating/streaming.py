@@ -1,0 +1,99 @@
+"""Sources of the Hub that are read where they lie: shards, and files that cells name.
+
+Owns for which formats that is possible, and what of them has to be downloaded all the same: what
+tells of images (a CSV file, the metadata of a folder), never an image. Of Parquet files it is the
+ends that are read, which deciding a view finds in the disk cache again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from hffs.data.cache import DiskCache
+from hffs.data.cells.columns import find_image_column
+from hffs.data.hub.classes import METADATA_NAMES
+from hffs.data.hub.plain import has_features
+from hffs.data.hub.resolution import HubFile, Resolution
+from hffs.data.locating.record import Wanted
+from hffs.data.remote.files import RangeReader
+from hffs.data.remote.listing import Listed, save_listing
+from hffs.data.remote.opening import open_fetcher
+from hffs.data.shards import Located, Shard, make_key
+from hffs.data.source import open_shards, open_source
+from hffs.data.watcher import Watcher
+from hffs.errors import DataError
+
+_TABLES = ("csv", "json", "text")
+_FORMATS = "Parquet, folders of images, CSV and JSON"
+
+
+def list_needed(resolution: Resolution, files: Sequence[HubFile]) -> list[HubFile]:
+    """The files that have to be on this host; DataError for a format that is not read elsewhere."""
+    if any(file.name.lower().endswith(".zip") for file in files):
+        raise _refuse(resolution, "its files are in zip archives")
+    if resolution.format == "parquet":
+        return []
+    if resolution.format in _TABLES:
+        return list(files)
+    if resolution.format == "imagefolder":
+        told = resolution.options.get("metadata_filenames") or METADATA_NAMES
+        return [file for file in files if os.path.basename(file.name) in told]
+    raise _refuse(resolution, f"its files are {resolution.format}")
+
+
+def _refuse(resolution: Resolution, why: str) -> DataError:
+    why = f"{why}; read where they lie are {_FORMATS}"
+    return DataError("cannot stream", resolution.name, why=why, fix="leave --streaming out")
+
+
+def name_shards(resolution: Resolution, split: str) -> Iterator[Shard]:
+    """The Parquet files of a split as shards that are read where they lie."""
+    base = f"hf://datasets/{resolution.name}@{resolution.commit}"
+    shown = Path(f"{resolution.name}@{resolution.commit[:12]}")
+    for file in resolution.files[split]:
+        url, path = f"{base}/{file.name}", shown / file.name
+        yield Shard(path, file.name, file.size_bytes, 0, "parquet", url, file.etag)
+
+
+def tell_features(wanted: Wanted, located: Located, store: Path, watcher: Watcher) -> bool:
+    """Whether all shards tell the features of their columns; else README.md has a say."""
+    count = len(located.shards)
+    with closing(_open_reader(wanted, store)) as reader:
+        for number, file in open_shards(located, reader, range(count)):
+            watcher.progress("reading footers", number + 1, count, "fetched")
+            if not has_features(file.open_native()):
+                return False
+    return True
+
+
+def list_named(wanted: Wanted, located: Located, resolution: Resolution, store: Path) -> Located:
+    """The source with a listing of the files that cells of its image column name, if they do."""
+    from hffs.data.hub.resolve import find_files
+    from hffs.data.locating.named import list_names
+
+    with closing(_open_reader(wanted, store)) as reader:
+        source = open_source(located, reader)
+        images = find_image_column(source, wanted.image_column)
+        if resolution.format == "parquet" and images.kind != "path":
+            return located  # cells of its shards have bytes
+        names = list_names(source, images)
+    known = {file.name: file for split in resolution.files.values() for file in split}
+    asked = sorted(name for name in names if name not in known)
+    found = find_files(wanted.request, resolution.commit, asked) if asked else []
+    files = [known[name] for name in sorted(names) if name in known] + found
+    listed = [Listed(os.fsencode(f.name), f.size_bytes, f.etag.encode()) for f in files]
+    facts = [[file.name, file.size_bytes, file.etag] for file in files]
+    folder = store / "listings" / make_key(resolution.name, resolution.commit, facts)
+    save_listing(folder, listed)
+    return replace(located, listing=folder)
+
+
+def _open_reader(wanted: Wanted, store: Path) -> RangeReader:
+    # Whoever puts more into the cache keeps it under its limit.
+    cache = DiskCache(store / "blobs", sys.maxsize)
+    return open_fetcher(cache, wanted.request.token_file, offline=False)

@@ -1,0 +1,218 @@
+"""Values of the pages of shards that are read where they lie: fetched, decoded, one cut out.
+
+Owns what a page takes to be read: its bytes, the dictionary that it may need, and where nobody
+knows where pages are, the whole column chunk, whose values are then kept one by one. Must not know
+how ranges are fetched (`RangeReader`) or what a value is. Thread-safe.
+
+Invariants: a value is given whole, from a page whose structure and checksum were verified; a chunk
+without an index is decoded by one thread at a time; memory is bounded by `_OPEN_BYTES`, a page for
+each thread, and of a chunk the part that is being decoded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from hffs.core.levels import Levels
+from hffs.core.page_values import (
+    Dictionary,
+    PageValues,
+    check_page,
+    decode_dictionary,
+    decode_page,
+    needs_dictionary,
+)
+from hffs.data.cache import DiskCache
+from hffs.data.cells.decode import decode_parts, open_decoder
+from hffs.data.cells.index import SLOT_BITS, CellIndex
+from hffs.data.decompressing import open_codec
+from hffs.data.recent import Recent
+from hffs.data.remote.files import Ahead, Range, RangeReader, RemoteFile
+from hffs.data.remote.parquet import RangedFile
+from hffs.data.shards import Located
+from hffs.errors import FormatError, HffsError
+
+MOST_PAGE_BYTES = 1 << 30
+"""Of one page, decompressed."""
+
+_OPEN_BYTES = 32 << 20
+_OPEN_PAGES = 64
+_HELD_BYTES = 64 << 20
+"""A chunk without an index up to this size is fetched by several requests at once."""
+
+_LOCKS = 64
+_SLOT_MASK = (1 << SLOT_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a page is."""
+
+    shard: int
+    group: int
+    codec: int
+    levels: Levels
+    range: Range
+    dictionary: Range
+    is_whole: bool
+
+
+class PageStore:
+    """The pages of an index; close it when nothing is being read any more."""
+
+    def __init__(
+        self,
+        index: CellIndex,
+        located: Located,
+        reader: RangeReader,
+        cache: DiskCache,
+        ahead: Ahead | None = None,
+    ) -> None:
+        self._index, self._located = index, located
+        self._reader, self._cache = reader, cache
+        self._ahead = ahead
+        self._open: Recent[PageValues] = Recent(_OPEN_BYTES, _OPEN_PAGES, _count_bytes)
+        self._dictionaries: Recent[Dictionary] = Recent(_OPEN_BYTES, _OPEN_PAGES, _count_bytes)
+        self._lock = threading.Lock()
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+        self._decoders = ThreadPoolExecutor(1, thread_name_prefix="hffs-ahead")
+
+    def read(self, offset: int) -> memoryview:
+        """The value that a cell's `offset` means.
+
+        Raises FormatError (the page is broken, or has no such value), and what fetching raises.
+        """
+        page, slot = offset >> SLOT_BITS, offset & _SLOT_MASK
+        self._read_ahead(page)
+        place = self._find(page)
+        if place.is_whole:
+            return self._read_row(place, slot)
+        values = self._open.get(page)
+        if values is None:
+            values = self._decode(place)
+            self._open.put(page, values)
+        return self._cut(place, values, slot)
+
+    def begin(self, pages: Iterable[int]) -> list[Future[memoryview]]:
+        """Begin to fetch pages before anybody asks; a Future for each, which may be ignored."""
+        under_way: list[Future[memoryview]] = []
+        for page in pages:
+            place = self._find(page)
+            if place.is_whole:
+                under_way.append(self._decoders.submit(self._bring_chunk, place))
+            else:
+                file = self._file(place)
+                under_way += self._reader.submit(file, [place.range], check_page, ahead=True)
+        return under_way
+
+    def close(self) -> None:
+        """Drop what is fetched ahead."""
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def _read_ahead(self, page: int) -> None:
+        if self._ahead is None:
+            return
+        with self._lock:
+            wanted = self._ahead.note(page)
+        self.begin(wanted)
+
+    def _find(self, page: int) -> _Place:
+        pages, chunks = self._index.pages, self._index.chunks
+        if page >= len(pages):
+            raise self._broken(f"page {page} is none of the index")
+        chunk, start = int(pages.chunk[page]), int(pages.offset[page])
+        dictionary = int(chunks.dictionary[chunk])
+        return _Place(
+            shard=int(chunks.shard[chunk]),
+            group=int(chunks.group[chunk]),
+            codec=int(chunks.codec[chunk]),
+            levels=Levels(int(chunks.definition[chunk]), int(chunks.repetition[chunk])),
+            range=Range(start, start + int(pages.size[page])),
+            dictionary=Range(dictionary, dictionary + int(chunks.dictionary_size[chunk])),
+            is_whole=bool(chunks.whole[chunk]),
+        )
+
+    def _decode(self, place: _Place) -> PageValues:
+        (data,) = self._reader.read(self._file(place), [place.range], check_page)
+        try:
+            dictionary = self._read_dictionary(place) if needs_dictionary(data) else None
+            codec = open_codec(place.codec)
+            return decode_page(data, place.levels, codec, dictionary, MOST_PAGE_BYTES)
+        except FormatError as error:
+            raise self._name(place, error) from error
+
+    def _read_dictionary(self, place: _Place) -> Dictionary:
+        key = place.dictionary.start
+        dictionary = self._dictionaries.get((place.shard, key))
+        if dictionary is None:
+            (data,) = self._reader.read(self._file(place), [place.dictionary], check_page)
+            dictionary = decode_dictionary(data, open_codec(place.codec), MOST_PAGE_BYTES)
+            self._dictionaries.put((place.shard, key), dictionary)
+        return dictionary
+
+    def _cut(self, place: _Place, values: PageValues, slot: int) -> memoryview:
+        if slot >= len(values.offsets) or values.offsets[slot] < 0:
+            raise self._name(place, FormatError("", why=f"it has no value in slot {slot}"))
+        start = int(values.offsets[slot])
+        # A copy: a slice would hold the page for as long as the image is shown.
+        return memoryview(bytes(values.data[start : start + int(values.lengths[slot])]))
+
+    def _read_row(self, place: _Place, slot: int) -> memoryview:
+        """A value of a chunk without an index: kept, or all of the chunk is decoded for it."""
+        key = self._row_key(place, slot)
+        kept = self._cache.get(key)
+        if kept is not None:
+            return kept
+        with self._locks[hash((place.shard, place.group)) % _LOCKS]:
+            kept = self._cache.get(key)
+            found = kept if kept is not None else self._decode_chunk(place, slot)
+        if found is None:
+            raise self._name(place, FormatError("", why=f"it has no value in slot {slot}"))
+        return found
+
+    def _bring_chunk(self, place: _Place) -> memoryview:
+        """Have the values of a chunk kept, if they are not: the first of them tells."""
+        with self._locks[hash((place.shard, place.group)) % _LOCKS]:
+            if not self._cache.has(self._row_key(place, 0)):
+                self._decode_chunk(place, 0)
+        return memoryview(b"")
+
+    def _decode_chunk(self, place: _Place, wanted: int) -> memoryview | None:
+        """Fetch and decode a chunk from its beginning, keeping every value; the wanted one."""
+        shard = self._located.shards[place.shard]
+        file = RangedFile(self._reader, self._file(place), shard.path, keeps=False)
+        if place.range.size_bytes <= _HELD_BYTES:  # in one go, else a piece after the other
+            file.hold(place.range, file.take([place.range])[0])
+        decoder = open_decoder(file, shard.layout, self._index.column)
+        found, slot = None, 0
+        for part in decode_parts(decoder, self._index.column, place.group):
+            for start, length in zip(part.offsets.tolist(), part.lengths.tolist(), strict=True):
+                if start >= 0:
+                    value = memoryview(bytes(part.blob[start : start + length]))
+                    self._cache.put(self._row_key(place, slot), value)
+                    found = value if slot == wanted else found
+                slot += 1
+        return found
+
+    def _row_key(self, place: _Place, slot: int) -> str:
+        shard = self._located.shards[place.shard]
+        return f"row/{shard.url}/{shard.etag}/{place.range.start}/{slot}"
+
+    def _file(self, place: _Place) -> RemoteFile:
+        shard = self._located.shards[place.shard]
+        return RemoteFile(shard.url, shard.etag, shard.size_bytes)
+
+    def _name(self, place: _Place, error: HffsError) -> FormatError:
+        shard = self._located.shards[place.shard]
+        which = f"column {self._index.column.name} of {shard.name} of {self._located.name}"
+        return FormatError("cannot read", which, why=error.why or error.what)
+
+    def _broken(self, why: str) -> FormatError:
+        return FormatError("cannot read", self._located.name, why=why, fix="mount again")
+
+
+def _count_bytes(values: PageValues | Dictionary) -> int:
+    return len(values.data) + values.offsets.nbytes + values.lengths.nbytes
