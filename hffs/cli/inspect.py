@@ -9,21 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
-import tempfile
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hffs.cli.children import ask_child
 from hffs.cli.flags import Flags, with_config_flags
-from hffs.cli.progress import TerminalListener
 from hffs.config import Config, build_configs
 from hffs.errors import UsageError
-from hffs.mount import daemon
 
 if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
@@ -82,15 +79,14 @@ def inspect(  # noqa: PLR0913 - one parameter an option
 
 def _look(config: Config, pictures: int | None, *, measure_all: bool) -> bytes:
     """Inspect one view in a child process; what it handed over."""
-    # Closed before the next fork: its bars are drawn by a thread.
-    with closing(TerminalListener(config.id)) as listener, tempfile.TemporaryFile() as handed:
 
-        def body(apart: Listener) -> None:
-            _inspect_apart(config, apart, handed, pictures, measure_all=measure_all)
+    def look(apart: Listener, workers: int) -> bytes:
+        from hffs.view.inspection.gathering import Wanted, inspect_view
 
-        daemon.run_apart(body, listener)
-        handed.seek(0)
-        return handed.read()
+        inspection = inspect_view(config, apart, workers, Wanted(measure_all, pictures))
+        return json.dumps(asdict(inspection)).encode("ascii")
+
+    return ask_child(config, look)
 
 
 def _parse(handed: list[bytes]) -> list[Inspection]:
@@ -100,29 +96,6 @@ def _parse(handed: list[bytes]) -> list[Inspection]:
 
     adapter = TypeAdapter(Inspection)
     return [adapter.validate_json(one) for one in handed]
-
-
-def _inspect_apart(
-    config: Config,
-    listener: Listener,
-    handed: IO[bytes],
-    pictures: int | None,
-    *,
-    measure_all: bool,
-) -> None:
-    """In the child: imports are late, since threads of pyarrow do not survive a fork."""
-    from hffs.view.codecs import silence_warnings
-    from hffs.view.inspection.gathering import Wanted, inspect_view
-
-    # The parent is interrupted too, ends this process, and says so: once is enough.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.umask(0o077)
-    silence_warnings()
-    workers = config.num_proc or len(os.sched_getaffinity(0))
-    inspection = inspect_view(config, listener, workers, Wanted(measure_all, pictures))
-    handed.write(json.dumps(asdict(inspection)).encode("ascii"))
-    handed.flush()
-    listener.ready()
 
 
 def _as_json(inspections: list[Inspection]) -> str:

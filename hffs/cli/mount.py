@@ -44,6 +44,14 @@ _Gid = Annotated[int | None, typer.Option(min=0, help="Group that the files show
 _Umask = Annotated[
     str, typer.Option(metavar="OCTAL", help="Permission bits that the files do not get.")
 ]
+_Order = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="With --streaming: the files in the order in which they will be read, to fetch them "
+        "ahead.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class _Options:
     uid: int
     gid: int
     umask: int
+    order: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
     uid: _Uid = None,
     gid: _Gid = None,
     umask: _Umask = "000",
+    order: _Order = None,
 ) -> None:
     """Mount a data set, or all of a config file; returns when the files are there."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
@@ -88,8 +98,12 @@ def mount(  # noqa: PLR0913 - one parameter an option
         os.getuid() if uid is None else uid,
         os.getgid() if gid is None else gid,
         _parse_umask(umask),
+        None if order is None else order.absolute(),
     )
     chosen = build_configs(source, flags, entry, os.environ)
+    if order is not None and len(chosen.configs) > 1:
+        fix = "choose one entry with --entry"
+        raise UsageError("cannot use --order", str(order), why="it is of one view", fix=fix)
     check_fuse()
     if len(chosen.configs) == 1:
         _mount(chosen.configs[0], prepare_mountpoint(mountpoint), options)
@@ -154,6 +168,7 @@ def _make_body(config: Config, where: _Where, options: _Options) -> Callable[[Li
             workers=config.num_proc or len(os.sched_getaffinity(0)),
             log=where.log_path,
             group=where.group,
+            order=options.order,
         )
         run_mount(request, located, listener)
 

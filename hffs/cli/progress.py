@@ -13,21 +13,25 @@ if TYPE_CHECKING:
 
     from hffs.data.watcher import Unit
 
-_SHOWN_AFTER = {"": 20_000, "B": 1_000_000}
+_SHOWN_AFTER = {"": 20_000, "B": 1_000_000, "fetched": 50}
 """Work on less than this is over before a bar could be read."""
 
 _LINES_APART_S = 10.0
 
 
 class DownloadLog:
-    """Tells how far a download is where no bar can be drawn: a line now and then."""
+    """Tells how far a download is where no bar can be drawn: a line now and then.
 
-    def __init__(self, now_s: float) -> None:
+    With `counts`, it is so many things, else so many bytes.
+    """
+
+    def __init__(self, now_s: float, *, counts: bool = False) -> None:
         self._begun_s = self._told_s = now_s
         self._at_first: int | None = None
+        self._show = _show_count if counts else _show_bytes
 
     def describe(self, what: str, done: int, total: int, now_s: float) -> str | None:
-        """The line to print now, if it is time for one; sizes in bytes."""
+        """The line to print now, if it is time for one."""
         if self._at_first is None:
             self._at_first = done
         if now_s - self._told_s < _LINES_APART_S or done >= total:
@@ -36,8 +40,12 @@ class DownloadLog:
         rate = (done - self._at_first) / (now_s - self._begun_s)
         left = f", {_show_time((total - done) / rate)} left" if rate > 0 else ""
         share = f"{100 * done // total} %"
-        amount = f"{_show_bytes(done)} of {_show_bytes(total)}"
-        return f"{what}: {amount} ({share}), {_show_bytes(rate)}/s{left}"
+        amount = f"{self._show(done)} of {self._show(total)}"
+        return f"{what}: {amount} ({share}), {self._show(rate)}/s{left}"
+
+
+def _show_count(count: float) -> str:
+    return f"{count:.0f}"
 
 
 def _show_bytes(size: float) -> str:
@@ -80,7 +88,7 @@ class TerminalListener:
             return
         if not sys.stderr.isatty():
             if unit and total:
-                self._log(what, done, total)
+                self._log(what, done, total, counts=unit != "B")
             return
         bars = self._bars or self._open()
         if what not in self._tasks:
@@ -89,9 +97,9 @@ class TerminalListener:
             )
         bars.update(self._tasks[what], completed=done, total=total or None)
 
-    def _log(self, what: str, done: int, total: int) -> None:
+    def _log(self, what: str, done: int, total: int, *, counts: bool) -> None:
         now_s = time.monotonic()
-        log = self._logs.setdefault(what, DownloadLog(now_s))
+        log = self._logs.setdefault(what, DownloadLog(now_s, counts=counts))
         line = log.describe(what, done, total, now_s)
         if line is not None:
             self.notice(line)

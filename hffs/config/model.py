@@ -153,8 +153,8 @@ class Config(Block):
     data_files: DataFiles | None = key(
         None, SOURCE, "Which files: a path, a list, or a map of splits, as in `load_dataset`."
     )
-    streaming: Annotated[bool, UNBUILT] = key(
-        False, SOURCE, "Read from the Hub only what is read from the mount."
+    streaming: bool = key(
+        False, SOURCE, "Download nothing: fetch what is read from the mount, when it is read."
     )
     offline: bool = key(
         False, SOURCE, "Use only what is on this host; HF_HUB_OFFLINE=1 says the same."

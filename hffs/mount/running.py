@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class MountRequest:
     """What to mount, where, and for whom; `workers` threads render.
 
-    `group` is the folder of the mounts that this one belongs to.
+    `group` is the folder of the mounts that this one belongs to; `order` a file that tells in
+    which order files will be read.
     """
 
     config: Config
@@ -39,6 +40,7 @@ class MountRequest:
     workers: int
     log: Path | None
     group: Path | None = None
+    order: Path | None = None
 
 
 def run_mount(request: MountRequest, located: Located, listener: Listener) -> None:
@@ -49,7 +51,7 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
     _allow_descriptors()
     if not is_decided(request.config, located):
         daemon.run_apart(lambda apart: _decide(request, located, apart), listener)
-    with open_view(request.config, listener, request.workers, located) as tree:
+    with open_view(request.config, listener, request.workers, located, request.order) as tree:
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
         info = tree.manifest.info
 

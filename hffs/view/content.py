@@ -72,7 +72,7 @@ class Content:
         self._extensions = rendering.extensions()
         self._suffixes = [b"." + extension.encode("ascii") for extension in self._extensions]
         self._order = {tile: number for number, tile in enumerate(rendering.tiles)}
-        self._recent = Recent(_RECENT_BYTES, _RECENT_IMAGES)
+        self._recent = Recent[memoryview](_RECENT_BYTES, _RECENT_IMAGES, len)
         self._failed: dict[int, RenderError] = {}
         self._flights: dict[int, Future[list[memoryview]]] = {}
         self._lock = threading.RLock()  # a flight that ends at once lands while it is being made

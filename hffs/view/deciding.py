@@ -7,7 +7,10 @@ needs nothing of this.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +28,8 @@ from hffs.data.filters.selection import (
     read_sizes,
 )
 from hffs.data.folders import remove_whole
-from hffs.data.source import open_source
+from hffs.data.remote.files import RangeReader
+from hffs.data.source import open_source, tell_nobody
 from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError, DataError
 from hffs.view import metadata_file
@@ -35,7 +39,7 @@ from hffs.view.layout import Layout, make_folders
 from hffs.view.manifest import CaptionFiles, Counts, Files, ViewInfo, make_fingerprint
 from hffs.view.measuring import Measurer
 from hffs.view.places import Places
-from hffs.view.reading import find_remote
+from hffs.view.reading import open_reader
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
 
 UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
@@ -65,10 +69,21 @@ class Examined:
         return (*self.inputs.index.dropped.items(), *unasked)
 
 
-def examine(config: Config, places: Places, watcher: Watcher, workers: int) -> Examined:
-    """Find the images of a source and choose among them."""
+@contextmanager
+def examine(config: Config, places: Places, watcher: Watcher, workers: int) -> Iterator[Examined]:
+    """Find the images of a source and choose among them; its columns can be read meanwhile."""
+    with open_reader(config, places) as reader:
+        yield _examine(config, places, watcher, workers, reader)
+
+
+def _examine(
+    config: Config, places: Places, watcher: Watcher, workers: int, reader: RangeReader | None
+) -> Examined:
     rendering = parse_rendering(config)
-    source = open_source(places.located)
+    about_shards = tell_nobody
+    if reader is not None:
+        about_shards = partial(watcher.progress, "reading footers", unit="fetched")
+    source = open_source(places.located, reader, about_shards)
     column = find_image_column(source, config.image_column)
     index = load_or_build(
         places.index(column), source, column,
@@ -89,7 +104,11 @@ def examine(config: Config, places: Places, watcher: Watcher, workers: int) -> E
 
 def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
     """Decide a view and keep the decision."""
-    examined = examine(config, places, watcher, workers)
+    with examine(config, places, watcher, workers) as examined:
+        return _decide(config, places, examined)
+
+
+def _decide(config: Config, places: Places, examined: Examined) -> Decided:
     if not len(examined.choice.cells):
         raise _nothing_left(examined, config.split)
     files = make_files(config, examined)
@@ -129,7 +148,7 @@ def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
     reshape = examined.rendering.reshape
     if reshape.composite is None and reshape.upright:
         # Of those at URLs it is found when they are read: to ask now would fetch them all.
-        near = ~find_remote(inputs.index)[cells]
+        near = ~inputs.index.far[cells]
         turned = inputs.measure(inputs.mark(cells[near])).orientation[cells] > 1
         return turned & near
     return np.full(len(cells), reshape.composite is not None)
@@ -138,8 +157,9 @@ def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
 def _require_formats(examined: Examined) -> None:
     """Raise ConfigError where an extension depends on a format that nobody knows yet."""
     index, cells = examined.inputs.index, examined.choice.cells
-    if examined.rendering.target == "source" and find_remote(index)[cells].any():
-        why = f"images of {index.column.name} are at URLs: what they are is seen when they are read"
+    if examined.rendering.target == "source" and index.far[cells].any():
+        where = "at URLs" if len(index.urls) else "not on this host"
+        why = f"images of {index.column.name} are {where}: what they are is seen when they are read"
         raise ConfigError("cannot use image_format", "source", why=why, fix="use jpg or png")
 
 

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hffs.config import Config, find_idle_keys
 from hffs.data.cache import DiskCache
@@ -51,12 +56,17 @@ def _find_decided(config: Config, places: Places) -> Decided | None:
 
 @contextmanager
 def open_view(
-    config: Config, watcher: Watcher, workers: int, decided_of: Located | None = None
+    config: Config,
+    watcher: Watcher,
+    workers: int,
+    decided_of: Located | None = None,
+    order: Path | None = None,
 ) -> Iterator[Tree]:
     """The tree of the view that a configuration describes, decided first if need be.
 
     `decided_of` is the source of which the caller had it decided, so that what is kept holds in
-    any case. Raises SourceError, AccessError, ConfigError or DataError, each naming the thing.
+    any case. `order` is a file that tells in which order files will be read. Raises SourceError,
+    AccessError, ConfigError or DataError, each naming the thing.
     """
     places = find_places(config, decided_of or get_source(config, watcher))
     decided = reopen(places) if decided_of else _find_decided(config, places)
@@ -65,17 +75,18 @@ def open_view(
 
         decided = decide(config, places, watcher, workers)
     index = decided.index
-    for notice in find_idle_keys(config):
-        watcher.notice(notice)
-    for notice in _find_notices(decided.manifest, images_only=config.images_only):
-        watcher.notice(notice)
-    for notice in describe_remote(config, decided):
+    for notice in chain(
+        find_idle_keys(config),
+        _find_notices(decided.manifest, images_only=config.images_only),
+        describe_remote(config, decided, places.located),
+    ):
         watcher.notice(notice)
     cache = DiskCache(places.blobs, config.cache_size)
     rendering = parse_rendering(config)
     key = make_key(index.identity, rendering.identity)
     sizes = LearnedSizes(places.rendered(key), len(index) * rendering.slots)
-    with open_rows(config, places, index, cache) as rows:
+    cells = None if order is None else _read_order(order, decided, watcher)
+    with open_rows(config, places, index, cache, cells) as rows:
         stores = Stores(index, rows, cache, sizes, f"image/{key}")
         content = Content(decided.manifest, stores, rendering, workers)
         try:
@@ -83,6 +94,17 @@ def open_view(
             yield Tree(decided.manifest, content)
         finally:
             content.close()
+
+
+def _read_order(path: Path, decided: Decided, watcher: Watcher) -> NDArray[np.int64]:
+    """The cells in the order in which a file says that they will be read."""
+    if not decided.index.far.any():
+        watcher.notice("--order has no effect: all images are on this host")
+    from hffs.view.order import read_order
+
+    manifest = decided.manifest
+    cells: NDArray[np.int64] = manifest.cells[read_order(path, manifest.layout, manifest.positions)]
+    return cells
 
 
 def _find_notices(manifest: Manifest, *, images_only: bool) -> Iterator[str]:

@@ -1,37 +1,85 @@
-"""Opening the bytes of a source's images under a configuration, those at URLs among them.
+"""Opening the bytes of a source's images under a configuration, wherever they lie.
 
-Owns which URLs a configuration allows. What fetches is imported only where a source has URLs: a
-mount without them does not carry it.
+Owns which URLs a configuration allows, and how pages are read ahead. What fetches is imported only
+where something has to be fetched: a mount without that does not carry it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hffs.config import Config
+from hffs.core.readahead import Order, Streams
 from hffs.data.cache import DiskCache
-from hffs.data.cells.index import CellIndex, SegmentKind
-from hffs.data.rows import RowStore
+from hffs.data.cells.index import SLOT_BITS, CellIndex, SegmentKind
+from hffs.data.remote.files import Ahead, RangeReader
+from hffs.data.rows import Fetchers, RowStore, UrlReader
+from hffs.data.shards import Located
 from hffs.view.kept import Decided
 from hffs.view.places import Places
+
+if TYPE_CHECKING:
+    from hffs.data.farfiles import FileStore
+    from hffs.data.pages import PageStore
+
+AHEAD_BYTES = 256 << 20
+"""Of pages that are fetched before they are asked for, where their order was given."""
+
+
+@contextmanager
+def open_reader(config: Config, places: Places) -> Iterator[RangeReader | None]:
+    """What reads shards where they lie; None where all of them are on this host."""
+    if not any(shard.is_remote for shard in places.located.shards):
+        yield None
+        return
+    with _open_fetcher(config, places) as reader:
+        yield reader
+
+
+@contextmanager
+def _open_fetcher(config: Config, places: Places) -> Iterator[RangeReader]:
+    from hffs.data.remote.opening import open_fetcher
+
+    cache = DiskCache(places.blobs, config.cache_size)
+    reader = open_fetcher(cache, config.token_file, offline=config.offline)
+    try:
+        yield reader
+    finally:
+        reader.close()
 
 
 @contextmanager
 def open_rows(
-    config: Config, places: Places, index: CellIndex, cache: DiskCache
+    config: Config,
+    places: Places,
+    index: CellIndex,
+    cache: DiskCache,
+    order: NDArray[np.int64] | None = None,
 ) -> Iterator[RowStore]:
-    """The bytes of an index's cells; at the end, whoever waits for a URL gets an error."""
-    if not len(index.urls):
-        rows = RowStore(index, places.located, cache)
-        try:
-            yield rows
-        finally:
-            rows.close()
-        return
+    """The bytes of an index's cells; at the end, whoever waits for another host gets an error.
+
+    `order` are the cells in the order in which they will be read, as far as that is known.
+    """
+    with ExitStack() as stack:
+        urls = _open_urls(config, places, cache, stack) if len(index.urls) else None
+        pages = files = None
+        if len(index.pages) or len(index.far_files):
+            reader = stack.enter_context(_open_fetcher(config, places))
+            ahead, first = _plan(index, order)
+            pages, files = _open_stores(places, index, reader, cache, ahead)
+            (pages if len(index.pages) else files).begin(first)
+            stack.callback(pages.close)
+        rows = RowStore(index, places.located, cache, fetchers=Fetchers(urls, pages, files))
+        stack.callback(rows.close)
+        yield rows
+
+
+def _open_urls(config: Config, places: Places, cache: DiskCache, stack: ExitStack) -> UrlReader:
     from hffs.data.urls.fetching import UrlFetcher, UrlRules
 
     rules = UrlRules(
@@ -40,33 +88,82 @@ def open_rows(
         offline=config.offline,
     )
     urls = UrlFetcher(rules, cache, places.urls)
-    rows = RowStore(index, places.located, cache, urls=urls)
-    try:
-        yield rows
-    finally:
-        urls.close()
-        rows.close()
+    stack.callback(urls.close)
+    return urls
 
 
-def find_remote(index: CellIndex) -> NDArray[np.bool_]:
-    """Which cells are at URLs."""
-    remote: NDArray[np.bool_] = (index.segments.kind == SegmentKind.URLS)[index.segment]
-    return remote
+def _open_stores(
+    places: Places, index: CellIndex, reader: RangeReader, cache: DiskCache, ahead: Ahead
+) -> tuple[PageStore, FileStore]:
+    from hffs.data.farfiles import FileStore
+    from hffs.data.pages import PageStore
+
+    return (
+        PageStore(index, places.located, reader, cache, ahead),
+        FileStore(index, places.located, reader, ahead),
+    )
 
 
-def describe_remote(config: Config, decided: Decided) -> Iterator[str]:
-    """What a person should know of images at URLs: those that are never fetched."""
-    urls, info = decided.index.urls, decided.manifest.info
+def _plan(index: CellIndex, order: NDArray[np.int64] | None) -> tuple[Ahead, Sequence[int]]:
+    """What to fetch ahead: along the order in which things will be read, or as shards have them;
+    and what of it before anything is read.
+    """
+    has_pages = len(index.pages) > 0
+    if order is not None:
+        things = find_pages(index, order) if has_pages else _find_files(index, order)
+        sizes = index.pages.size if has_pages else index.far_files.size_bytes
+        ordered = Order(things, np.asarray(sizes), AHEAD_BYTES)
+        return ordered, ordered.start()
+    if not has_pages:
+        return Streams(np.array([0, len(index.far_files)])), ()
+    shards = index.chunks.shard[index.pages.chunk]
+    return Streams(np.flatnonzero(np.diff(shards, prepend=-1, append=-1))), ()
+
+
+def _find_files(index: CellIndex, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    far = index.segments.kind[index.segment[cells]] == SegmentKind.FAR_FILES
+    files: NDArray[np.int64] = index.offset[cells[far]]
+    return files
+
+
+def find_pages(index: CellIndex, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The page of each of some cells, those that lie in pages."""
+    paged = index.segments.kind[index.segment[cells]] == SegmentKind.PAGES
+    pages: NDArray[np.int64] = index.offset[cells[paged]] >> SLOT_BITS
+    return pages
+
+
+def describe_remote(config: Config, decided: Decided, located: Located) -> Iterator[str]:
+    """What a person should know of images that lie elsewhere: those that are never fetched, and
+    those of which one takes much to be fetched.
+    """
+    index, info = decided.index, decided.manifest.info
+    if config.streaming and not located.is_remote:
+        yield f"streaming has no effect: {info.source} is on this host"
     if info.unsettled:
         yield (
             f"{info.unsettled} images of {info.source} could not be fetched to see how large they "
             "are (the log says why); the next mount tries again"
         )
-    if len(urls) and not config.allow_http_urls:
-        starts = np.concatenate([[0], urls.ends[:-1]])
-        plain = int((urls.names[starts + len("http")] == ord(":")).sum())
+    if len(index.urls) and not config.allow_http_urls:
+        starts = np.concatenate([[0], index.urls.ends[:-1]])
+        plain = int((index.urls.names[starts + len("http")] == ord(":")).sum())
         if plain:
             yield (
-                f"{plain} of the {len(urls)} image URLs of {info.source} are http, and are not "
-                "fetched without --allow-http-urls"
+                f"{plain} of the {len(index.urls)} image URLs of {info.source} are http, and are "
+                "not fetched without --allow-http-urls"
             )
+    pages = np.unique(find_pages(index, np.asarray(decided.manifest.cells)))
+    size = int(index.pages.size[pages].sum())
+    if size > config.cache_size:
+        yield (
+            f"the images of {info.source} take {size / 1e9:.1f} GB, and cache_size is "
+            f"{config.cache_size / 1e9:.1f} GB: an epoch fetches what it has no room for again"
+        )
+    whole = index.pages.size[index.chunks.whole[index.pages.chunk]]
+    if len(whole):
+        yield (
+            f"{len(whole)} of the {len(index.chunks)} row groups of {info.source} have no page "
+            f"index: the first image that is read of each fetches all of it, "
+            f"{whole.mean() / 1e6:.1f} MB"
+        )

@@ -137,7 +137,6 @@ def test_the_id_comes_from_the_source_unless_it_is_given(tmp_path: Path) -> None
 UNBUILT = {
     "type": "local",
     "dataset_type": "video",
-    "streaming": True,
     "video_column": "clip",
     "audio_column": "sound",
     "video.num_frames": 9,
@@ -174,9 +173,9 @@ def test_a_key_that_is_not_built_may_have_its_default() -> None:
 
 def test_everything_that_is_not_built_is_named_at_once() -> None:
     with pytest.raises(
-        ConfigError, match=r"not built yet: streaming \(true\), scratch \(.*\); leave"
+        ConfigError, match=r"not built yet: lyrics_column \(.*\), scratch \(.*\); leave"
     ):
-        refuse_unbuilt(build(scratch="/s", streaming=True))
+        refuse_unbuilt(build(scratch="/s", lyrics_column="words"))
 
 
 def test_what_is_built_is_not_refused() -> None:

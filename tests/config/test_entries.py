@@ -151,8 +151,8 @@ SEVERAL: list[tuple[object, dict[str, object], str]] = [
      "loader.json has several entries: photos, y; choose one by --entry ID"),
     ([PHOTOS, {"dataset_name": "y", "spilt": "a"}], {}, "entry y: cannot use config loader.json: "
      "spilt: there is no such key; did you mean split?"),
-    ([PHOTOS, {"dataset_name": "y", "streaming": True}], {}, "entry y: not built yet: streaming "
-     "(true); leave it out"),
+    ([PHOTOS, {"dataset_name": "y", "lyrics_column": "w"}], {}, "entry y: not built yet: "
+     'lyrics_column ("w"); leave it out'),
     ([PHOTOS, {**PHOTOS, "id": "../up"}], {}, 'entry "../up": cannot use config loader.json: id: '
      '"../up" cannot name a folder'),
     ([PHOTOS, {"dataset_name": "y", "dataset_type": "imag"}], {}, "entry y: cannot use config "

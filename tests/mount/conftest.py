@@ -8,6 +8,9 @@ import pytest
 from hffs.mount.mountinfo import read_hffs_mounts
 from hffs.mount.preflight import detach
 from tests.command import Hffs, Mount
+from tests.far_photos import ROWS, shard_of
+from tests.hub import HubServer
+from tests.hub_store import Repo
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +25,21 @@ def _leave_no_mount(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def hffs(tmp_path: Path) -> Hffs:
     return Hffs.below(tmp_path)
+
+
+@pytest.fixture
+def far_photos(hub: HubServer, hffs: Hffs, tmp_path: Path) -> Repo:
+    """A repository of two shards, and a command that knows its Hub."""
+    repo = hub.add("owner/photos")
+    repo.write_all(
+        {
+            "data/train-00000-of-00002.parquet": shard_of(range(ROWS // 2)),
+            "data/train-00001-of-00002.parquet": shard_of(range(ROWS // 2, ROWS)),
+            "README.md": b"# Photos\n",
+        }
+    )
+    hffs.environ.update(hub.env(tmp_path / "home"))
+    return repo
 
 
 @pytest.fixture

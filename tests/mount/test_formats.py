@@ -20,6 +20,11 @@ pytestmark = pytest.mark.fuse
 
 FLAVOURS = pytest.mark.parametrize("make", FORMATS, ids=lambda make: make.__name__)
 
+REFUSED = {
+    "arrow_shards", "webdataset", "webdataset_compressed", "zip_deflated", "zip_stored",
+}  # fmt: skip
+"""What is not read where it lies."""
+
 
 def _expected(case: Case) -> dict[str, bytes]:
     if not case.has_captions:
@@ -62,6 +67,33 @@ def test_a_repository(
     again = hffs.describe(second)
     assert again is not None
     assert again["fingerprint"] == described["fingerprint"]
+
+
+@FLAVOURS
+def test_a_repository_that_is_not_downloaded(
+    make: Callable[[], Case], tmp_path: Path, mount: Mount, hffs: Hffs, hub: HubServer
+) -> None:
+    case = make()
+    hub.add("owner/photos").write_all(case.files)
+    hffs.environ.update(hub.env(tmp_path / "home"))
+    if make.__name__ in REFUSED:
+        (tmp_path / "mnt").mkdir()
+        done = hffs.run("mount", "owner/photos", tmp_path / "mnt", "--streaming", *case.flags)
+        assert done.returncode == 5
+        assert done.stderr.startswith("hffs: cannot stream owner/photos: its files are ")
+        assert done.stderr.count("\n") == 1
+        return
+    folder = mount("owner/photos", "--streaming", *case.flags)
+    kept = [path for path in (tmp_path / "home").rglob("*") if path.suffix in (".jpg", ".parquet")]
+    assert [path for path in kept if path.name != "metadata.parquet"] == []
+    assert _read(folder) == _expected(case)
+    hub.clear()
+    assert _read(folder) == _expected(case)
+    assert hub.requests == []
+    hffs("umount", folder)
+    again = mount("owner/photos", "--streaming", *case.flags)
+    assert _read(again) == _expected(case)
+    assert len(hub.requests) == 1, hub.requests
 
 
 @pytest.fixture(params=["here", "on the Hub"])

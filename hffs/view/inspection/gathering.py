@@ -38,7 +38,6 @@ from hffs.view.inspection.planned import Planned
 from hffs.view.inspection.removals import describe_steps
 from hffs.view.opening import get_source
 from hffs.view.places import find_places
-from hffs.view.reading import find_remote
 
 SAMPLE_IMAGES = 2_000
 """Images whose headers are read for their sizes, where no column tells them."""
@@ -61,12 +60,13 @@ def inspect_view(config: Config, watcher: Watcher, workers: int, wanted: Wanted)
     for notice in find_idle_keys(config):
         watcher.notice(notice)
     places = find_places(config, get_source(config, watcher))
-    examined = examine(config, places, watcher, workers)
-    planned = Planned(config, examined, make_files(config, examined))
-    report = _report(planned, wanted)
-    if wanted.pictures is None:
-        return Inspection(report, None)
-    return Inspection(report, make_sheet(planned, report.removed, places, watcher, wanted.pictures))
+    with examine(config, places, watcher, workers) as examined:
+        planned = Planned(config, examined, make_files(config, examined))
+        report = _report(planned, wanted)
+        if wanted.pictures is None:
+            return Inspection(report, None)
+        sheet = make_sheet(planned, report.removed, places, watcher, wanted.pictures)
+        return Inspection(report, sheet)
 
 
 def _report(planned: Planned, wanted: Wanted) -> Report:
@@ -110,8 +110,8 @@ def _count_formats(planned: Planned) -> Iterator[FormatFacts]:
     kinds = len(ImageFormat)
     images = np.bincount(planned.examined.inputs.index.format, minlength=kinds)
     files = np.bincount(planned.files.forms, minlength=2 * kinds).reshape(2, kinds)
-    # What those at URLs are is not known yet, so nobody can say that they fail.
-    remote = int(find_remote(planned.examined.inputs.index)[planned.files.cells].sum())
+    # What those elsewhere are is not known yet, so nobody can say that they fail.
+    remote = int(planned.examined.inputs.index.far[planned.files.cells].sum())
     passing = np.array(planned.examined.rendering.passing()).reshape(2, kinds)
     for kind in ImageFormat:
         if images[kind]:
@@ -127,7 +127,7 @@ def _describe_sizes(planned: Planned, *, all_of_them: bool) -> SizeFacts:
     measured_before = SIZE_NOT_MEASURED in choice.selection.steps or (
         rendering.reshape.upright
         and rendering.reshape.composite is None
-        and not len(inputs.index.urls)
+        and not inputs.index.far.any()
     )
     cells = choice.cells
     if not all_of_them and not measured_before:

@@ -1,7 +1,8 @@
 """Which few of many images are looked at more closely.
 
 Owns spreading them evenly, and what that may cost: an image of a compressed row group takes all of
-the group to decode, so few groups are touched where there are many.
+the group to decode, one that is not on this host all of its page to fetch, so few of either are
+touched where there are many.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from hffs.core.sampling import sample_rows
 from hffs.data.cells.building import CellIndex, SegmentKind
+from hffs.data.cells.index import SLOT_BITS
 
 MOST_GROUPS = 24
-"""Compressed row groups that one pick touches at most."""
+"""Compressed row groups, or pages elsewhere, that one pick touches at most."""
 
 _SEED = 0
 
@@ -37,8 +39,12 @@ def pick_sample(index: CellIndex, cells: NDArray[np.int64], most: int) -> NDArra
 
 
 def _find_cheap(index: CellIndex, cells: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Places of all cells, or of those in a few of the row groups where these are compressed."""
+    """Places of all cells, or of those in a few of the row groups where these are compressed, or
+    of the pages where these have to be fetched.
+    """
     groups = _number_groups(index)[index.segment[cells]]
+    paged = index.segments.kind[index.segment[cells]] == SegmentKind.PAGES
+    groups = np.where(paged, index.offset[cells] >> SLOT_BITS, groups)
     places = np.arange(len(cells))
     used = np.unique(groups[groups >= 0])
     if len(used) <= MOST_GROUPS or most <= MOST_GROUPS:

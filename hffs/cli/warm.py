@@ -1,0 +1,89 @@
+"""`hffs warm`: fill the caches for a view, or for a mount, before anybody reads it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hffs.cli.children import ask_child
+from hffs.cli.flags import Flags, with_config_flags
+from hffs.cli.progress import TerminalListener
+from hffs.cli.untrusted import clean_line
+from hffs.config import Config, build_configs
+from hffs.errors import OutageError, UsageError
+from hffs.mount.mountinfo import find_mount
+
+if TYPE_CHECKING:
+    from hffs.mount.daemon import Listener
+
+_Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="MOUNTPOINT|SOURCE|CONFIG",
+        help="A folder that hffs is mounted on, a data set (a path, or owner/name), or a config "
+        "file.",
+    ),
+]
+_Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
+_First = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N images only.")]
+_Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+
+
+@with_config_flags
+def warm(
+    source: _Source,
+    *,
+    flags: Flags,
+    entry: _Entry = None,
+    first: _First = None,
+    as_json: _Json = False,
+) -> None:
+    """Fetch and render what a view needs into the caches; interrupted, it goes on where it was."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
+    place = os.path.realpath(source)
+    if find_mount(place) is not None:
+        if flags or entry is not None:
+            fix = "leave the flags out: what is mounted is decided"
+            raise UsageError("cannot warm", source, why="it is a mount", fix=fix)
+        from hffs.mount.touching import touch_mount
+
+        with closing(TerminalListener()) as listener:
+            results = {source: asdict(touch_mount(place, listener, first))}
+    else:
+        chosen = build_configs(source, flags, entry, os.environ)
+        results = {config.id: _warm_apart(config, first) for config in chosen.configs}
+    _show(results, as_json=as_json)
+
+
+def _warm_apart(config: Config, first: int | None) -> dict[str, Any]:
+    def work(apart: Listener, workers: int) -> bytes:
+        from hffs.view.warming import warm_view
+
+        return json.dumps(asdict(warm_view(config, apart, workers, first))).encode()
+
+    found: dict[str, Any] = json.loads(ask_child(config, work))
+    return found
+
+
+def _show(results: dict[str, dict[str, Any]], *, as_json: bool) -> None:
+    """One line a view on stdout; OutageError where something is left to do."""
+    if as_json:
+        shown = list(results.values())
+        print(json.dumps(shown if len(shown) > 1 else shown[0], indent=2))
+    for name, warmed in results.items():
+        if not as_json:
+            print(f"{name}: {warmed['images']} images, {warmed['size_bytes'] / 1e6:.1f} MB")
+        if warmed["broken"]:
+            why = f"{warmed['broken']} images of {name} cannot be read; one: {warmed['why_broken']}"
+            print(f"hffs: {clean_line(why)}", file=sys.stderr)
+    for name, warmed in results.items():
+        if warmed["missed"]:
+            why = f"{warmed['missed']} images could not be fetched; one: {warmed['why_missed']}"
+            raise OutageError("cannot warm", name, why=why, fix="try again: it goes on from there")

@@ -1,0 +1,53 @@
+"""Filling the caches behind a mount, through it: each image is opened once, which takes it there.
+
+Owns finding the images and their order. What is told of them is `hffs.view.warming`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+from hffs.core.formats import EXTENSIONS
+from hffs.data.watcher import Watcher
+from hffs.view.warming import Asking, Warmed
+
+_THREADS = 64
+"""Opening waits, and does no more."""
+
+
+def touch_mount(mountpoint: str, watcher: Watcher, first: int | None) -> Warmed:
+    """Open the images of a mount, or the first of them, in the order of their names."""
+    paths = list(islice(_list_images(mountpoint), first))
+    asking = Asking()
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="hffs-warm") as pool:
+        for number, path in enumerate(paths):
+            if not asking.may_go_on():
+                break
+            asking.begin(pool.submit(_open, path), int)
+            watcher.progress("warming", number, len(paths), "fetched")
+        warmed = asking.finish()
+    warmed.missed = len(paths) - warmed.images - warmed.broken
+    watcher.progress("warming", len(paths) - warmed.missed, len(paths), "fetched")
+    return warmed
+
+
+def _list_images(folder: str) -> Iterator[str]:
+    """Images below a folder; their numbers count, as a listing of the mount has them."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _list_images(entry.path)
+            elif os.path.splitext(entry.name)[1][1:] in EXTENSIONS:
+                yield entry.path
+
+
+def _open(path: str) -> int:
+    """Have the mount get a file; its size in bytes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
