@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,9 +35,7 @@ from tests.parquet_bytes import (
     page_v2,
     thrift,
 )
-
-Slot = tuple[int, int, int, bytes | None]
-"""Row, item, definition level and bytes."""
+from tests.parquet_cells import Cell, Slot, cells, expected, image_type, types
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,63 +76,6 @@ def slots_of(values: Values, data: memoryview) -> list[Slot]:
     assert not values.lengths[values.offsets < 0].any()
     columns = (values.rows.tolist(), values.items.tolist(), values.definitions.tolist(), cells)
     return list(zip(*columns, strict=True))
-
-
-Cell: TypeAlias = "bytes | dict[str, Cell] | list[Cell] | None"
-
-
-def shred(field: pa.Field, cell: Any, level: int = 0) -> Iterator[tuple[int, bytes | None]]:
-    """Definition level and value of each slot of a cell, from the definition in the Dremel paper.
-
-    Follows the first field of a struct.
-    """
-    if field.nullable:
-        if cell is None:
-            yield level, None
-            return
-        level += 1
-    if pa.types.is_list(field.type):
-        if not cell:
-            yield level, None
-        for item in cell:
-            yield from shred(field.type.value_field, item, level + 1)
-    elif pa.types.is_struct(field.type):
-        yield from shred(field.type.field(0), cell[field.type.field(0).name], level)
-    else:
-        yield level, cell
-
-
-def expected(field: pa.Field, rows: Sequence[Any]) -> list[Slot]:
-    return [
-        (number, item, level, value)
-        for number, cell in enumerate(rows)
-        for item, (level, value) in enumerate(shred(field, cell))
-    ]
-
-
-def image_type(nullable: bool) -> pa.DataType:
-    return pa.struct([pa.field("bytes", pa.binary(), nullable), pa.field("path", pa.string())])
-
-
-def cells(field: pa.Field) -> st.SearchStrategy[Any]:
-    """Random cells of a field; null only where that is allowed."""
-    if pa.types.is_list(field.type):
-        own: st.SearchStrategy[Any] = st.lists(cells(field.type.value_field), max_size=4)
-    elif pa.types.is_struct(field.type):
-        own = st.fixed_dictionaries({each.name: cells(each) for each in field.type})
-    elif pa.types.is_string(field.type):
-        own = st.just("a.jpg")
-    else:
-        own = st.binary(max_size=12)
-    return st.none() | own if field.nullable else own
-
-
-def types() -> st.SearchStrategy[pa.DataType]:
-    leaf = st.sampled_from([pa.binary(), image_type(True), image_type(False)])
-    item = st.builds(pa.field, st.just("element"), leaf, nullable=st.booleans())
-    lists = item.map(pa.list_)
-    outer = st.builds(pa.field, st.just("element"), lists, nullable=st.booleans())
-    return st.one_of(leaf, lists, outer.map(pa.list_))
 
 
 fields = st.builds(pa.field, st.just("image"), types(), nullable=st.booleans())
@@ -223,7 +163,7 @@ def chunk_of(data: bytes, slots: int, rows: int | None = None) -> Written:
     [
         (page_v1(VALUE, 1), 2, "cut off"),
         (page_v1(VALUE, 2), 1, "more values or pages than the footer's 1"),
-        (page_v1(b"", 0) * 3, 1, "more values or pages than the footer's 1"),
+        (page_v1(b"", 0) * 5, 1, "more values or pages than the footer's 1"),
         (page_v1(VALUE, -1), 1, "-1 values"),
         (page_v1(VALUE, 1)[:-1], 1, "1 values in 6 bytes"),
         (thrift({1: 0, 2: 6, 3: -1, 5: {1: 1, 2: 0, 3: 3, 4: 3}}), 1, "1 values in -1 bytes"),
