@@ -250,6 +250,10 @@ class HubServer(Site):
     def _pause(self, duration_s: float) -> None:
         self._closing.wait(duration_s)
 
+    def _transmit(self, count: int) -> None:
+        """Wait as long as that many bytes take; each answer has the whole rate to itself."""
+        self._pause(count / self.bytes_per_s if self.bytes_per_s else 0)
+
 
 def fetch(
     endpoint: str, path: str, headers: Mapping[str, str] | None = None, method: str = "GET"
@@ -394,7 +398,7 @@ class _Handler(BaseHTTPRequestHandler):
             rate = hub.bytes_per_s
             # Twenty pieces a second, so that what is sent is known well while it is.
             piece = body[sent : sent + (max(1, int(rate / 20)) if rate else CHUNK_BYTES)]
-            hub._pause(len(piece) / rate if rate else 0)
+            hub._transmit(len(piece))
             self.wfile.write(piece)
             sent += len(piece)
             hub._note(exchange, replace(exchange.logged, sent_bytes=sent))
