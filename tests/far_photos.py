@@ -1,4 +1,4 @@
-"""A repository of photos for reading it where it lies: shards of small pages, and what is in them."""
+"""A repository of photos for reading it where it lies: shards of small pages, what is in them."""
 
 from __future__ import annotations
 

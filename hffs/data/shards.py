@@ -83,8 +83,8 @@ class Located:
     shards are its own, one after the other; without terms all rows of all shards count. `commit`
     and `pins` are those of a repository on the Hub, or of what a table was made from: the way it
     was made, then each file below `base`. `features` is what the data set declares beside its
-    shards, as JSON. Where files that cells name are read where they lie, `listing` tells which there
-    are (`hffs.data.remote.listing`).
+    shards, as JSON. Where files that cells name are read where they lie, `listing` tells which
+    there are (`hffs.data.remote.listing`).
     """
 
     name: str
