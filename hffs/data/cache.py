@@ -10,7 +10,8 @@ what a blob means; nothing is unpickled or interpreted.
 Invariants: an entry appears by rename, whole or not at all, and is never written again; what
 `get` returns has the asked key and passed its checksum; an open blob outlives its eviction;
 nothing is followed through a symbolic link or taken from another user; a cache that cannot
-write costs time, never a read.
+write costs time, never a read; no put takes the file system below its floor of free space, but
+for what others write at the same moment.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ import mmap
 import os
 import secrets
 import struct
+import sys
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hffs.data.folders import open_own, prepare_private_folder
 from hffs.errors import FormatError
@@ -50,20 +56,50 @@ _RESCAN_FRACTION = 0.1
 _MAP_BYTES = 1 << 20
 """Entries from this size on are mapped, smaller ones read: each map holds a file descriptor."""
 
+_FLOOR_BYTES, _FLOOR_FRACTION = 2_000_000_000, 0.05
+_HOPELESS_S = 60
+_NOTICED_BYTES = 64 << 20
+"""A change of the free space by this much is reason to look again whether evicting helps."""
+
+
+class Space(NamedTuple):
+    """Free space of a file system, and all of it."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+def read_space(folder: Path) -> Space:
+    """Space of the file system of a folder; unbounded where it does not tell."""
+    status = os.statvfs(folder)
+    if not status.f_blocks:
+        return Space(sys.maxsize, 0)
+    return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
+
 
 class DiskCache:
     """Blobs under `root`; beyond `cap_bytes` the least recently used go. Thread-safe.
 
-    `clock` gives seconds since the epoch. `failures` counts what could not be stored or read.
-    Raises `ConfigError` if `root` cannot be used by this user alone.
+    They go too where a put would leave the file system less than `floor_bytes`: by default 2 GB,
+    or 5 % of a smaller one than 40 GB. `clock` gives seconds since the epoch. `failures` counts
+    what could not be stored or read. Raises `ConfigError` if `root` cannot be used by this user
+    alone.
     """
 
-    def __init__(self, root: Path, cap_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: Path,
+        cap_bytes: int,
+        clock: Callable[[], float] = time.time,
+        floor_bytes: int | None = None,
+        space: Callable[[Path], Space] = read_space,
+    ) -> None:
         prepare_private_folder(root)
         self.failures = 0
         self._root = root
-        self._cap_bytes = cap_bytes
-        self._clock = clock
+        self._cap_bytes, self._floor_bytes = cap_bytes, floor_bytes
+        self._clock, self._space = clock, space
+        self._hopeless: tuple[float, int] | None = None  # when, and what was free
         self._lock = threading.Lock()
         self._warned: set[str] = set()
         self._scanned_bytes: int | None = None  # None until the first scan
@@ -89,8 +125,8 @@ class DiskCache:
     def put(self, key: str, data: bytes | bytearray | memoryview) -> memoryview:
         """Store a blob, which nobody may change any more; return a view to serve it from.
 
-        If it cannot be stored (full or read-only disk, larger than the cap), that is a view of
-        `data` all the same: such a failure is counted, and the first of its kind logged.
+        If it cannot be stored (full, nearly full or read-only disk, larger than the cap), that is
+        a view of `data` all the same: such a failure is counted, and the first of its kind logged.
         """
         blob = memoryview(data).toreadonly().cast("B")
         header = _encode_header(key, blob)
@@ -99,7 +135,13 @@ class DiskCache:
             self._fail("cannot fit an entry into", f"{size} bytes, cache_size {self._cap_bytes}")
             return blob
         try:
-            stored = self._write(_place(key), header, blob)
+            shard, name = _place(key)
+            for folder in (self._root, self._root / shard):  # somebody may have emptied the cache
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir(mode=0o700)
+            if not self._make_room(size):
+                return blob
+            stored = self._write((shard, name), header, blob)
             self._account(size)
         except OSError as error:
             self._fail("cannot write to", error.strerror)
@@ -126,9 +168,6 @@ class DiskCache:
 
     def _write(self, place: tuple[str, str], header: bytes, blob: memoryview) -> memoryview:
         shard, name = place
-        for each in (self._root, self._root / shard):  # somebody may have emptied the cache
-            with contextlib.suppress(FileExistsError):
-                each.mkdir(mode=0o700)
         temporary = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
         with open_own(self._root / shard, os.O_DIRECTORY) as folder:
             try:
@@ -144,31 +183,90 @@ class DiskCache:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=folder)
 
+    def _make_room(self, size: int) -> bool:
+        """Evict where the file system would have too little left; whether it has enough now."""
+        lacking, free = self._measure(size)
+        if lacking <= 0:
+            return True
+        if self._may_help(free):
+            if not self._evict(lacking):
+                with self._lock:  # no reason to warn: whoever is at it makes room
+                    self.failures += 1
+                return False
+            lacking, free = self._measure(size)
+            if lacking <= 0:  # else entries were too few, or are still open
+                return True
+            with self._lock:
+                self._hopeless = self._clock(), free
+        self._fail("cannot make room in", f"its file system is nearly full, {free} bytes free")
+        return False
+
+    def _measure(self, size: int) -> tuple[int, int]:
+        """Bytes that would be missing above the floor after a put, and those that are free."""
+        free, total = self._space(self._root)
+        floor = self._floor_bytes
+        if floor is None:
+            floor = min(_FLOOR_BYTES, int(total * _FLOOR_FRACTION))
+        return size + floor - free, free
+
+    def _may_help(self, free: int) -> bool:
+        """Whether evicting is worth a scan, or was in vain a moment ago."""
+        with self._lock:
+            if self._hopeless is None:
+                return True
+            since, before = self._hopeless
+        return self._clock() - since >= _HOPELESS_S or abs(free - before) >= _NOTICED_BYTES
+
     def _account(self, added_bytes: int) -> None:
         with self._lock:
             self._fresh_bytes += added_bytes
             scanned, fresh = self._scanned_bytes, self._fresh_bytes
         overdue = fresh > self._cap_bytes * _RESCAN_FRACTION
         if scanned is None or overdue or scanned + fresh > self._cap_bytes:
-            self._evict(fresh)
+            self._evict()
 
-    def _evict(self, fresh_bytes: int) -> None:
+    def _evict(self, lacking_bytes: int = 0) -> bool:
+        """Cut the cache to its cap, and by what is lacking if it has that much.
+
+        A tenth of it goes as well, so that the next puts need not scan. False if another is at it.
+        """
+        with self._lock:
+            fresh = self._fresh_bytes
         with open_own(self._root / ".lock", os.O_RDWR | os.O_CREAT) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # somebody is at it; the next put looks again
-            entries = sorted(self._scan(), key=lambda entry: entry.mtime_ns)
-            total = sum(entry.disk_bytes for entry in entries)
-            if total > self._cap_bytes:
-                for entry in entries:
-                    if total <= self._cap_bytes * _KEPT_FRACTION:
-                        break
-                    self._remove(entry)
-                    total -= entry.disk_bytes
+                return False
+            numbers = np.fromiter(
+                (each for entry in self._scan() for each in (entry.mtime_ns, entry.disk_bytes)),
+                np.int64,
+            ).reshape(-1, 2)
+            total = int(numbers[:, 1].sum())
+            kept = total if total <= self._cap_bytes else int(self._cap_bytes * _KEPT_FRACTION)
+            if 0 < lacking_bytes <= total:
+                kept = max(min(kept, int(total * _KEPT_FRACTION) - lacking_bytes), 0)
+            if total > kept:
+                total -= self._remove_oldest(numbers, total - kept)
         with self._lock:
             self._scanned_bytes = total
-            self._fresh_bytes -= fresh_bytes
+            self._fresh_bytes -= fresh
+        return True
+
+    def _remove_oldest(self, numbers: NDArray[np.int64], surplus_bytes: int) -> int:
+        """Delete entries that were used least recently; how many bytes they had.
+
+        `numbers` (entries, 2) are the time of use and the size of each. Which one is which is
+        found by a second scan: the names of all would take ten times the memory of their numbers.
+        """
+        ascending = numbers[np.argsort(numbers[:, 0])]
+        last = int(np.searchsorted(np.cumsum(ascending[:, 1]), surplus_bytes))
+        newest, removed = int(ascending[last, 0]), 0
+        for entry in self._scan():
+            if entry.mtime_ns <= newest and removed < surplus_bytes:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.name, dir_fd=entry.folder)
+                removed += entry.disk_bytes
+        return removed
 
     def _scan(self) -> Iterator[_Entry]:
         """Entries of the cache, as they are found; sweeps temporary files that were left behind."""
@@ -181,16 +279,9 @@ class DiskCache:
                         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                         if not name.startswith(_TEMPORARY):
                             size = _disk_bytes(status.st_size)
-                            yield _Entry(shard, name, status.st_mtime_ns, size)
+                            yield _Entry(folder, name, status.st_mtime_ns, size)
                         elif self._clock() - status.st_mtime > _STRAY_S:
                             os.unlink(name, dir_fd=folder)
-
-    def _remove(self, entry: _Entry) -> None:
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open_own(self._root / entry.shard, os.O_DIRECTORY) as folder,
-        ):
-            os.unlink(entry.name, dir_fd=folder)
 
     def _fail(self, what: str, why: str | None) -> None:
         with self._lock:
@@ -203,7 +294,9 @@ class DiskCache:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    shard: str
+    """A file of the cache, while a scan holds its folder open."""
+
+    folder: int
     name: str
     mtime_ns: int
     disk_bytes: int

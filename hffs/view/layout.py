@@ -82,6 +82,15 @@ class Layout:
         found = place < self.positions and self._numbers[place] == number
         return Position(place) if found else None
 
+    def find_numbers(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The positions that have some numbers, -1 for each that none has."""
+        if self.numbers is None:
+            return np.where((numbers >= 0) & (numbers < self.positions), numbers, -1)
+        if not self.positions:
+            return np.full(len(numbers), -1)
+        places = np.minimum(np.searchsorted(self.numbers, numbers), self.positions - 1)
+        return np.where(self.numbers[places] == numbers, places, -1)
+
     def folder_of(self, position: Position) -> int | None:
         """Number of a position's folder, None in a flat root."""
         return None if self._folder_of is None else self._folder_of[position]

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data import cache as under_test
-from hffs.data.cache import DiskCache
+from hffs.data.cache import DiskCache, Space, read_space
 from hffs.errors import ConfigError
 
 BLOCK = 4096
@@ -36,7 +36,7 @@ class Clock:
 
 
 def small(root: Path, blocks: int = 1000) -> DiskCache:
-    return DiskCache(root / "cache", blocks * BLOCK)
+    return DiskCache(root / "cache", blocks * BLOCK, floor_bytes=0)
 
 
 def files(root: Path) -> list[Path]:
@@ -420,7 +420,7 @@ import random, sys
 from pathlib import Path
 from hffs.data.cache import DiskCache
 
-cache = DiskCache(Path(sys.argv[1]), 40 * 4096)
+cache = DiskCache(Path(sys.argv[1]), 40 * 4096, floor_bytes=0)
 chosen = random.Random(int(sys.argv[2]))
 while True:
     number = chosen.randrange(30)
@@ -479,3 +479,214 @@ def test_threads_share_a_cache(tmp_path: Path) -> None:
         thread.join()
     assert not wrong
     assert cache.failures == 0
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_that_put_the_same_key_at_once_all_get_it(tmp_path: Path, count: int) -> None:
+    code = """
+import sys
+from pathlib import Path
+from hffs.data.cache import DiskCache
+
+cache = DiskCache(Path(sys.argv[1]), 1 << 30, floor_bytes=0)
+print(flush=True)
+sys.stdin.readline()
+for number in range(200):
+    data = bytes([number]) * 5000
+    assert cache.put(f"key {number}", data) == data
+    assert cache.get(f"key {number}") == data
+assert not cache.failures
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "cache")]
+    pipe = subprocess.PIPE
+    workers = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) for _ in range(count)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write(b"\n")
+        worker.stdin.flush()
+    assert [worker.communicate()[1] for worker in workers] == [b""] * count
+    assert len(files(tmp_path)) == 200
+
+
+KILLED = """
+import os, resource, signal, sys
+from pathlib import Path
+from hffs.data.cache import DiskCache
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+cache = DiskCache(Path(sys.argv[1]), 6 << 20, floor_bytes=0)
+cache.put("old", b"data")
+if sys.argv[2] == "writing":
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+else:
+    setattr(os, sys.argv[2], die)
+for number in range(4):
+    cache.put(f"key {number}", b"0123456789abcdef" * (1 << 17))
+"""
+
+
+@pytest.mark.parametrize("where", ["writing", "replace", "unlink"])
+def test_a_process_killed_within_a_put_leaves_nothing_broken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "cache"), where]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode < 0, done.stderr
+    later = Clock(files(tmp_path)[-1].stat().st_mtime + 3601)
+    cache = DiskCache(tmp_path / "cache", 6 << 20, later, floor_bytes=0)
+    assert got(cache, "old") == b"data"
+    assert got(cache, "key 0") in (None, LARGE)
+    assert bytes(cache.put("key 0", LARGE)) == LARGE
+    assert got(cache, "key 0") == LARGE
+    assert not [file for file in files(tmp_path) if file.name.startswith(".tmp-")]
+    assert cache.failures == 0
+    assert not caplog.records
+
+
+class Disk:
+    """A file system on which the entries of a cache lie, and files of others."""
+
+    def __init__(self, root: Path, blocks: int) -> None:
+        self.root, self.blocks, self.others = root, blocks, 0
+        self.held = False  # what is deleted is still open
+
+    def __call__(self, folder: Path) -> Space:
+        used = 0 if self.held else blocks_of(self.root)
+        return Space((self.blocks - used - self.others) * BLOCK, 100 * self.blocks * BLOCK)
+
+
+def count_scans(cache: DiskCache, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A list that grows by one with each scan."""
+    scans: list[object] = []
+    evict = cache._evict
+
+    def watch(lacking_bytes: int = 0) -> bool:
+        scans.append(lacking_bytes)
+        return evict(lacking_bytes)
+
+    monkeypatch.setattr(cache, "_evict", watch)
+    return scans
+
+
+def test_the_floor_of_free_space_holds_after_every_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path, blocks=100)
+    cache = DiskCache(tmp_path / "cache", 10_000 * BLOCK, floor_bytes=40 * BLOCK, space=disk)
+    scans = count_scans(cache, monkeypatch)
+    for number in range(300):
+        cache.put(f"key {number}.", b"data")
+        assert disk(tmp_path).free_bytes >= 40 * BLOCK
+    assert got(cache, "key 299.") == b"data"
+    assert 53 <= len(files(tmp_path)) <= 60
+    assert len(scans) < 60  # a tenth goes each time
+    assert cache.failures == 0
+
+
+def test_the_least_recently_used_go_for_the_floor(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, blocks=100)
+    cache = DiskCache(tmp_path / "cache", 10_000 * BLOCK, floor_bytes=0, space=disk)
+    for number in range(20):
+        cache.put(f"key {number}.", b"data")
+        age(entry_of(tmp_path, f"key {number}."), 2000 - number)
+    disk.others = 80
+    cache.put("new", b"data")
+    gone = {number for number in range(20) if cache.get(f"key {number}.") is None}
+    assert gone == {17, 18, 19}
+    assert got(cache, "new") == b"data"
+
+
+def test_a_disk_filled_by_others_keeps_what_is_cached_and_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk, clock = Disk(tmp_path, blocks=100_000), Clock(1000)
+    cache = DiskCache(tmp_path / "cache", 10_000 * BLOCK, clock, 40 * BLOCK, disk)
+    cache.put("key", b"data")
+    scans = count_scans(cache, monkeypatch)
+    disk.others = 99_970
+    for number in range(50):
+        assert bytes(cache.put(f"key {number}", b"data")) == b"data"
+    assert cache.failures == 50
+    assert len(scans) == 1
+    assert [file.name for file in files(tmp_path)] == [entry_of(tmp_path, "key").name]
+    (record,) = caplog.records
+    assert "its file system is nearly full" in record.message
+    clock.now = 1060
+    cache.put("later", b"data")
+    assert len(scans) == 2
+    disk.others = 50_000
+    cache.put("room", b"data")
+    assert len(scans) == 2
+    assert got(cache, "room") == b"data"
+
+
+def test_a_change_of_the_free_space_is_noticed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path, blocks=100_000)
+    cache = DiskCache(tmp_path / "cache", 1 << 40, Clock(1000), 50_000 * BLOCK, disk)
+    cache.put("key", b"data")
+    scans = count_scans(cache, monkeypatch)
+    for others, expected in ((80_000, 1), (79_000, 1), (60_000, 2), (60_000, 2)):
+        disk.others = others
+        cache.put("other", b"data")
+        assert len(scans) == expected
+
+
+def test_entries_that_are_still_open_are_not_evicted_again_and_again(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, blocks=100)
+    cache = DiskCache(tmp_path / "cache", 10_000 * BLOCK, Clock(1000), 10 * BLOCK, disk)
+    for number in range(50):
+        cache.put(f"key {number}", b"data")
+    disk.held, disk.others = True, 90
+    for number in range(50, 60):
+        cache.put(f"key {number}", b"data")
+    assert 40 < len(files(tmp_path)) < 50
+    assert cache.failures == 10
+
+
+def test_a_put_while_another_makes_room_is_not_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Disk(tmp_path, blocks=20)
+    cache = DiskCache(tmp_path / "cache", 10_000 * BLOCK, floor_bytes=10 * BLOCK, space=disk)
+    for number in range(10):
+        cache.put(f"key {number}", b"data")
+    with open(tmp_path / "cache" / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        assert bytes(cache.put("more", b"data")) == b"data"
+    assert got(cache, "more") is None
+    assert cache.failures == 1
+    assert not caplog.records
+    cache.put("more", b"data")
+    assert got(cache, "more") == b"data"
+
+
+@pytest.mark.parametrize(
+    ("total", "floor"), [(10**12, 2 * 10**9), (40 * 10**9, 2 * 10**9), (10**9, 5 * 10**7), (0, 0)]
+)
+def test_the_floor_is_two_gigabytes_or_a_twentieth(tmp_path: Path, total: int, floor: int) -> None:
+    for free, stored in ((floor + BLOCK, b"data"), (floor + BLOCK - 1, None)):
+        cache = DiskCache(tmp_path / str(free), 1 << 30, space=lambda _: Space(free, total))  # noqa: B023 - used in this turn
+        cache.put("key", b"data")
+        assert got(cache, "key") == stored
+
+
+def test_the_space_is_that_of_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    assert read_space(tmp_path).total_bytes == usage.total
+    assert 0 <= read_space(tmp_path).free_bytes <= usage.total
+    silent = os.statvfs_result((4096, 4096, *[0] * 8))
+    monkeypatch.setattr(os, "statvfs", lambda _: silent)
+    assert read_space(tmp_path).free_bytes > 1 << 60

@@ -19,6 +19,19 @@ def test_positions_are_their_own_numbers() -> None:
     assert layout.find_folder(b"cat") is None
 
 
+@given(numbers_of, st.lists(st.integers(-(2**63), 2**63 - 1)), st.booleans())
+def test_many_numbers_are_found_as_one_is(
+    numbers: list[int], others: list[int], counted: bool
+) -> None:
+    layout = Layout(len(numbers), None if counted else np.array(numbers, np.int64))
+    asked = [*others, *numbers[::-1]]
+    found = layout.find_numbers(np.array(asked, np.int64)).tolist()
+    for number, position in zip(asked, found, strict=True):
+        expected = layout.find_number(number) if number >= 0 else None
+        assert position == (-1 if expected is None else expected)
+    assert Layout(0, np.zeros(0, np.int64)).find_numbers(np.arange(2)).tolist() == [-1, -1]
+
+
 @given(numbers_of, st.integers(0, 2**70))
 def test_numbers_are_found_both_ways(numbers: list[int], other: int) -> None:
     layout = Layout(len(numbers), np.array(numbers, np.int64))
