@@ -103,7 +103,7 @@ def _read_order(path: Path, decided: Decided, watcher: Watcher) -> NDArray[np.in
     from hffs.view.order import read_order
 
     manifest = decided.manifest
-    cells: NDArray[np.int64] = manifest.cells[read_order(path, manifest.layout)]
+    cells: NDArray[np.int64] = manifest.cells[read_order(path, manifest.layout, manifest.positions)]
     return cells
 
 

@@ -21,6 +21,7 @@ from hffs.data.cells import index as cellindex
 from hffs.data.cells.building import Coding, SegmentKind
 from hffs.data.cells.columns import find_image_column
 from hffs.data.locating.local import locate
+from hffs.data.rows import Fetchers
 from hffs.data.source import ImageColumn, open_source
 from hffs.errors import FormatError, SourceError
 
@@ -161,7 +162,7 @@ def test_urls_are_left_to_their_reader(form: str, tmp_path: Path, sets: Any) -> 
     table = pa.table({"image": [*good, " https://host/a.jpg", *bad, good[0], "gone.jpg"]})
     web = Web({good[0]: JPEG, good[1]: PNG})
     path = sets.write(form, table, tmp_path / "set")
-    opened = sets.open(path, tmp_path / "cache", urls=web)
+    opened = sets.open(path, tmp_path / "cache", fetchers=Fetchers(urls=web))
     index, store = opened.index, opened.store
     assert index.row.tolist() == [0, 1, 3 + len(bad)]
     assert index.length.tolist() == [-1] * 3
@@ -185,7 +186,7 @@ def test_urls_are_left_to_their_reader(form: str, tmp_path: Path, sets: Any) -> 
 
 def test_what_the_reader_of_urls_raises_passes_through(tmp_path: Path, sets: Any) -> None:
     path = sets.write("arrow-file", pa.table({"url": ["https://host/a.jpg"]}), tmp_path / "set")
-    opened = sets.open(path, tmp_path / "cache", urls=Web({}))
+    opened = sets.open(path, tmp_path / "cache", fetchers=Fetchers(urls=Web({})))
     with pytest.raises(SourceError, match=r"cannot fetch https://host/a.jpg: no such image"):
         opened.store.load(0)
     alone = sets.open(path, tmp_path / "cache")
@@ -220,7 +221,7 @@ def test_mixed_columns_are_the_bytes_that_were_put_in(
         written = [_put(folder, web, row, *image) for row, image in enumerate(images)]
         table = pa.table({"image": pa.array(written, STRUCT)})
         path = sets.write(form, table, folder / "rows")
-        opened = sets.open(path, folder / "cache", urls=Web(web))
+        opened = sets.open(path, folder / "cache", fetchers=Fetchers(urls=Web(web)))
         found = [bytes(opened.store.load(cell)) for cell in range(len(opened.index))]
         kept = [(n, kind, data) for n, (kind, data) in enumerate(images) if kind not in KINDS[-2:]]
         assert opened.index.row.tolist() == [row for row, _, _ in kept]
@@ -273,5 +274,13 @@ def test_base64_is_the_bytes_that_were_put_in(
 
 
 def test_codings_and_kinds_keep_their_numbers() -> None:
-    assert [kind.name for kind in SegmentKind] == ["MAP", "PART", "FILES", "CONTAINER", "URLS"]
+    assert [kind.name for kind in SegmentKind] == [
+        "MAP",
+        "PART",
+        "FILES",
+        "CONTAINER",
+        "URLS",
+        "PAGES",
+        "FAR_FILES",
+    ]
     assert [coding.name for coding in cellindex.Coding] == ["RAW", "BASE64", "DEFLATE"]

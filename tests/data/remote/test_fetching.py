@@ -253,7 +253,7 @@ def test_redirects_are_remembered_and_found_anew(
     asked = [each for each in hub.requests if "/resolve/" in each.path]
     sent = [each for each in hub.requests if each.path.startswith("/cdn/")]
     assert (len(asked), len(sent)) == (1, 5)
-    assert asked[0].token == "hf_secret"
+    assert asked[0].token == SECRET
     assert {each.token for each in sent} == {None}
     hub.expire_signatures()
     assert bytes(fetcher.read(store.file, [Range(1, 9)])[0]) == store.cut(Range(1, 9))
