@@ -23,6 +23,8 @@ class LocalReader:
     cached: dict[tuple[str, Range], memoryview] = field(default_factory=dict)
     ahead: list[tuple[str, Range]] = field(default_factory=list)
     failing: HffsError | None = None
+    base: tuple[str, str] = ("test://", "")
+    """Which beginning of a URL stands for which folder."""
 
     def submit(
         self,
@@ -64,7 +66,7 @@ class LocalReader:
         try:
             if self.failing is not None:
                 raise self.failing.anew()
-            data = Path(file.url.removeprefix("test://")).read_bytes()
+            data = Path(file.url.replace(*self.base, 1)).read_bytes()
             found = memoryview(data)[place.start : place.stop]
             check(found)
         except HffsError as error:

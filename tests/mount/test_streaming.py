@@ -177,6 +177,16 @@ def test_the_order_of_reading_is_fetched_ahead(
     assert "'nine'" in done.stderr
 
 
+def test_no_address_that_is_signed_is_logged(
+    far_photos: Repo, hub: HubServer, hffs: Hffs, mount: Mount
+) -> None:
+    hub.redirect = True
+    folder = mount("owner/photos", "--streaming")
+    assert (folder / "5.jpg").read_bytes() == photo_of(5)
+    assert any(each.path.startswith("/cdn/") and each.query for each in hub.requests)
+    assert "http" not in hffs.log()
+
+
 def test_a_view_can_be_inspected(
     far_photos: Repo, hub: HubServer, hffs: Hffs, tmp_path: Path
 ) -> None:

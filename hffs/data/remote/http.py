@@ -9,6 +9,7 @@ size, and whose ETag, where it has one, is the pinned one.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -56,6 +57,9 @@ class HttpOrigin:
         self._finding: dict[str, trio.Lock] = {}
         self._direct: set[str] = set()
         """Files that the Hub sends itself."""
+        # They tell every request, with addresses that are signed.
+        for name in ("httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         stall_s = limits.stall_s
         with explain_environment():
             self._client = httpx2.AsyncClient(
@@ -169,7 +173,7 @@ class HttpOrigin:
             raise Trouble(f"cannot connect to {httpx2.URL(url).host}") from error
         except httpx2.TimeoutException as error:
             raise Trouble(f"{httpx2.URL(url).host} does not answer") from error
-        except (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError) as error:
+        except (httpx2.NetworkError, httpx2.ProtocolError, httpx2.ProxyError) as error:
             raise Trouble("the connection was cut") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             why = "no HTTP request can be made of it"
