@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.core.base64text import HEAD_BYTES, Refusal, Texts, decode_text, find_texts
+from hffs.core.base64text import HEAD_BYTES, Refusal, Texts, decode_text, decode_value, find_texts
 from hffs.core.formats import sniff
 from hffs.errors import FormatError
 
@@ -104,3 +104,25 @@ def test_there_may_be_more_values_than_are_looked_at_together() -> None:
     _, texts = _find([b"/9j/"] * 10_000)
     assert texts.formats.tolist() == [1] * 10_000
     assert texts.lengths.sum() == 30_000
+
+
+@pytest.mark.parametrize("before", ["", "data:image/png;base64,", "DATA:;base64,"])
+def test_a_value_by_itself(before: str) -> None:
+    data = bytes(range(100))
+    value = memoryview((before + base64.b64encode(data).decode()).encode())
+    assert decode_value(value) == data
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (b"", "it is refused: empty"),
+        (b"data:image/png,abcd", "it is refused: not base64"),
+        (b"ab cd", "it is refused: blanks"),
+        (b"A" * 200 + b"!" + b"A" * 203, "only base64 data is allowed"),
+    ],
+)
+def test_a_value_that_is_none(value: bytes, why: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        decode_value(memoryview(value))
+    assert caught.value.why == why

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.core.formats import SNIFF_BYTES, ImageFormat, sniff, sniff_many
+from hffs.core.formats import SNIFF_BYTES, ImageFormat, name_format, sniff, sniff_many
 
 HEADS = {
     b"\xff\xd8\xff\xe0\x00\x10JFIF": ImageFormat.JPEG,
@@ -37,3 +37,19 @@ def test_many_at_once_agree_with_one_by_one(heads: list[bytes]) -> None:
 
 def test_every_format_has_its_own_extension() -> None:
     assert len({kind.extension for kind in ImageFormat}) == len(ImageFormat)
+
+
+@pytest.mark.parametrize(
+    ("extension", "kind"),
+    [
+        ("jpg", ImageFormat.JPEG),
+        ("JPEG", ImageFormat.JPEG),
+        ("png", ImageFormat.PNG),
+        ("TIFF", ImageFormat.TIFF),
+        ("tif", ImageFormat.TIFF),
+        ("bin", ImageFormat.UNKNOWN),
+        ("", ImageFormat.UNKNOWN),
+    ],
+)
+def test_what_an_extension_stands_for(extension: str, kind: ImageFormat) -> None:
+    assert name_format(extension) is kind

@@ -7,6 +7,7 @@ import tempfile
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hffs.core.formats import ImageFormat
 from hffs.data.cache import DiskCache
 from hffs.data.cells.building import load_or_build
 from hffs.data.cells.columns import find_image_column
 from hffs.data.locating.local import locate
 from hffs.data.metadata import read_columns
 from hffs.data.pages import PageStore
+from hffs.data.remote.listing import Listed, save_listing
 from hffs.data.rows import Fetchers, RowStore
 from hffs.data.source import open_source
 from hffs.errors import DataError, FormatError, OutageError, SourceError
@@ -273,3 +276,32 @@ def test_damaged_files_give_what_they_hold_or_an_error(
     for cell in range(len(far.index)):
         with suppress(DataError, SourceError):
             assert len(far.rows.load(cell)) > 0
+
+
+def test_files_that_cells_name_are_cells_where_a_listing_has_them(tmp_path: Path) -> None:
+    names = ["a.jpg", "sub/b.PNG", "c.bin", "gone.jpg", "../out.jpg", "none.jpg", None]
+    pq.write_table(pa.table({"image_path": names}), tmp_path / "set.parquet")
+    files = [
+        Listed(b"a.jpg", 5, b"1"), Listed(b"sub/b.PNG", 6, b"2"), Listed(b"c.bin", 7, b"3"),
+        Listed(b"none.jpg", 0, b"4"),
+    ]  # fmt: skip
+    save_listing(tmp_path / "listing", files)
+    located = replace(locate(str(tmp_path / "set.parquet")), listing=tmp_path / "listing")
+    source = open_source(located)
+    column = find_image_column(source, None)
+    for _ in range(2):  # made, then loaded
+        index = load_or_build(tmp_path / "far", source, column, lambda done, total: None)
+        assert index.row.tolist() == [0, 1, 2]
+        assert index.length.tolist() == [5, 6, -1]
+        assert index.format.tolist() == [ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.UNKNOWN]
+        assert [index.far_files.name(n) for n in range(3)] == [b"a.jpg", b"sub/b.PNG", b"c.bin"]
+        assert [index.far_files.etags.name(n) for n in range(3)] == [b"1", b"2", b"3"]
+        assert index.far.all()
+        dropped = {"file missing": 1, "path outside the data set": 1, "empty file": 1}
+        assert index.dropped == dropped | {"null image": 1}
+    cache = DiskCache(tmp_path / "blobs", 1 << 30)
+    rows = RowStore(index, located, cache)
+    assert rows.waits_for_network(0)
+    with pytest.raises(SourceError, match="nothing here may ask another host"):
+        rows.load(0)
+    assert rows.read(0) is None
