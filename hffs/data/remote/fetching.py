@@ -235,8 +235,9 @@ class _Loop:
                 scope.cancel()
 
     def _settle(self, job: Job, outcome: memoryview | HffsError) -> None:
-        if self._live.pop(job.key, None) is None:
-            return
+        if self._live.get(job.key) is not job:
+            return  # it is too late for it; another may want the same range by now
+        del self._live[job.key]
         self._queue.drop(job)
         if isinstance(outcome, HffsError):
             job.outcome.set_exception(outcome)

@@ -371,6 +371,25 @@ def test_a_trickle_is_cut_off_at_the_deadline(
     assert time.monotonic() - begun < QUICK.deadline_s + 2
 
 
+def test_regression_what_comes_too_late_is_not_taken_for_what_was_asked_since(
+    hub: HubServer, store: Store, open_fetcher: Open
+) -> None:
+    fetcher, place, go_on = open_fetcher(QUICK), Range(0, 100), threading.Event()
+
+    def check(data: memoryview) -> None:
+        assert go_on.wait(10)
+
+    late = fetcher.submit(store.file, [place], check)[0]
+    with pytest.raises(DeadlineError):
+        late.result(10)
+    again = fetcher.submit(store.file, [place], keep=False)[0]
+    assert bytes(again.result(10)) == store.cut(place)
+    last = fetcher.submit(store.file, [place], check, keep=False)[0]
+    go_on.set()
+    assert bytes(last.result(10)) == store.cut(place)
+    assert bytes(fetcher.read(store.file, [Range(7, 9)])[0]) == store.cut(Range(7, 9))
+
+
 def test_close_ends_whoever_waits(hub: HubServer, store: Store, open_fetcher: Open) -> None:
     fetcher = open_fetcher()
     hub.go_down()
