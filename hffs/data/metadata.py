@@ -22,7 +22,7 @@ from hffs.core.captions import lookup
 from hffs.data.arrow import format_errors, open_table, read_schema
 from hffs.data.mapped import MappedFile
 from hffs.data.remote.files import Range
-from hffs.data.remote.parquet import find_chunks
+from hffs.data.remote.parquet import FETCH_BYTES, find_chunks
 from hffs.data.shards import Shard
 from hffs.data.source import ShardFile, Source, is_text, media_columns, open_shards
 from hffs.errors import ConfigError, StaleError
@@ -277,7 +277,7 @@ class _Window:
             with pq.ParquetFile(
                 native,
                 metadata=footer,
-                buffer_size=_STREAM_BYTES,
+                buffer_size=FETCH_BYTES if is_remote else _STREAM_BYTES,
                 pre_buffer=False,  # it would also fetch what lies between two wanted columns
                 read_dictionary=_coded_texts(footer, leaves),
                 page_checksum_verification=is_remote,

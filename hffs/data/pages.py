@@ -38,6 +38,9 @@ from hffs.errors import FormatError, HffsError
 MOST_PAGE_BYTES = 1 << 30
 """Of one page, decompressed."""
 
+_MOST_STORED_BYTES = 256 << 20
+"""Of one page, as it is fetched: what an index says of lengths is not trusted."""
+
 _OPEN_BYTES = 32 << 20
 _OPEN_PAGES = 64
 _HELD_BYTES = 64 << 20
@@ -103,7 +106,7 @@ class PageStore:
             place = self._find(page)
             if place.is_whole:
                 under_way.append(self._decoders.submit(self._bring_chunk, place))
-            else:
+            elif place.range.size_bytes <= _MOST_STORED_BYTES:
                 file = self._file(place)
                 under_way += self._reader.submit(file, [place.range], check_page, ahead=True)
         return under_way
@@ -136,6 +139,9 @@ class PageStore:
         )
 
     def _decode(self, place: _Place) -> PageValues:
+        if place.range.size_bytes > _MOST_STORED_BYTES:
+            why = f"a page of {place.range.size_bytes} bytes is over {_MOST_STORED_BYTES}"
+            raise self._name(place, FormatError("", why=why))
         (data,) = self._reader.read(self._file(place), [place.range], check_page)
         try:
             dictionary = self._read_dictionary(place) if needs_dictionary(data) else None
@@ -148,6 +154,9 @@ class PageStore:
         key = place.dictionary.start
         dictionary = self._dictionaries.get((place.shard, key))
         if dictionary is None:
+            if place.dictionary.size_bytes > _MOST_STORED_BYTES:
+                why = f"a dictionary of {place.dictionary.size_bytes} bytes"
+                raise FormatError("cannot read", why=why)
             (data,) = self._reader.read(self._file(place), [place.dictionary], check_page)
             dictionary = decode_dictionary(data, open_codec(place.codec), MOST_PAGE_BYTES)
             self._dictionaries.put((place.shard, key), dictionary)

@@ -37,12 +37,10 @@ from hffs.data.arrow import (
     read_schema,
 )
 from hffs.data.mapped import MappedFile
+from hffs.data.remote.parquet import FETCH_BYTES
 from hffs.data.shards import Layout
 from hffs.data.source import ImageColumn, ShardFile, is_binary, is_list, is_text
 from hffs.errors import DataError, FormatError
-
-FETCH_BYTES = 8 << 20
-"""How much of a column chunk that lies elsewhere is held while it is decoded."""
 
 PART_BYTES = 64 * 2**20
 PART_ROWS = 1024  # a dictionary can unfold to any size: the rows bound it where the footer cannot

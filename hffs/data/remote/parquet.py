@@ -27,8 +27,13 @@ from hffs.errors import FormatError
 TAIL_BYTES = 1 << 16
 """What is read of the end of a file: footer and page indexes of a 100 MB shard take a tenth."""
 
+FETCH_BYTES = 8 << 20
+"""How much of a column chunk is fetched at a time where it is read in its order."""
+
 _FILES_AHEAD = 64
 _BYTES_AHEAD = 64 << 20
+_MOST_BYTES = 256 << 20
+"""Of one range: what a footer says of lengths is not trusted."""
 
 Leaves = Callable[[pq.FileMetaData], Sequence[Range]]
 """Which ranges of a file will be read, told from its footer."""
@@ -95,6 +100,9 @@ class RangedFile:
             if not 0 <= place.start <= place.stop <= self.size_bytes:
                 why = f"bytes {place.start} to {place.stop} are not inside of it"
                 raise FormatError("cannot read", str(self.path), why=why)
+            if place.size_bytes > _MOST_BYTES:
+                why = f"{place.size_bytes} bytes at once are over {_MOST_BYTES}"
+                raise FormatError("cannot read", str(self.path), why=why)
 
     def _find(self, place: Range) -> memoryview | None:
         if place.start == place.stop:
@@ -152,7 +160,12 @@ def open_remote(
     for file in opened:
         with format_errors("cannot read", str(file.path)):
             metadata = pq.read_metadata(file.open_native())
-        places = [place for place in leaves(metadata) if not file.holds(place)]
+        # One that is larger than all that is held is read piece by piece.
+        places = [
+            place
+            for place in leaves(metadata)
+            if not file.holds(place) and place.size_bytes <= _BYTES_AHEAD
+        ]
         under_way.append((file, places, file.submit(places)))
         ahead += _sum(places)
         while len(under_way) > 1 and (ahead > _BYTES_AHEAD or len(under_way) > _FILES_AHEAD):

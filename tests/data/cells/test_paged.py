@@ -305,3 +305,35 @@ def test_files_that_cells_name_are_cells_where_a_listing_has_them(tmp_path: Path
     with pytest.raises(SourceError, match="nothing here may ask another host"):
         rows.load(0)
     assert rows.read(0) is None
+
+
+def test_claims_of_large_pages_are_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "set.parquet"
+    pq.write_table(TABLES["struct"](30), path, **WRITERS["datasets 5"])
+    far = Far(path, tmp_path)
+    monkeypatch.setattr("hffs.data.pages._MOST_STORED_BYTES", 10)
+    asked = len(far.reader.asked)
+    with pytest.raises(FormatError, match=r"a page of .* bytes is over 10"):
+        far.rows.load(0)
+    assert far.pages.begin([0]) == []
+    assert len(far.reader.asked) == asked
+    monkeypatch.setattr("hffs.data.remote.parquet._MOST_BYTES", 10)
+    with pytest.raises(FormatError, match="bytes at once are over 10"):
+        Far(path, tmp_path / "other")
+
+
+@pytest.mark.parametrize("most", [1, 1 << 20])
+def test_long_columns_are_read_piece_by_piece(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hffs.data.remote.parquet._BYTES_AHEAD", most)
+    monkeypatch.setattr("hffs.data.metadata.FETCH_BYTES", 10_000)
+    texts = [f"{number} {'x' * 1000}" for number in range(300)]
+    for name in ("0", "1"):
+        pq.write_table(pa.table({"t": texts}), tmp_path / f"{name}.parquet", compression="none",
+                       use_dictionary=False)  # fmt: skip
+    reader = LocalReader()
+    source = open_source(move_away(locate(str(tmp_path))), reader)
+    assert read_columns(source, ["t"])["t"].to_pylist() == texts * 2
