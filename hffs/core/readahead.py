@@ -63,7 +63,8 @@ class Streams:
             return ()
         end = self._starts[-1]
         if step > 1:
-            end = self._starts[bisect_right(self._starts, page)]
+            # Of its front: a page that is read late may be of the shard before.
+            end = self._starts[bisect_right(self._starts, stream.front)]
         return stream.propose(step, end, self._most)
 
     def _find(self, page: int) -> _Stream:
@@ -87,20 +88,20 @@ class _Stream:
     after it was proposed. As bits have no order, workers that overtake one another do not matter.
     """
 
-    __slots__ = ("_asked", "_front", "_seen", "_start", "_window", "first", "last")
+    __slots__ = ("_asked", "_seen", "_start", "_window", "first", "front", "last")
 
     def __init__(self, page: int) -> None:
         self.begin(page)
 
     def begin(self, page: int) -> None:
         """Know nothing but that a page was read."""
-        self._front = self._start = page
+        self.front = self._start = page
         self._seen, self._asked, self._window = 1, 0, 1
         self.first, self.last = page - _STEP_MAX, page + _STEP_MAX
 
     def advance(self, page: int) -> bool:
         """Take a page that belongs to it; whether it was not known to be read."""
-        ahead = page - self._front
+        ahead = page - self.front
         if ahead <= 0:
             known = self._seen
             self._seen |= 1 << -ahead
@@ -108,14 +109,14 @@ class _Stream:
             return self._seen != known
         self._seen = (self._seen << ahead | 1) & ((1 << _BACK) - 1)
         self._asked >>= ahead
-        self._front = page
+        self.front = page
         self._claim()
         return True
 
     def _claim(self) -> None:
         """Pages before its start may be another reader's, on the way to it."""
-        self.first = max(self._front - _LATE, self._start - _STEP_MAX)
-        self.last = self._front + max(_STEP_MAX, self._asked.bit_length())
+        self.first = max(self.front - _LATE, self._start - _STEP_MAX)
+        self.last = self.front + max(_STEP_MAX, self._asked.bit_length())
 
     def find_step(self) -> float | None:
         """Pages from one read to the next, 1 where most are read; None where there is no order.
@@ -153,10 +154,10 @@ class _Stream:
             wanted = ((1 << self._window) - 1) << 1 & ~self._asked
         else:
             wanted = self._find_strided(step)
-        wanted &= (1 << end - self._front) - 1
+        wanted &= (1 << end - self.front) - 1
         self._asked |= wanted
         self._claim()
-        return [self._front + ahead for ahead in _list_bits(wanted)]
+        return [self.front + ahead for ahead in _list_bits(wanted)]
 
     def _find_strided(self, step: float) -> int:
         """Bits of the next pages: two beside one another where the step is no whole number.

@@ -68,6 +68,29 @@ def test_a_stream_that_turns_dense_is_filled_up() -> None:
     assert not proposed & {12, 15}
 
 
+def test_regression_a_late_reader_in_the_shard_before_ends_nothing() -> None:
+    planner = streams(0, 6, 40)
+    assert note_all(planner, [5, 7, 3, 1]) == [[], [], [], [9, 11]]
+
+
+@given(
+    shards=st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    spread=st.integers(0, 80),
+    each=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_whatever_workers_do_only_pages_that_exist_are_proposed(
+    shards: list[int], spread: int, each: int, seed: int
+) -> None:
+    """Workers that overtake one another through all shards, then another epoch, shuffled."""
+    starts = np.concatenate([[0], np.cumsum(shards)]).astype(np.int64)
+    planner, chance = Streams(starts), np.random.default_rng(seed)
+    images = np.repeat(np.arange(starts[-1]), each)
+    rough = images[np.argsort(np.arange(len(images)) + chance.integers(0, spread + 1, len(images)))]
+    for page in (*rough.tolist(), *chance.permutation(images).tolist()):
+        assert all(0 <= proposed < starts[-1] for proposed in planner.note(page))
+
+
 @pytest.mark.parametrize("pages", [200, 1000, 3000, 10_000, 100_000])
 def test_random_reads_propose_almost_nothing(pages: int) -> None:
     reads = np.random.default_rng(0).integers(0, pages, 20_000).tolist()
