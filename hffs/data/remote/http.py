@@ -108,13 +108,12 @@ class HttpOrigin:
             if answer.status_code in _REDIRECTS:
                 target = answer.headers.get("Location", "")
                 where = str(answer.request.url.join(target))
-                if _origin_of(where) != _origin_of(url):
-                    return _Address(where, time.monotonic() + _ADDRESS_S)
-                return _Address(where, 0.0)  # renamed: the token goes there as well
+                return _Address(where, time.monotonic() + _ADDRESS_S)
             self._direct.add(file.url)
             return await _read(file, place, answer)
 
     async def _ask_address(self, file: RemoteFile, place: Range, address: _Address) -> memoryview:
+        # A repository that was renamed is still the Hub's: the token goes there as well.
         is_hub = _origin_of(address.url) == _origin_of(self._endpoint)
         token = await trio.to_thread.run_sync(self._token.read) if is_hub else None
         url = address.url
