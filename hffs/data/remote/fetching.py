@@ -28,7 +28,7 @@ from hffs.data.cache import DiskCache
 from hffs.data.remote.files import Check, Range, RemoteFile, accept
 from hffs.data.remote.origins import Origin, Trouble, describe
 from hffs.data.remote.queueing import Batch, Job, Limits, Queue
-from hffs.errors import DeadlineError, FormatError, HffsError, OutageError
+from hffs.errors import DeadlineError, FormatError, HffsError, OutageError, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +174,9 @@ class _Loop:
         except HffsError as error:  # no client can be made here
             self._started.set_exception(error)
         finally:
+            if not self._started.done():  # no descriptors are left, say: nobody may wait for it
+                why = "no loop can be started"
+                self._started.set_exception(OutageError("cannot fetch", why=why))
             for job in list(self._live.values()):
                 self._settle(job, _ended(job))
 
@@ -211,6 +214,10 @@ class _Loop:
 
     def _take_over(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
+            if job.file.url.partition("://")[0] not in self._origins:
+                why = "nothing here reads such an address"
+                job.outcome.set_exception(SourceError("cannot fetch", describe(job.file), why=why))
+                continue
             live = self._live.get(job.key)
             if live is None:
                 self._live[job.key] = job

@@ -106,9 +106,7 @@ class HttpOrigin:
                 raise await self._refusal(file, answer, token)
             _require_same(file, answer)
             if answer.status_code in _REDIRECTS:
-                target = answer.headers.get("Location", "")
-                where = str(answer.request.url.join(target))
-                return _Address(where, time.monotonic() + _ADDRESS_S)
+                return _Address(_find_target(file, answer), time.monotonic() + _ADDRESS_S)
             self._direct.add(file.url)
             return await _read(file, place, answer)
 
@@ -120,7 +118,7 @@ class HttpOrigin:
         for _ in range(_MOST_HOPS):
             async with self._send(file, url, place, token) as answer:
                 if answer.status_code in _REDIRECTS:
-                    url = str(answer.request.url.join(answer.headers.get("Location", "")))
+                    url = _find_target(file, answer)
                     token = None
                     continue
                 if answer.status_code in _NOT_ALLOWED:  # the signature is too old, say
@@ -134,7 +132,7 @@ class HttpOrigin:
         for _ in range(_MOST_HOPS):
             async with self._send(file, url, place, None) as answer:
                 if answer.status_code in _REDIRECTS:
-                    url = str(answer.request.url.join(answer.headers.get("Location", "")))
+                    url = _find_target(file, answer)
                     continue
                 if answer.status_code in _NOT_ALLOWED:
                     raise _explain_refusal(file, answer.status_code)
@@ -213,6 +211,18 @@ def _require_same(file: RemoteFile, answer: httpx2.Response) -> None:
     is_moved = answer.status_code in _REDIRECTS and "X-Linked-Etag" not in headers
     if etag and not is_moved and _normalize(etag) != _normalize(file.etag):
         raise _stale(file, "it is another file now")
+
+
+def _find_target(file: RemoteFile, answer: httpx2.Response) -> str:
+    """Where an answer redirects to; never from https to anything else."""
+    try:
+        target = answer.request.url.join(answer.headers.get("Location", ""))
+    except httpx2.InvalidURL:
+        raise SourceError("cannot fetch", describe(file), why="it is redirected nowhere") from None
+    if target.scheme not in ("https", answer.request.url.scheme):
+        why = f"it is redirected from {answer.request.url.scheme} to {target.scheme}"
+        raise SourceError("cannot fetch", describe(file), why=why)
+    return str(target)
 
 
 def _normalize(etag: str) -> str:

@@ -493,3 +493,34 @@ def test_an_environment_without_a_client_is_one_clear_error(
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
     with pytest.raises(SourceError, match="SSL_CERT_FILE or SSL_CERT_DIR has no certificates"):
         open_fetcher().read(store.file, [Range(0, 9)])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_regression_a_loop_that_cannot_start_lets_nobody_wait(
+    store: Store, open_fetcher: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    fetcher = open_fetcher()
+    with monkeypatch.context() as patch:
+        patch.setattr("hffs.data.remote.fetching.trio.run", fail)
+        with pytest.raises(OutageError, match="no loop can be started"):
+            fetcher.read(store.file, [Range(0, 9)])
+    assert bytes(fetcher.read(store.file, [Range(0, 9)])[0]) == store.cut(Range(0, 9))
+
+
+def test_an_address_of_another_kind_harms_nobody(store: Store, open_fetcher: Open) -> None:
+    fetcher = open_fetcher()
+    with pytest.raises(SourceError, match="nothing here reads such an address"):
+        fetcher.read(RemoteFile("ftp://example.org/x", "", 9), [Range(0, 9)])
+    assert bytes(fetcher.read(store.file, [Range(0, 9)])[0]) == store.cut(Range(0, 9))
+
+
+@pytest.mark.parametrize("where", ["ftp://example.org/x", "file:///etc/passwd"])
+def test_where_nothing_is_redirected_to(
+    where: str, hub: HubServer, store: Store, open_fetcher: Open
+) -> None:
+    hub.faults += [Fail(RESOLVE, 302, headers={"Location": where}, times=None)]
+    with pytest.raises(SourceError, match="it is redirected"):
+        open_fetcher().read(store.file, [Range(0, 9)])
