@@ -171,6 +171,7 @@ def test_orders_are_read_each_on_a_mount_of_its_own(linked: LinkedHub, photos: P
     told = remote.read_orders(linked, photos, ())
     for name in ("shuffled", "in sequence", "in sequence, one reader"):
         assert told[name]["files"] == 2 * photos.rows
+        assert told[name]["fetched_bytes"] > _sum_sizes(photos)
     for name in ("shuffled, --order", "shuffled, after hffs warm"):
         assert told[name].get("files", 2 * photos.rows) == 2 * photos.rows
 
