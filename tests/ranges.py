@@ -7,13 +7,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hffs.data.remote.files import Check, Range, RemoteFile, accept
+from hffs.data.remote.files import Check, Range, RangeReader, RemoteFile, accept
 from hffs.data.shards import Located
 from hffs.errors import HffsError
 
 
 @dataclass
-class LocalReader:
+class LocalReader(RangeReader):
     """A RangeReader whose files are on this host, with a cache that forgets nothing.
 
     `asked` are the ranges that were not in the cache; `failing` is raised for the next of these.
@@ -36,16 +36,6 @@ class LocalReader:
         keep: bool = True,
     ) -> list[Future[memoryview]]:
         return [self._get(file, each, check, ahead=ahead, keep=keep) for each in ranges]
-
-    def read(
-        self,
-        file: RemoteFile,
-        ranges: Sequence[Range],
-        check: Check = accept,
-        *,
-        keep: bool = True,
-    ) -> list[memoryview]:
-        return [future.result() for future in self.submit(file, ranges, check, keep=keep)]
 
     def close(self) -> None:
         pass

@@ -319,8 +319,14 @@ def test_a_daemon_loads_nothing_that_only_deciding_takes() -> None:
     assert not loaded & {
         "duckdb", "pandas", "pyarrow.compute", "multiprocessing", "hffs.view.deciding",
         "hffs.view.inspection", "hffs.data.filters", "hffs.data.metadata", "httpcore2",
-        "hffs.data.urls.fetching",
+        "hffs.data.urls.fetching", "hffs.data.remote.fetching", "httpx2",
     }  # fmt: skip
+
+
+def test_regression_a_download_begins_without_what_only_streaming_takes() -> None:
+    loaded = _modules_after(["hffs.data.locating.acquiring"]) - _modules_after(["os"])
+    assert "hffs.data.hub.fetch" in loaded
+    assert not loaded & {"trio", "pyarrow", "httpx2", "hffs.data.locating.streaming"}
 
 
 DECIDE = """

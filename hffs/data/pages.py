@@ -211,8 +211,7 @@ class PageStore:
         return f"row/{shard.url}/{shard.etag}/{place.range.start}/{slot}"
 
     def _file(self, place: _Place) -> RemoteFile:
-        shard = self._located.shards[place.shard]
-        return RemoteFile(shard.url, shard.etag, shard.size_bytes)
+        return self._located.shards[place.shard].remote
 
     def _name(self, place: _Place, error: HffsError) -> FormatError:
         shard = self._located.shards[place.shard]

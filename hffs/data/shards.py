@@ -16,6 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
+from hffs.data.remote.files import RemoteFile
 from hffs.errors import AccessError, SourceError
 
 Layout = Literal["parquet", "arrow"]
@@ -51,6 +52,11 @@ class Shard:
         return bool(self.url)
 
     @property
+    def remote(self) -> RemoteFile:
+        """The file that is read where it lies, if it `is_remote`."""
+        return RemoteFile(self.url, self.etag, self.size_bytes)
+
+    @property
     def pin(self) -> list[object]:
         """Plain values that name its content, as far as that is known without reading it."""
         facts: list[object] = [self.name, self.size_bytes, self.mtime_ns]
@@ -84,7 +90,7 @@ class Located:
     and `pins` are those of a repository on the Hub, or of what a table was made from: the way it
     was made, then each file below `base`. `features` is what the data set declares beside its
     shards, as JSON. Where files that cells name are read where they lie, `listing` tells which
-    there are (`hffs.data.remote.listing`).
+    there are (`hffs.data.cells.listing`).
     """
 
     name: str

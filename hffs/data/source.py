@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from hffs.data.arrow import format_errors, read_batches, read_schema
 from hffs.data.locating.slices import find_windows
 from hffs.data.mapped import MappedFile, open_mapped
-from hffs.data.remote.files import RangeReader, RemoteFile
+from hffs.data.remote.files import RangeReader
 from hffs.data.remote.parquet import Leaves, RangedFile, no_leaves, open_remote
 from hffs.data.shards import Located, Shard
 from hffs.errors import DataError, SourceError, StaleError
@@ -152,7 +152,7 @@ def open_shards(
     shards = [located.shards[number] for number in chosen]
     if reader is None:
         raise SourceError("cannot read", located.name, why="nothing here may ask another host")
-    files = ((RemoteFile(each.url, each.etag, each.size_bytes), each.path) for each in shards)
+    files = ((each.remote, each.path) for each in shards)
     for number, remote in zip(chosen, open_remote(reader, files, leaves), strict=True):
         yield number, remote
         remote.close()

@@ -12,7 +12,7 @@ from itertools import islice
 
 from hffs.core.formats import EXTENSIONS
 from hffs.data.watcher import Watcher
-from hffs.view.warming import Asking, Warmed
+from hffs.view.warming import Warmed, wait_for_all
 
 _THREADS = 64
 """Opening waits, and does no more."""
@@ -21,17 +21,8 @@ _THREADS = 64
 def touch_mount(mountpoint: str, watcher: Watcher, first: int | None) -> Warmed:
     """Open the images of a mount, or the first of them, in the order of their names."""
     paths = list(islice(_list_images(mountpoint), first))
-    asking = Asking()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="hffs-warm") as pool:
-        for number, path in enumerate(paths):
-            if not asking.may_go_on():
-                break
-            asking.begin(pool.submit(_open, path), int)
-            watcher.progress("warming", number, len(paths), "fetched")
-        warmed = asking.finish()
-    warmed.missed = len(paths) - warmed.images - warmed.broken
-    watcher.progress("warming", len(paths) - warmed.missed, len(paths), "fetched")
-    return warmed
+        return wait_for_all((pool.submit(_open, path) for path in paths), len(paths), int, watcher)
 
 
 def _list_images(folder: str) -> Iterator[str]:

@@ -249,7 +249,7 @@ class Content:
         """
         try:
             if self._passes[self._forms[position]]:
-                return [self._pass(position, cell)]
+                return [self._pass(position, cell, fetched)]
             return self._publish(cell, self._render(position, cell, fetched))
         except (RenderError, FormatError) as error:
             failure = self._describe(position, error)
@@ -258,8 +258,8 @@ class Content:
             self._failed[cell] = failure
         return failure
 
-    def _pass(self, position: Position, cell: int) -> memoryview:
-        image = self._load(position)
+    def _pass(self, position: Position, cell: int, fetched: memoryview | None) -> memoryview:
+        image = self._load(position) if fetched is None else fetched
         if self._stores.rows.read(cell) is None:  # a file of its own: nothing holds it open
             self._recent.put(cell * self._rendering.slots, image)
         return image

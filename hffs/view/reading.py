@@ -110,8 +110,11 @@ def _plan(index: CellIndex, order: NDArray[np.int64] | None) -> tuple[Ahead, Seq
     """
     has_pages = len(index.pages) > 0
     if order is not None:
-        things = find_pages(index, order) if has_pages else _find_files(index, order)
-        sizes = index.pages.size if has_pages else index.far_files.size_bytes
+        if has_pages:
+            things, sizes = _find_pages(index, order), index.pages.size
+        else:
+            things = _find_offsets(index, order, SegmentKind.FAR_FILES)
+            sizes = index.far_files.size_bytes
         ordered = Order(things, np.asarray(sizes), AHEAD_BYTES)
         return ordered, ordered.start()
     if not has_pages:
@@ -120,17 +123,18 @@ def _plan(index: CellIndex, order: NDArray[np.int64] | None) -> tuple[Ahead, Seq
     return Streams(np.flatnonzero(np.diff(shards, prepend=-1, append=-1))), ()
 
 
-def _find_files(index: CellIndex, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    far = index.segments.kind[index.segment[cells]] == SegmentKind.FAR_FILES
-    files: NDArray[np.int64] = index.offset[cells[far]]
-    return files
+def _find_offsets(
+    index: CellIndex, cells: NDArray[np.int64], kind: SegmentKind
+) -> NDArray[np.int64]:
+    """Offsets of those of some cells that lie in segments of a kind."""
+    offsets: NDArray[np.int64] = index.offset[
+        cells[index.segments.kind[index.segment[cells]] == kind]
+    ]
+    return offsets
 
 
-def find_pages(index: CellIndex, cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The page of each of some cells, those that lie in pages."""
-    paged = index.segments.kind[index.segment[cells]] == SegmentKind.PAGES
-    pages: NDArray[np.int64] = index.offset[cells[paged]] >> SLOT_BITS
-    return pages
+def _find_pages(index: CellIndex, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    return _find_offsets(index, cells, SegmentKind.PAGES) >> SLOT_BITS
 
 
 def describe_remote(config: Config, decided: Decided, located: Located) -> Iterator[str]:
@@ -153,8 +157,7 @@ def describe_remote(config: Config, decided: Decided, located: Located) -> Itera
                 f"{plain} of the {len(index.urls)} image URLs of {info.source} are http, and are "
                 "not fetched without --allow-http-urls"
             )
-    pages = np.unique(find_pages(index, np.asarray(decided.manifest.cells)))
-    size = int(index.pages.size[pages].sum())
+    size = _measure_pages(decided, config.cache_size)
     if size > config.cache_size:
         yield (
             f"the images of {info.source} take {size / 1e9:.1f} GB, and cache_size is "
@@ -167,3 +170,16 @@ def describe_remote(config: Config, decided: Decided, located: Located) -> Itera
             f"index: the first image that is read of each fetches all of it, "
             f"{whole.mean() / 1e6:.1f} MB"
         )
+
+
+def _measure_pages(decided: Decided, enough: int) -> int:
+    """Bytes of the pages that a view has images in; at most those of the source, where these are
+    not more than `enough`: to look at every image takes a while at each mount.
+    """
+    index = decided.index
+    all_of_them = int(index.pages.size.sum())
+    if all_of_them <= enough:
+        return all_of_them
+    used = np.zeros(len(index.pages), np.bool_)
+    used[_find_pages(index, np.asarray(decided.manifest.cells))] = True
+    return int(index.pages.size[used].sum())

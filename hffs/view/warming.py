@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
@@ -53,12 +53,23 @@ def warm_view(config: Config, watcher: Watcher, workers: int, first: int | None)
 
 def warm(tree: Tree, count: int, watcher: Watcher) -> Warmed:
     """Ask for the first images of a view, in order, and wait for all of them."""
+    inodes = (make_inode(Position(position), Kind.IMAGE) for position in range(count))
+    return wait_for_all(map(tree.request, inodes), count, len, watcher)
+
+
+def wait_for_all(
+    images: Iterable[Future[T]], count: int, size: Callable[[T], int], watcher: Watcher
+) -> Warmed:
+    """Wait for images, of which there are `count`; each is asked for when it is its turn.
+
+    `size` gives the bytes of what comes.
+    """
     asking = Asking()
-    for position in range(count):
+    for number, image in enumerate(images):
+        asking.begin(image, size)
+        watcher.progress("warming", number, count, "fetched")
         if not asking.may_go_on():
             break
-        asking.begin(tree.request(make_inode(Position(position), Kind.IMAGE)), len)
-        watcher.progress("warming", position, count, "fetched")
     warmed = asking.finish()
     warmed.missed = count - warmed.images - warmed.broken
     watcher.progress("warming", count - warmed.missed, count, "fetched")

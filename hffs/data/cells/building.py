@@ -171,8 +171,12 @@ def _pin(shards: tuple[Shard, ...]) -> list[list[object]]:
 
 
 def _files_hold(index: CellIndex, located: Located) -> bool:
-    """Whether the files that cells name are what they were, and no missing one may have come."""
-    if any(reason in index.dropped for reason in _MAY_COME_BACK):
+    """Whether the files that cells name are what they were, and no missing one may have come.
+
+    None comes to a listing, which is of a commit.
+    """
+    may_come = located.listing is None
+    if may_come and any(reason in index.dropped for reason in _MAY_COME_BACK):
         return False
     root = os.path.realpath(os.fsencode(located.root))
     try:

@@ -37,8 +37,8 @@ from hffs.data.cells.index import (
     SegmentKind,
     make_identity,
 )
+from hffs.data.cells.listing import Listed, load_listing
 from hffs.data.cells.paths import PathResolver
-from hffs.data.remote.listing import Listed, load_listing
 from hffs.data.shards import Located, identify
 from hffs.data.source import ImageColumn
 

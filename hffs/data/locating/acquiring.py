@@ -30,7 +30,6 @@ from hffs.data.locating.record import (
     load_acquired,
     read_record,
 )
-from hffs.data.locating.streaming import list_named, list_needed, name_shards, tell_features
 from hffs.data.shards import Layout, Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.data.watcher import Watcher
 
@@ -74,6 +73,9 @@ def _bring(wanted: Wanted, resolution: Resolution, watcher: Watcher) -> Here:
     files = [file for split in resolution.files.values() for file in split]
     report = partial(watcher.progress, f"downloading {request.name}", unit="B")
     if wanted.is_far:
+        # Late, here and below: it brings trio and pyarrow along, which a download does without.
+        from hffs.data.locating.streaming import list_needed
+
         needed = list_needed(resolution, files)
         return Here(resolution, root, fetch_files(request, commit, needed, report))
     return Here(resolution, root, fetch(request, commit, files, report))
@@ -82,6 +84,8 @@ def _bring(wanted: Wanted, resolution: Resolution, watcher: Watcher) -> Here:
 def _tell_features(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> bool:
     """Whether all shards tell the features of their columns; else README.md has a say."""
     if wanted.is_far:
+        from hffs.data.locating.streaming import tell_features
+
         return tell_features(wanted, _make_located(wanted, store, here, watcher), store, watcher)
     for file in (file for split in here.resolution.files.values() for file in split):
         with here.path(file).open("rb") as shard:
@@ -100,6 +104,8 @@ def _resolve(request: Request, commit: str) -> Resolution:
 def _keep(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> Located:
     located = _make_located(wanted, store, here, watcher)
     if wanted.is_far:
+        from hffs.data.locating.streaming import list_named
+
         located = list_named(wanted, located, here.resolution, store)
     elif located.commit and not wanted.request.offline:
         from hffs.data.locating.named import fetch_named
@@ -129,6 +135,8 @@ def _make_located(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> 
     terms: list[tuple[Term, int]] = []
     for term in parse_terms(wanted.split):
         if wanted.is_far and resolution.format == "parquet":
+            from hffs.data.locating.streaming import name_shards
+
             own = list(name_shards(resolution, term.split))
         else:
             own = _make_shards(term.split, store, here, watcher)

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from hffs.data.cache import DiskCache
 from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.listing import Listed, save_listing
 from hffs.data.hub.classes import METADATA_NAMES
 from hffs.data.hub.plain import has_features
 from hffs.data.hub.resolution import HubFile, Resolution
 from hffs.data.locating.record import Wanted
-from hffs.data.remote.files import RangeReader
-from hffs.data.remote.listing import Listed, save_listing
+from hffs.data.remote.files import RangeReader, make_hub_url
 from hffs.data.remote.opening import open_fetcher
 from hffs.data.shards import Located, Shard, make_key
 from hffs.data.source import open_shards, open_source
@@ -53,10 +53,9 @@ def _refuse(resolution: Resolution, why: str) -> DataError:
 
 def name_shards(resolution: Resolution, split: str) -> Iterator[Shard]:
     """The Parquet files of a split as shards that are read where they lie."""
-    base = f"hf://datasets/{resolution.name}@{resolution.commit}"
-    shown = Path(f"{resolution.name}@{resolution.commit[:12]}")
+    name, commit = resolution.name, resolution.commit
     for file in resolution.files[split]:
-        url, path = f"{base}/{file.name}", shown / file.name
+        url, path = make_hub_url(name, commit, file.name), Path(f"{name}@{commit[:12]}") / file.name
         yield Shard(path, file.name, file.size_bytes, 0, "parquet", url, file.etag)
 
 

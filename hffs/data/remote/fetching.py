@@ -16,16 +16,15 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 import trio
 
 from hffs.data.cache import DiskCache
-from hffs.data.remote.files import Check, Range, RemoteFile, accept
+from hffs.data.remote.files import Check, Range, RangeReader, RemoteFile, accept
 from hffs.data.remote.origins import Origin, Trouble, describe
 from hffs.data.remote.queueing import Batch, Job, Limits, Queue
 from hffs.errors import DeadlineError, FormatError, HffsError, OutageError, SourceError
@@ -36,21 +35,14 @@ _PIECES = 4
 """Requests at once for one range that is larger than a request should be."""
 
 _MOST_REFUSED = 3
+_ENDED = "the mount ends"
 _CLOSE_S = 5.0
 
 OpenOrigins = Callable[[], Mapping[str, Origin]]
 """Makes the origins, by the scheme of their URLs; called in the loop."""
 
 
-@dataclass(slots=True)
-class Stats:
-    """What was asked for so far."""
-
-    requests: int = 0
-    received_bytes: int = 0
-
-
-class Fetcher:
+class Fetcher(RangeReader):
     """See `RangeReader`. Without a network (`offline`) only the cache is asked."""
 
     def __init__(
@@ -61,7 +53,6 @@ class Fetcher:
         *,
         offline: bool = False,
     ) -> None:
-        self.stats = Stats()
         self._cache, self._open_origins, self._limits = cache, open_origins, limits
         self._offline = offline
         self._lock = threading.Lock()
@@ -92,17 +83,6 @@ class Fetcher:
             self._enqueue(jobs)
         return outcomes
 
-    def read(
-        self,
-        file: RemoteFile,
-        ranges: Sequence[Range],
-        check: Check = accept,
-        *,
-        keep: bool = True,
-    ) -> list[memoryview]:
-        """See `RangeReader`."""
-        return [each.result() for each in self.submit(file, ranges, check, keep=keep)]
-
     def close(self) -> None:
         """See `RangeReader`."""
         with self._lock:
@@ -118,28 +98,22 @@ class Fetcher:
 
     def _enqueue(self, jobs: Sequence[Job]) -> None:
         if self._offline:
-            for job in jobs:
-                why = "offline, and it is not in the cache"
-                job.outcome.set_exception(OutageError("cannot fetch", describe(job.file), why=why))
+            _fail(jobs, "offline, and it is not in the cache")
             return
         with self._lock:
             if self._is_closed:
-                for job in jobs:
-                    job.outcome.set_exception(_ended(job))
+                _fail(jobs, _ENDED)
                 return
             if self._loop is None or not self._loop.is_alive:  # a bug must not end all reading
-                self._loop = _Loop(self._open_origins, self._limits, self._cache, self.stats)
+                self._loop = _Loop(self._open_origins, self._limits, self._cache)
             self._loop.enqueue(jobs)
 
 
 class _Loop:
     """A thread that runs trio until it is closed."""
 
-    def __init__(
-        self, open_origins: OpenOrigins, limits: Limits, cache: DiskCache, stats: Stats
-    ) -> None:
-        self._open_origins, self._limits = open_origins, limits
-        self._cache, self._stats = cache, stats
+    def __init__(self, open_origins: OpenOrigins, limits: Limits, cache: DiskCache) -> None:
+        self._open_origins, self._limits, self._cache = open_origins, limits, cache
         self._live: dict[tuple[str, str, Range], Job] = {}
         self._origins: Mapping[str, Origin] = {}
         self._queue = Queue(limits, self._host)
@@ -159,8 +133,7 @@ class _Loop:
         try:
             self._token.run_sync_soon(self._take_over, jobs)
         except trio.RunFinishedError:
-            for job in jobs:
-                job.outcome.set_exception(_ended(job))
+            _fail(jobs, _ENDED)
 
     def close(self) -> None:
         """End the thread, and with it what is under way."""
@@ -177,8 +150,7 @@ class _Loop:
             if not self._started.done():  # no descriptors are left, say: nobody may wait for it
                 why = "no loop can be started"
                 self._started.set_exception(OutageError("cannot fetch", why=why))
-            for job in list(self._live.values()):
-                self._settle(job, _ended(job))
+            _fail(self._live.values(), _ENDED)
 
     def _cancel(self) -> None:
         self._nursery.cancel_scope.cancel()
@@ -292,9 +264,7 @@ class _Loop:
         return memoryview(data)
 
     async def _ask(self, batch: Batch, place: Range) -> memoryview:
-        self._stats.requests += 1
         data = await self._origin(batch.file).get(batch.file, place)
-        self._stats.received_bytes += len(data)
         if len(data) != place.size_bytes:
             raise Trouble(f"{len(data)} bytes came of {place.size_bytes}")
         return data
@@ -379,5 +349,7 @@ def _settled(data: memoryview) -> Future[memoryview]:
     return future
 
 
-def _ended(job: Job) -> OutageError:
-    return OutageError("cannot fetch", describe(job.file), why="the mount ends")
+def _fail(jobs: Iterable[Job], why: str) -> None:
+    """Settle jobs that nobody will do."""
+    for job in jobs:
+        job.outcome.set_exception(OutageError("cannot fetch", describe(job.file), why=why))

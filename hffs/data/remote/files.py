@@ -6,22 +6,49 @@ Owns nothing but these. It imports nothing that is slow, and must not know HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
     """A file at a fixed content: `etag` and `size_bytes` pin what `url` gives.
 
-    `url` is `hf://datasets/OWNER/NAME@COMMIT/PATH`, `https://...`, or what else fsspec reaches
+    `url` is that of a file of the Hub (`make_hub_url`), `https://...`, or what else fsspec reaches
     (`s3://bucket/key`).
     """
 
     url: str
     etag: str
     size_bytes: int
+
+
+_HUB = "hf://datasets/"
+
+
+def make_hub_url(name: str, commit: str, path: str) -> str:
+    """How a file of a data set on the Hub is named, as huggingface_hub does.
+
+    >>> make_hub_url("a/b", "0123", "data/c.parquet")
+    'hf://datasets/a/b@0123/data/c.parquet'
+    """
+    return f"{_HUB}{name}@{commit}/{path}"
+
+
+def split_hub_url(url: str) -> tuple[str, str, str] | None:
+    """Name, commit and path of a file on the Hub; None for any other address.
+
+    >>> split_hub_url("hf://datasets/a/b@0123/data/c.parquet")
+    ('a/b', '0123', 'data/c.parquet')
+    """
+    if not url.startswith(_HUB):
+        return None
+    name, _, rest = url.removeprefix(_HUB).partition("@")
+    commit, _, path = rest.partition("/")
+    return name, commit, path
 
 
 class Range(NamedTuple):
@@ -87,7 +114,7 @@ class RangeReader(Protocol):
         keep: bool = True,
     ) -> list[memoryview]:
         """Get ranges, in order; waits up to the deadline. Raises as the Futures of `submit`."""
-        ...
+        return [each.result() for each in self.submit(file, ranges, check, keep=keep)]
 
     def close(self) -> None:
         """End everything that is under way; whoever waits gets an OutageError."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -24,12 +24,11 @@ from hffs import __version__
 from hffs.data.hub.retrying import find_asked_wait_s
 from hffs.data.hub.token import Token
 from hffs.data.remote.clients import explain_environment
-from hffs.data.remote.files import Range, RemoteFile
+from hffs.data.remote.files import Range, RemoteFile, split_hub_url
 from hffs.data.remote.origins import Trouble, describe
 from hffs.data.remote.queueing import Limits
 from hffs.errors import AccessError, DataError, HffsError, SourceError, StaleError
 
-_HUB = "hf://datasets/"
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _REDIRECTS = {301, 302, 303, 307, 308}
 _NOT_ALLOWED = {401, 403, 404, 410}
@@ -38,6 +37,9 @@ _ADDRESS_S = 3000.0
 """The Hub signs addresses for an hour."""
 
 _MOST_HOPS = 5
+
+_Accept = Callable[[RemoteFile, httpx2.Response], None]
+"""Looks at the last answer of a chain before it is read; raises what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +72,38 @@ class HttpOrigin:
 
     def host(self, file: RemoteFile) -> str:
         """See `Origin`: the Hub, wherever it redirects to."""
-        return "hub" if file.url.startswith(_HUB) else urlsplit(file.url).netloc
+        return urlsplit(file.url).netloc if split_hub_url(file.url) is None else "hub"
 
     async def get(self, file: RemoteFile, place: Range) -> memoryview:
         """See `Origin`."""
-        if not file.url.startswith(_HUB):
-            return await self._get_plain(file, place)
-        if file.url in self._direct:
-            found = await self._ask_hub(file, place)
-            if isinstance(found, memoryview):
-                return found
-        # Of many that begin at once, one finds the address; it is known from then on.
-        lock = self._finding.setdefault(file.url, trio.Lock())
-        address = self._addresses.get(file.url)
-        if address is None or address.until < time.monotonic():
-            async with lock:
-                address = self._addresses.get(file.url)
-                if address is None or address.until < time.monotonic():
-                    found = await self._ask_hub(file, place)
-                    if isinstance(found, memoryview):
-                        return found
-                    address = self._addresses[file.url] = found
-        return await self._ask_address(file, place, address)
+        if split_hub_url(file.url) is None:
+            return await self._follow(file, place, file.url, None, _accept_plain)
+        found = await self._locate(file, place)
+        if isinstance(found, str):
+            return await self._ask_address(file, place, found)
+        return found
 
     async def aclose(self) -> None:
         """See `Origin`."""
         await self._client.aclose()
 
-    async def _ask_hub(self, file: RemoteFile, place: Range) -> memoryview | _Address:
+    async def _locate(self, file: RemoteFile, place: Range) -> memoryview | str:
+        """Where the Hub has redirected to for a file, or the range itself, if it has sent that."""
+        if file.url in self._direct:
+            return await self._ask_hub(file, place)
+        known = self._find_address(file)
+        if known is not None:
+            return known
+        # Of many that begin at once, one finds the address; it is known from then on.
+        async with self._finding.setdefault(file.url, trio.Lock()):
+            return self._find_address(file) or await self._ask_hub(file, place)
+
+    def _find_address(self, file: RemoteFile) -> str | None:
+        """Where a file is known to be, if that is still to be believed."""
+        address = self._addresses.get(file.url)
+        return address.url if address is not None and address.until >= time.monotonic() else None
+
+    async def _ask_hub(self, file: RemoteFile, place: Range) -> memoryview | str:
         """The range, if the Hub sends it itself, else where it says that the file is."""
         url = self._hub_url(file)
         token = await trio.to_thread.run_sync(self._token.read)
@@ -106,44 +112,40 @@ class HttpOrigin:
                 raise await self._refusal(file, answer, token)
             _require_same(file, answer)
             if answer.status_code in _REDIRECTS:
-                return _Address(_find_target(file, answer), time.monotonic() + _ADDRESS_S)
+                where = _find_target(file, answer)
+                self._addresses[file.url] = _Address(where, time.monotonic() + _ADDRESS_S)
+                return where
             self._direct.add(file.url)
             return await _read(file, place, answer)
 
-    async def _ask_address(self, file: RemoteFile, place: Range, address: _Address) -> memoryview:
+    async def _ask_address(self, file: RemoteFile, place: Range, url: str) -> memoryview:
         # A repository that was renamed is still the Hub's: the token goes there as well.
-        is_hub = _origin_of(address.url) == _origin_of(self._endpoint)
+        is_hub = _origin_of(url) == _origin_of(self._endpoint)
         token = await trio.to_thread.run_sync(self._token.read) if is_hub else None
-        url = address.url
+
+        def accept(file: RemoteFile, answer: httpx2.Response) -> None:
+            if answer.status_code in _NOT_ALLOWED:  # the signature is too old, say
+                self._addresses.pop(file.url, None)
+                raise Trouble(f"the address it was redirected to answers {answer.status_code}")
+
+        return await self._follow(file, place, url, token, accept)
+
+    async def _follow(
+        self, file: RemoteFile, place: Range, url: str, token: str | None, accept: _Accept
+    ) -> memoryview:
+        """The range from where a URL leads to; the token is for the URL itself alone."""
         for _ in range(_MOST_HOPS):
             async with self._send(file, url, place, token) as answer:
                 if answer.status_code in _REDIRECTS:
-                    url = _find_target(file, answer)
-                    token = None
+                    url, token = _find_target(file, answer), None
                     continue
-                if answer.status_code in _NOT_ALLOWED:  # the signature is too old, say
-                    self._addresses.pop(file.url, None)
-                    raise Trouble(f"the address it was redirected to answers {answer.status_code}")
-                return await _read(file, place, answer)
-        raise SourceError("cannot fetch", describe(file), why="it is redirected in circles")
-
-    async def _get_plain(self, file: RemoteFile, place: Range) -> memoryview:
-        url = file.url
-        for _ in range(_MOST_HOPS):
-            async with self._send(file, url, place, None) as answer:
-                if answer.status_code in _REDIRECTS:
-                    url = _find_target(file, answer)
-                    continue
-                if answer.status_code in _NOT_ALLOWED:
-                    raise _explain_refusal(file, answer.status_code)
-                _require_same(file, answer)
+                accept(file, answer)
                 return await _read(file, place, answer)
         raise SourceError("cannot fetch", describe(file), why="it is redirected in circles")
 
     def _hub_url(self, file: RemoteFile) -> str:
-        name, _, rest = file.url.removeprefix(_HUB).partition("@")
-        commit, _, path = rest.partition("/")
-        return f"{self._endpoint}/datasets/{quote(name)}/resolve/{quote(commit)}/{quote(path)}"
+        name, commit, path = map(quote, split_hub_url(file.url) or ("", "", ""))
+        return f"{self._endpoint}/datasets/{name}/resolve/{commit}/{path}"
 
     async def _refusal(
         self, file: RemoteFile, answer: httpx2.Response, token: str | None
@@ -200,6 +202,12 @@ async def _read(file: RemoteFile, place: Range, answer: httpx2.Response) -> memo
         if len(data) > place.size_bytes:
             raise _refuse(file, "more is sent than was asked for")
     return memoryview(data)
+
+
+def _accept_plain(file: RemoteFile, answer: httpx2.Response) -> None:
+    if answer.status_code in _NOT_ALLOWED:
+        raise _explain_refusal(file, answer.status_code)
+    _require_same(file, answer)
 
 
 def _require_same(file: RemoteFile, answer: httpx2.Response) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hffs.data.remote.files import Range, RemoteFile
+from hffs.data.remote.files import Range, RemoteFile, split_hub_url
 
 
 class Trouble(Exception):  # noqa: N818 - it is no error yet: there may be another try
@@ -47,9 +47,8 @@ def describe(file: RemoteFile) -> str:
     >>> describe(RemoteFile("hf://datasets/a/b@0123456789abcdef/c.parquet", "", 1))
     'c.parquet of a/b@0123456789ab'
     """
-    url = file.url.partition("?")[0]
-    if not url.startswith("hf://datasets/"):
-        return url
-    name, _, rest = url.removeprefix("hf://datasets/").partition("@")
-    commit, _, path = rest.partition("/")
+    parts = split_hub_url(file.url)
+    if parts is None:
+        return file.url.partition("?")[0]
+    name, commit, path = parts
     return f"{path} of {name}@{commit[:12]}"

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from hffs.core.formats import ImageFormat
 from hffs.data.cache import DiskCache
-from hffs.data.cells.building import load_or_build
+from hffs.data.cells.building import load_index, load_or_build
 from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.listing import Listed, save_listing
 from hffs.data.locating.local import locate
 from hffs.data.metadata import read_columns
 from hffs.data.pages import PageStore
-from hffs.data.remote.listing import Listed, save_listing
 from hffs.data.rows import Fetchers, RowStore
 from hffs.data.source import open_source
 from hffs.errors import DataError, FormatError, OutageError, SourceError
@@ -299,6 +299,7 @@ def test_files_that_cells_name_are_cells_where_a_listing_has_them(tmp_path: Path
         assert index.far.all()
         dropped = {"file missing": 1, "path outside the data set": 1, "empty file": 1}
         assert index.dropped == dropped | {"null image": 1}
+    assert load_index(tmp_path / "far", located) is not None  # nothing is missing but for good
     cache = DiskCache(tmp_path / "blobs", 1 << 30)
     rows = RowStore(index, located, cache)
     assert rows.waits_for_network(0)

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hffs.data.remote.listing import (
-    EMPTY_FILE,
-    MISSING,
-    OUTSIDE,
-    Listed,
-    load_listing,
-    save_listing,
-)
+from hffs.data.cells.listing import Listed, load_listing, save_listing
+from hffs.data.cells.paths import EMPTY_FILE, MISSING, OUTSIDE
 from hffs.errors import FormatError
 
 FILES = [

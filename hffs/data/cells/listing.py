@@ -1,6 +1,7 @@
 """Files that cells name and that are read where they lie: found by name, kept on disk.
 
-Owns the form of a listing. Must not know what names mean, nor who told of the files.
+Owns the form of a listing; the reasons for which a cell is dropped are those of files here
+(`hffs.data.cells.paths`). Must not know who told of the files.
 """
 
 from __future__ import annotations
@@ -14,11 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.arrays import Stored, load_arrays, save_arrays
+from hffs.data.cells.paths import EMPTY_FILE, MISSING, OUTSIDE
 from hffs.errors import FormatError
-
-OUTSIDE = "path outside the data set"
-MISSING = "file missing"
-EMPTY_FILE = "empty file"
 
 
 class Listed(NamedTuple):
