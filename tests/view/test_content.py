@@ -14,6 +14,7 @@ from PIL.ImageFile import ImageFile
 
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
+from hffs.data.rows import RowStore
 from hffs.errors import RenderError, StaleError
 from hffs.view import codecs
 from hffs.view.tree import Tree
@@ -51,6 +52,23 @@ def test_many_who_wait_for_one_image_cost_one_rendering(
     images = {bytes(future.result(10)) for future in waiting}
     assert len(calls) == 1
     assert len(images) == 1
+
+
+def test_what_is_fetched_and_passes_through_is_read_once(
+    open_tree: OpenTree, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+    load = RowStore.load
+
+    def count(store: RowStore, cell: int) -> memoryview:
+        loaded.append(cell)
+        return load(store, cell)
+
+    monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: True)
+    monkeypatch.setattr(RowStore, "load", count)
+    tree = open_tree(source)
+    assert bytes(tree.request(_inode(tree, "1.jpg")).result(10)) == encode("JPEG", 2)
+    assert loaded == [1]
 
 
 def test_a_rendered_image_is_kept_for_the_next_mount(

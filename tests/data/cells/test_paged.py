@@ -151,6 +151,19 @@ def test_rows_of_a_chunk_without_index_are_kept_one_by_one(tmp_path: Path) -> No
     assert bytes(far.rows.load(14)) == _image(14)
 
 
+def test_a_chunk_without_index_is_fetched_ahead_once(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    pq.write_table(TABLES["struct"](7), path, **WRITERS["datasets 4.0"])
+    far = Far(path, tmp_path)
+    for _ in range(2):
+        far.reader.asked.clear()
+        for done in far.pages.begin([0]):
+            done.result(10)
+    assert far.reader.asked == []
+    assert far.read_all() == [(number, 0, _image(number)) for number in range(7)]
+    assert far.reader.asked == []
+
+
 def test_images_as_base64(sets: Any, tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     texts = [b64encode(_image(n)).decode() for n in range(20)]
