@@ -45,7 +45,7 @@ HOMES = {
     "torch": ("train/",),
     "PIL": ("view/codecs", "train/"),
     "datasets": ("data/hub/", "data/prepare/", "data/locating/slices"),
-    "fsspec": ("data/hub/",),
+    "fsspec": ("data/hub/", "data/remote/filesystems"),
     "huggingface_hub": ("data/hub/",),
     "duckdb": ("data/",),
     "httpcore2": ("data/urls/",),

@@ -64,7 +64,12 @@ def _find(raw: Mapping[str, object], key: str) -> str:
 
 
 def make_id(dataset_name: str) -> str:
-    """An id from a data set's name: `org/set` is `org-set`, of a path the last part counts."""
+    """An id from a data set's name: `org/set` is `org-set`, of a path the last part counts.
+
+    Nothing of what signs an address is in it.
+    """
+    if dataset_name.startswith(("http://", "https://")):
+        dataset_name = dataset_name.partition("?")[0]
     is_hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", dataset_name, re.ASCII)
     part = dataset_name if is_hub_id else dataset_name.rstrip("/").rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip(".-")[:_ID_CHARS_MAX] or "dataset"

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable
 
 from hffs.data.cells.index import CellIndex
-from hffs.data.remote.files import Ahead, Range, RangeReader, RemoteFile, make_hub_url
+from hffs.data.remote.files import Ahead, Range, RangeReader, RemoteFile
 from hffs.data.shards import Located
 from hffs.errors import FormatError
 
@@ -28,7 +28,7 @@ class FileStore:
         ahead: Ahead | None = None,
     ) -> None:
         self._files, self._reader, self._ahead = index.far_files, reader, ahead
-        self._located = located
+        self._address = located.address
         self._lock = threading.Lock()
 
     def read(self, number: int) -> memoryview:
@@ -54,5 +54,4 @@ class FileStore:
         files = self._files
         name = files.name(number).decode("utf-8", "surrogateescape")
         etag = files.etags.name(number).decode("ascii", "replace")
-        url = make_hub_url(self._located.name, self._located.commit, name)
-        return RemoteFile(url, etag, int(files.size_bytes[number]))
+        return RemoteFile(self._address + name, etag, int(files.size_bytes[number]))

@@ -89,8 +89,8 @@ class Located:
     shards are its own, one after the other; without terms all rows of all shards count. `commit`
     and `pins` are those of a repository on the Hub, or of what a table was made from: the way it
     was made, then each file below `base`. `features` is what the data set declares beside its
-    shards, as JSON. Where files that cells name are read where they lie, `listing` tells which
-    there are (`hffs.data.cells.listing`).
+    shards, as JSON. Where files that cells name are read where they lie, that is below `address`
+    (a URL that ends in a slash), and `listing` tells which there are (`hffs.data.cells.listing`).
     """
 
     name: str
@@ -101,6 +101,7 @@ class Located:
     commit: str = field(default="", kw_only=True)
     pins: tuple[Pin, ...] = field(default=(), kw_only=True)
     features: str = field(default="", kw_only=True)
+    address: str = field(default="", kw_only=True)
     listing: Path | None = field(default=None, kw_only=True)
 
     @property

@@ -305,6 +305,8 @@ def test_values_of_entries_that_are_not_taken_are_not_looked_at(tmp_path: Path) 
         ("org/photos", "org-photos"),
         ("/data/my photos.parquet", "my-photos.parquet"),
         ("/data/set/", "set"),
+        ("https://host/a/photos.parquet?sign=secret/x", "photos.parquet"),
+        ("s3://bucket/a?b/", "a-b"),
         ("data/*.parquet", "parquet"),
         ("a/b/c", "c"),
         ("../..", "dataset"),

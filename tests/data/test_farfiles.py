@@ -41,7 +41,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FileStore, L
     )
     index = cast(CellIndex, SimpleNamespace(far_files=table))
     reader = LocalReader(base=(f"hf://datasets/owner/set@{'1' * 40}", str(tmp_path)))
-    located = Located("owner/set", tmp_path, (), commit="1" * 40)
+    located = Located("owner/set", tmp_path, (), address=f"hf://datasets/owner/set@{'1' * 40}/")
     return FileStore(index, located, reader, _Next()), reader
 
 

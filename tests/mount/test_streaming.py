@@ -199,7 +199,7 @@ def test_a_view_can_be_inspected(
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--offline"], "cannot read owner/photos: offline, and it was not streamed on this host"),
+        (["--offline"], "cannot read owner/photos: offline, and it was not mounted so on this "),
         (
             ["--image-format", "source"],
             "cannot use image_format source: images of image are not on",

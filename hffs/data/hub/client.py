@@ -20,7 +20,7 @@ from huggingface_hub.utils import hf_raise_for_status
 from huggingface_hub.utils._http import hf_request_event_hook
 
 from hffs.data.hub.retrying import PATIENCE, find_asked_wait_s
-from hffs.data.remote.clients import explain_environment
+from hffs.data.remote.clients import making_client
 
 _TRICKLE_S = 30.0
 _TRICKLE_BYTES = 1000
@@ -67,7 +67,7 @@ def open_client(tell: Tell) -> httpx2.Client:
         "request": [hf_request_event_hook, partial(_limit_time, limits)],
         "response": [Waits(tell).note, _limit_trickle],
     }
-    with explain_environment():
+    with making_client():
         # Without time limits, as that of huggingface_hub: what it leaves open is limited above.
         return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None)
 

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from hffs.data.hub import card
@@ -68,7 +69,7 @@ def resolve_plain(request: Request, commit: str) -> Plain | None:
             return None
         described = _read_card(request, commit, listed)
     shards = sorted((file for file in listed if _is_shard(file.name)), key=lambda file: file.name)
-    if described is None or (splits := _find_splits(described, shards)) is None:
+    if described is None or (splits := find_splits(described, shards)) is None:
         return None
     if not all(splits.get(split) for split in request.splits):
         return None
@@ -118,16 +119,23 @@ def _list_files(request: Request, commit: str) -> list[HubFile] | None:
 
 
 def _read_card(request: Request, commit: str, listed: Sequence[HubFile]) -> dict[str, Any] | None:
-    """The YAML that README.md begins with, None if it is anything but a plain dictionary."""
-    import yaml
-
     files = [file for file in listed if file.name == "README.md"]
     if not files:
         return {}
     for file in files:
         card.check_size(request.name, file.name, file.size_bytes)
     path = fetch_files(request, commit, files, lambda done, total: None) / files[0].name
-    card.check(request.name, [path])
+    return parse_card(request.name, path)
+
+
+def parse_card(name: str, path: Path) -> dict[str, Any] | None:
+    """The YAML that a README.md begins with, None if it is anything but a plain dictionary.
+
+    Raises DataError where it names data outside of its own, yaml.YAMLError.
+    """
+    import yaml
+
+    card.check(name, [path])
     try:
         text = card.front_matter(card.read_text(path))
     except UnicodeDecodeError:
@@ -147,9 +155,10 @@ def _is_plain_info(info: Any) -> bool:
     )
 
 
-def _find_splits(
+def find_splits(
     described: dict[str, Any], shards: Sequence[HubFile]
 ) -> dict[str, list[HubFile]] | None:
+    """Files of each split, by README.md (`parse_card`), else by names; None if that is unclear."""
     configs = described.get("configs")
     if configs is None:
         by_name = {file.name: file for file in shards}

@@ -30,6 +30,7 @@ from hffs.data.locating.record import (
     load_acquired,
     read_record,
 )
+from hffs.data.remote.files import make_hub_url
 from hffs.data.shards import Layout, Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.data.watcher import Watcher
 
@@ -50,9 +51,11 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     if wanted.is_local:
         return _keep(wanted, store, find_local(wanted), watcher)
     if wanted.request.offline and wanted.is_far:
-        raise refuse_offline(wanted.request.name, "it was not streamed on this host before")
+        raise refuse_offline(wanted.request.name, "it was not mounted so on this host before")
     if wanted.request.offline:
         return _keep(wanted, store, find_offline(wanted, store, watcher.notice), watcher)
+    if wanted.is_elsewhere:
+        return _acquire_elsewhere(wanted, store)
     tell_of_waits(watcher.notice)
     commit = read_commit(wanted.request)
     kept = load_acquired(wanted, store)
@@ -64,6 +67,18 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     if plain and plain.declares_features and not _tell_features(wanted, store, here, watcher):
         here = replace(here, resolution=_resolve(wanted.request, commit))
     return _keep(wanted, store, here, watcher)
+
+
+def _acquire_elsewhere(wanted: Wanted, store: Path) -> Located:
+    """Find what an object store or the web has today: a list, and what cells name of it."""
+    # Late: none of it is needed for the Hub.
+    from hffs.data.locating.elsewhere import find_named, locate
+    from hffs.data.locating.streaming import list_named
+
+    located = locate(wanted.request.name, wanted.split, wanted.request.data_files)
+    located = list_named(wanted, located, store, partial(find_named, located))
+    keep_acquired(wanted, store, Record(located))
+    return located
 
 
 def _bring(wanted: Wanted, resolution: Resolution, watcher: Watcher) -> Here:
@@ -104,9 +119,10 @@ def _resolve(request: Request, commit: str) -> Resolution:
 def _keep(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> Located:
     located = _make_located(wanted, store, here, watcher)
     if wanted.is_far:
-        from hffs.data.locating.streaming import list_named
+        from hffs.data.locating.streaming import find_on_hub, list_named
 
-        located = list_named(wanted, located, here.resolution, store)
+        find = partial(find_on_hub, wanted.request, here.resolution)
+        located = list_named(wanted, located, store, find)
     elif located.commit and not wanted.request.offline:
         from hffs.data.locating.named import fetch_named
 
@@ -155,6 +171,7 @@ def _make_located(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> 
         commit=resolution.commit,
         pins=tuple(pins),
         features=_write_features(resolution),
+        address=make_hub_url(wanted.request.name, resolution.commit, "") if wanted.is_far else "",
     )
 
 

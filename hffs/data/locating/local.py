@@ -86,8 +86,8 @@ def list_files(dataset_name: str) -> list[str]:
 
 def _absolute(dataset_name: str) -> Path:
     if _URL.match(dataset_name):
-        fix = "give a local path, or the id of a data set on the Hub (owner/name)"
-        _fail(dataset_name, "this is a URL", fix)
+        fix = "give a path, owner/name on the Hub, or an address of s3, gs, az or https"
+        _fail(dataset_name, "nothing here reads such an address", fix)
     text = os.path.expanduser(dataset_name)
     if not text or "\0" in text:
         _fail(repr(dataset_name), "this is no path", "give a file, a folder or a glob")
@@ -110,7 +110,7 @@ def _locate_split(dataset_name: str, path: Path, split: str) -> Located | None:
 def _locate_file(name: str, path: Path, split: str) -> Located | None:
     if path.suffix.lower() not in _LAYOUTS:
         return None
-    return _located(name, path.parent, [path], _explicit(name, [path.name], split))
+    return _located(name, path.parent, [path], choose_split(name, [path.name], split))
 
 
 def _locate_glob(name: str, pattern: Path, split: str) -> Located | None:
@@ -124,7 +124,7 @@ def _locate_glob(name: str, pattern: Path, split: str) -> Located | None:
     if not paths:
         return None
     names = [path.relative_to(root).as_posix() for path in paths]
-    return _located(name, root, paths, _explicit(name, names, split))
+    return _located(name, root, paths, choose_split(name, names, split))
 
 
 def _locate_folder(name: str, root: Path, split: str) -> Located | None:
@@ -196,7 +196,7 @@ def _shard(root: Path, path: Path) -> Shard:
     return Shard(path, name, found.st_size, found.st_mtime_ns, layout)
 
 
-def _explicit(name: str, names: list[str], split: str) -> str | None:
+def choose_split(name: str, names: list[str], split: str) -> str | None:
     """Split to choose among files that the user named one by one; None takes them all.
 
     Files of a single split need no `split` beside their name: `test.parquet` is what was asked for.

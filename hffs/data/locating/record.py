@@ -22,6 +22,8 @@ from hffs.data.folders import prepare_private_folder
 from hffs.data.hub.cached import is_commit
 from hffs.data.hub.resolution import MAIN, Request
 from hffs.data.locating.local import IMAGE_EXTENSIONS, list_files, locate_plain
+from hffs.data.remote.files import is_elsewhere, split_query
+from hffs.data.remote.troubles import show
 from hffs.data.shards import Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.errors import ConfigError, HffsError, MountError
 
@@ -35,7 +37,7 @@ _FILES = re.compile(r"\.(?:parquet|arrow|jsonl?|csv|tsv|tar|zip|txt|toml)$", re.
 class Wanted:
     """A source as a configuration names it; `split` may have slices and several terms.
 
-    With `streaming`, what is not on this host is read where it lies.
+    With `streaming`, what is on the Hub is read where it lies, as it is anywhere else but here.
     """
 
     request: Request
@@ -46,12 +48,17 @@ class Wanted:
     @property
     def is_local(self) -> bool:
         """Whether it is on this host, if it is anywhere."""
-        return not is_hub_id(self.request.name)
+        return not is_hub_id(self.request.name) and not self.is_elsewhere
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is in an object store, or at an address of the web."""
+        return is_elsewhere(self.request.name)
 
     @property
     def is_far(self) -> bool:
         """Whether its files are to be read where they lie."""
-        return self.streaming and not self.is_local
+        return self.is_elsewhere or (self.streaming and not self.is_local)
 
     @property
     def is_pinned(self) -> bool:
@@ -114,7 +121,16 @@ def name_source(config: Config) -> Wanted:
         offline=config.offline,
         token_file=config.token_file,
     )
+    if is_elsewhere(name):
+        _refuse_hub_keys(config, name)
     return Wanted(request, config.split, config.image_column, config.streaming)
+
+
+def _refuse_hub_keys(config: Config, name: str) -> None:
+    for key, value in (("config_name", config.config_name), ("revision", config.revision)):
+        if value not in (None, MAIN):
+            why, fix = f"{show(name)} is not on the Hub, which alone has any", "leave it out"
+            raise ConfigError(f"cannot use {key}", str(value), why=why, fix=fix)
 
 
 def find_source(wanted: Wanted, store: Path) -> Located | None:
@@ -217,7 +233,8 @@ def is_prepared(folder: Path, store: Path) -> bool:
 def _record_path(wanted: Wanted, store: Path) -> Path:
     request = wanted.request
     files = request.data_files
-    asked: list[Any] = [request.name, request.config, wanted.split, wanted.image_column]
+    name, _ = split_query(request.name)  # a signature is new each day, and belongs into no cache
+    asked: list[Any] = [name, request.config, wanted.split, wanted.image_column]
     asked.append(sorted(files.items()) if isinstance(files, Mapping) else files)
     if wanted.is_far:
         asked.append("streaming")
@@ -258,5 +275,6 @@ def _restore(fields: Mapping[str, Any]) -> Located:
         commit=str(fields["commit"]),
         pins=tuple(Pin(**each) for each in fields["pins"]),
         features=str(fields["features"]),
+        address=str(fields["address"]),
         listing=None if fields["listing"] is None else Path(fields["listing"]),
     )

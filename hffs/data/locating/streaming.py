@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +19,9 @@ from hffs.data.cells.columns import find_image_column
 from hffs.data.cells.listing import Listed, save_listing
 from hffs.data.hub.classes import METADATA_NAMES
 from hffs.data.hub.plain import has_features
-from hffs.data.hub.resolution import HubFile, Resolution
+from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.locating.record import Wanted
-from hffs.data.remote.files import RangeReader, make_hub_url
+from hffs.data.remote.files import RangeReader, make_hub_url, split_query
 from hffs.data.remote.opening import open_fetcher
 from hffs.data.shards import Located, Shard, make_key
 from hffs.data.source import open_shards, open_source
@@ -70,29 +70,41 @@ def tell_features(wanted: Wanted, located: Located, store: Path, watcher: Watche
     return True
 
 
-def list_named(wanted: Wanted, located: Located, resolution: Resolution, store: Path) -> Located:
-    """The source with a listing of the files that cells of its image column name, if they do."""
-    from hffs.data.hub.resolve import find_files
+def list_named(
+    wanted: Wanted, located: Located, store: Path, find: Callable[[set[str]], list[HubFile]]
+) -> Located:
+    """The source with a listing of the files that cells of its image column name, if they do.
+
+    `find` tells which of them there are.
+    """
     from hffs.data.locating.named import list_names
 
     with closing(_open_reader(wanted, store)) as reader:
         source = open_source(located, reader)
         images = find_image_column(source, wanted.image_column)
-        if resolution.format == "parquet" and images.kind != "path":
+        if all(shard.is_remote for shard in located.shards) and images.kind != "path":
             return located  # cells of its shards have bytes
         names = list_names(source, images)
-    known = {file.name: file for split in resolution.files.values() for file in split}
-    asked = sorted(name for name in names if name not in known)
-    found = find_files(wanted.request, resolution.commit, asked) if asked else []
-    files = [known[name] for name in sorted(names) if name in known] + found
+    files = find(names)
     listed = [Listed(os.fsencode(f.name), f.size_bytes, f.etag.encode()) for f in files]
     facts = [[file.name, file.size_bytes, file.etag] for file in files]
-    folder = store / "listings" / make_key(resolution.name, resolution.commit, facts)
+    folder = store / "listings" / make_key(located.address, facts)
     save_listing(folder, listed)
     return replace(located, listing=folder)
+
+
+def find_on_hub(request: Request, resolution: Resolution, names: set[str]) -> list[HubFile]:
+    """Those of some files that a repository has."""
+    from hffs.data.hub.resolve import find_files
+
+    known = {file.name: file for split in resolution.files.values() for file in split}
+    asked = sorted(name for name in names if name not in known)
+    found = find_files(request, resolution.commit, asked) if asked else []
+    return [known[name] for name in sorted(names) if name in known] + found
 
 
 def _open_reader(wanted: Wanted, store: Path) -> RangeReader:
     # Whoever puts more into the cache keeps it under its limit.
     cache = DiskCache(store / "blobs", sys.maxsize)
-    return open_fetcher(cache, wanted.request.token_file, offline=False)
+    _, query = split_query(wanted.request.name)
+    return open_fetcher(cache, wanted.request.token_file, query, offline=False)

@@ -1,10 +1,12 @@
-"""What the environment can do to an HTTP client: certificates and proxies that are none.
+"""How HTTP clients are made: in an environment that may name no certificates, and quiet.
 
-Owns the lines for it. It is known to every client of this package.
+Owns the lines for what the environment does to a client, and that no client tells its requests:
+addresses may be signed. It is known to every client of this package.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,8 +16,10 @@ from hffs.errors import SourceError
 
 
 @contextmanager
-def explain_environment() -> Iterator[None]:
+def making_client() -> Iterator[None]:
     """Make a client in here; SourceError where the environment allows for none."""
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         yield
     except OSError as error:
@@ -32,4 +36,4 @@ def explain_environment() -> Iterator[None]:
 
 def _refuse(why: str, fix: str) -> SourceError:
     # The chain is cut where this is called: an address of a proxy may hold a password.
-    return SourceError("cannot ask the Hub", why=why, fix=fix)
+    return SourceError("cannot make requests", why=why, fix=fix)

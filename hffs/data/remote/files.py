@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class RemoteFile:
     """A file at a fixed content: `etag` and `size_bytes` pin what `url` gives.
 
-    `url` is that of a file of the Hub (`make_hub_url`), `https://...`, or what else fsspec reaches
-    (`s3://bucket/key`).
+    `url` is that of a file of the Hub (`make_hub_url`), `https://...` without the query that may
+    sign it, or what else fsspec reaches (`s3://bucket/key`).
     """
 
     url: str
@@ -27,6 +27,31 @@ class RemoteFile:
 
 
 _HUB = "hf://datasets/"
+
+STORE_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss")
+WEB_SCHEMES = ("https", "http")
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether the name of a source is a URL of an object store, or of a file on the web.
+
+    >>> is_elsewhere("s3://bucket/art/"), is_elsewhere("hf://datasets/me/art"), is_elsewhere("s3")
+    (True, False, False)
+    """
+    scheme, mark, _ = name.partition("://")
+    return bool(mark) and scheme.rpartition("::")[2] in (*STORE_SCHEMES, *WEB_SCHEMES)
+
+
+def split_query(url: str) -> tuple[str, str]:
+    """A web address and its query, which may sign it; a key of a store has none.
+
+    >>> split_query("https://host/a.parquet?sign=1"), split_query("s3://bucket/a?.parquet")
+    (('https://host/a.parquet', 'sign=1'), ('s3://bucket/a?.parquet', ''))
+    """
+    if not url.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES)):
+        return url, ""
+    place, _, query = url.partition("?")
+    return place, query
 
 
 def make_hub_url(name: str, commit: str, path: str) -> str:

@@ -9,7 +9,6 @@ size, and whose ETag, where it has one, is the pinned one.
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +22,7 @@ import trio
 from hffs import __version__
 from hffs.data.hub.retrying import find_asked_wait_s
 from hffs.data.hub.token import Token
-from hffs.data.remote.clients import explain_environment
+from hffs.data.remote.clients import making_client
 from hffs.data.remote.files import Range, RemoteFile, split_hub_url
 from hffs.data.remote.origins import Trouble, describe
 from hffs.data.remote.queueing import Limits
@@ -51,19 +50,19 @@ class _Address:
 
 
 class HttpOrigin:
-    """An `Origin` for `hf`, `https` and `http`; `endpoint` is that of the Hub."""
+    """An `Origin` for `hf`, `https` and `http`; `endpoint` is that of the Hub.
 
-    def __init__(self, endpoint: str, token: Token, limits: Limits) -> None:
-        self._endpoint, self._token = endpoint.rstrip("/"), token
+    `query` is what addresses of the web are asked with, since it signs them.
+    """
+
+    def __init__(self, endpoint: str, token: Token, limits: Limits, query: str = "") -> None:
+        self._endpoint, self._token, self._query = endpoint.rstrip("/"), token, query
         self._addresses: dict[str, _Address] = {}
         self._finding: dict[str, trio.Lock] = {}
         self._direct: set[str] = set()
         """Files that the Hub sends itself."""
-        # They tell every request, with addresses that are signed.
-        for name in ("httpx2", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         stall_s = limits.stall_s
-        with explain_environment():
+        with making_client():
             self._client = httpx2.AsyncClient(
                 timeout=httpx2.Timeout(stall_s, connect=limits.connect_s, pool=None),
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
@@ -77,7 +76,8 @@ class HttpOrigin:
     async def get(self, file: RemoteFile, place: Range) -> memoryview:
         """See `Origin`."""
         if split_hub_url(file.url) is None:
-            return await self._follow(file, place, file.url, None, _accept_plain)
+            url = f"{file.url}?{self._query}" if self._query else file.url
+            return await self._follow(file, place, url, None, _accept_plain)
         found = await self._locate(file, place)
         if isinstance(found, str):
             return await self._ask_address(file, place, found)
@@ -207,7 +207,12 @@ async def _read(file: RemoteFile, place: Range, answer: httpx2.Response) -> memo
 def _accept_plain(file: RemoteFile, answer: httpx2.Response) -> None:
     if answer.status_code in _NOT_ALLOWED:
         raise _explain_refusal(file, answer.status_code)
-    _require_same(file, answer)
+    # What pins a file of the web is its ETag as it was sent, in quotes, or the date.
+    is_dated = bool(file.etag) and not file.etag.endswith('"')
+    if not is_dated:
+        _require_same(file, answer)
+    elif answer.status_code < 400 and answer.headers.get("Last-Modified") != file.etag:
+        raise _stale(file, "it is another file now")
 
 
 def _require_same(file: RemoteFile, answer: httpx2.Response) -> None:
@@ -250,7 +255,8 @@ def _explain_refusal(file: RemoteFile, status: int) -> SourceError:
 
 
 def _refuse(file: RemoteFile, why: str) -> DataError:
-    fix = "leave --streaming out, or use another HF_ENDPOINT"
+    is_hub = split_hub_url(file.url) is not None
+    fix = "leave --streaming out, or use another HF_ENDPOINT" if is_hub else ""
     return DataError("cannot fetch", describe(file), why=why, fix=fix)
 
 

@@ -1,4 +1,4 @@
-"""A fetcher for the Hub and for plain HTTP, as an environment and a configuration have it."""
+"""A fetcher for all kinds of addresses, as an environment and a configuration have it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ from hffs.data.hub.libraries import find_endpoint
 from hffs.data.hub.resolution import Request
 from hffs.data.hub.token import Token
 from hffs.data.remote.fetching import Fetcher
+from hffs.data.remote.files import STORE_SCHEMES, WEB_SCHEMES
 from hffs.data.remote.origins import Origin
 from hffs.data.remote.queueing import Limits
 
 
 def open_fetcher(
-    cache: DiskCache, token_file: Path | None, *, offline: bool, limits: Limits | None = None
+    cache: DiskCache,
+    token_file: Path | None,
+    query: str = "",
+    *,
+    offline: bool,
+    limits: Limits | None = None,
 ) -> Fetcher:
-    """What reads ranges; close it."""
+    """What reads ranges; close it. `query` signs addresses of the web, if anything does."""
     limits = limits or Limits()
 
     def open_origins() -> Mapping[str, Origin]:
         from hffs.data.remote.http import HttpOrigin
+        from hffs.data.remote.stores import StoreOrigin
 
-        http = HttpOrigin(find_endpoint(), Token(Request("", token_file=token_file)), limits)
-        return {"hf": http, "https": http, "http": http}
+        token = Token(Request("", token_file=token_file))
+        http = HttpOrigin(find_endpoint(), token, limits, query)
+        store = StoreOrigin()
+        return {"hf": http} | dict.fromkeys(WEB_SCHEMES, http) | dict.fromkeys(STORE_SCHEMES, store)
 
     return Fetcher(cache, open_origins, limits, offline=offline)

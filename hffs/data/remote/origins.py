@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hffs.data.remote.files import Range, RemoteFile, split_hub_url
+from hffs.data.remote.troubles import show
 
 
 class Trouble(Exception):  # noqa: N818 - it is no error yet: there may be another try
@@ -49,6 +50,6 @@ def describe(file: RemoteFile) -> str:
     """
     parts = split_hub_url(file.url)
     if parts is None:
-        return file.url.partition("?")[0]
+        return show(file.url)
     name, commit, path = parts
     return f"{path} of {name}@{commit[:12]}"

@@ -182,7 +182,7 @@ def test_what_cannot_be_used_is_one_clear_line(
     ("name", "message"),
     [
         ("user/name", "cannot open user/name: no such file or folder; check the path; a data set"),
-        ("hf://datasets/user/name", "this is a URL; give a local path, or the id of a data set"),
+        ("hf://datasets/user/name", "nothing here reads such an address; give a path, owner/name"),
         ("", "this is no path"),
         ("a\0b", "this is no path"),
         ("mnist", "no such file or folder"),

@@ -407,7 +407,7 @@ def test_plain_urls_are_read_too(hub: HubServer, store: Store, open_fetcher: Ope
     path = store.file.url.partition("@")[2]
     commit, _, name = path.partition("/")
     url = f"{hub.endpoint}/datasets/owner/set/resolve/{commit}/{name}"
-    file = RemoteFile(url, store.file.etag, store.file.size_bytes)
+    file = RemoteFile(url, f'"{store.file.etag}"', store.file.size_bytes)
     assert bytes(open_fetcher().read(file, [Range(3, 30)])[0]) == store.cut(Range(3, 30))
     with pytest.raises(SourceError, match="it is not there"):
         open_fetcher().read(RemoteFile(url + "x", "", 9), [Range(3, 8)])
