@@ -41,5 +41,11 @@ class Recent(Generic[T]):
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= self._measure(dropped)
 
+    def drop(self, key: Hashable) -> None:
+        """Keep a thing no longer, if it is."""
+        with self._lock:
+            if key in self._kept:
+                self._bytes -= self._measure(self._kept.pop(key))
+
     def _is_over(self) -> bool:
         return self._bytes > self._cap_bytes or len(self._kept) > self._cap_count

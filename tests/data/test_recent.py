@@ -38,3 +38,14 @@ def test_a_buffer_that_is_kept_stays() -> None:
     recent.put(1, first)
     recent.put(1, _blank(4))
     assert recent.get(1) is first
+
+
+def test_what_is_dropped_makes_room() -> None:
+    recent = Recent[memoryview](cap_bytes=10, cap_count=5, measure=len)
+    recent.put(1, _blank(8))
+    recent.drop(1)
+    recent.drop(1)
+    assert recent.get(1) is None
+    recent.put(2, _blank(5))
+    recent.put(3, _blank(5))
+    assert recent.get(2) is not None

@@ -22,6 +22,7 @@ import trio
 from hffs import __version__
 from hffs.data.hub.retrying import find_asked_wait_s
 from hffs.data.hub.token import Token
+from hffs.data.recent import Recent
 from hffs.data.remote.clients import making_client
 from hffs.data.remote.files import Range, RemoteFile, split_hub_url
 from hffs.data.remote.origins import Trouble, describe
@@ -35,6 +36,9 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _ADDRESS_S = 3000.0
 """The Hub signs addresses for an hour."""
 
+_MOST_ADDRESSES = 4096
+"""Of a folder of a million images each has an address of its own, of a kilobyte."""
+
 _MOST_HOPS = 5
 
 _Accept = Callable[[RemoteFile, httpx2.Response], None]
@@ -43,7 +47,10 @@ _Accept = Callable[[RemoteFile, httpx2.Response], None]
 
 @dataclass(frozen=True, slots=True)
 class _Address:
-    """Where the Hub has redirected to for a file, and up to when that is believed."""
+    """Where the Hub has redirected to for a file, and up to when that is believed.
+
+    It is empty where the Hub sends the file itself.
+    """
 
     url: str
     until: float
@@ -57,10 +64,8 @@ class HttpOrigin:
 
     def __init__(self, endpoint: str, token: Token, limits: Limits, query: str = "") -> None:
         self._endpoint, self._token, self._query = endpoint.rstrip("/"), token, query
-        self._addresses: dict[str, _Address] = {}
+        self._addresses = Recent[_Address](_MOST_ADDRESSES, _MOST_ADDRESSES, lambda each: 1)
         self._finding: dict[str, trio.Lock] = {}
-        self._direct: set[str] = set()
-        """Files that the Hub sends itself."""
         stall_s = limits.stall_s
         with making_client():
             self._client = httpx2.AsyncClient(
@@ -89,19 +94,29 @@ class HttpOrigin:
 
     async def _locate(self, file: RemoteFile, place: Range) -> memoryview | str:
         """Where the Hub has redirected to for a file, or the range itself, if it has sent that."""
-        if file.url in self._direct:
-            return await self._ask_hub(file, place)
         known = self._find_address(file)
-        if known is not None:
-            return known
-        # Of many that begin at once, one finds the address; it is known from then on.
-        async with self._finding.setdefault(file.url, trio.Lock()):
-            return self._find_address(file) or await self._ask_hub(file, place)
+        if known is None:
+            # Of many that begin at once, one finds the address; it is known from then on.
+            finding = self._finding.setdefault(file.url, trio.Lock())
+            try:
+                async with finding:
+                    known = self._find_address(file)
+                    if known is None:
+                        return await self._ask_hub(file, place)
+            finally:
+                if not finding.statistics().tasks_waiting:
+                    self._finding.pop(file.url, None)
+        return known or await self._ask_hub(file, place)
 
     def _find_address(self, file: RemoteFile) -> str | None:
         """Where a file is known to be, if that is still to be believed."""
         address = self._addresses.get(file.url)
-        return address.url if address is not None and address.until >= time.monotonic() else None
+        if address is None:
+            return None
+        if address.until < time.monotonic():
+            self._addresses.drop(file.url)
+            return None
+        return address.url
 
     async def _ask_hub(self, file: RemoteFile, place: Range) -> memoryview | str:
         """The range, if the Hub sends it itself, else where it says that the file is."""
@@ -113,9 +128,9 @@ class HttpOrigin:
             _require_same(file, answer)
             if answer.status_code in _REDIRECTS:
                 where = _find_target(file, answer)
-                self._addresses[file.url] = _Address(where, time.monotonic() + _ADDRESS_S)
+                self._addresses.put(file.url, _Address(where, time.monotonic() + _ADDRESS_S))
                 return where
-            self._direct.add(file.url)
+            self._addresses.put(file.url, _Address("", float("inf")))
             return await _read(file, place, answer)
 
     async def _ask_address(self, file: RemoteFile, place: Range, url: str) -> memoryview:
@@ -125,7 +140,7 @@ class HttpOrigin:
 
         def accept(file: RemoteFile, answer: httpx2.Response) -> None:
             if answer.status_code in _NOT_ALLOWED:  # the signature is too old, say
-                self._addresses.pop(file.url, None)
+                self._addresses.drop(file.url)
                 raise Trouble(f"the address it was redirected to answers {answer.status_code}")
 
         return await self._follow(file, place, url, token, accept)
@@ -168,8 +183,9 @@ class HttpOrigin:
                     rest_s = find_asked_wait_s(answer)
                     raise Trouble(f"{answer.url.host} answers {answer.status_code}", rest_s)
                 yield answer
-        except httpx2.ConnectError as error:
-            raise Trouble(f"cannot connect to {httpx2.URL(url).host}") from error
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            why = f"cannot connect to {httpx2.URL(url).host}"
+            raise Trouble(why, is_reached=False) from error
         except httpx2.TimeoutException as error:
             raise Trouble(f"{httpx2.URL(url).host} does not answer") from error
         except (httpx2.NetworkError, httpx2.ProtocolError, httpx2.ProxyError) as error:

@@ -14,12 +14,13 @@ from hffs.data.remote.troubles import show
 class Trouble(Exception):  # noqa: N818 - it is no error yet: there may be another try
     """This request failed, for a reason that may pass.
 
-    `rest_s` is how long the host asked to be left alone, None where it did not.
+    `rest_s` is how long the host asked to be left alone, None where it did not. Where no connection
+    came about (not `is_reached`), none will for what is asked of it next.
     """
 
-    def __init__(self, why: str, rest_s: float | None = None) -> None:
+    def __init__(self, why: str, rest_s: float | None = None, *, is_reached: bool = True) -> None:
         super().__init__(why)
-        self.why, self.rest_s = why, rest_s
+        self.why, self.rest_s, self.is_reached = why, rest_s, is_reached
 
 
 class Origin(Protocol):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import trio
 
+from hffs.data.recent import Recent
 from hffs.data.remote.files import Range, RemoteFile
 from hffs.data.remote.filesystems import Store, explain_failure, open_store
 from hffs.data.remote.origins import Trouble
@@ -22,6 +23,7 @@ from hffs.data.remote.troubles import Meaning, changed, reading_error, store_err
 RECHECK_S = 300.0
 
 _THREADS = 32
+_MOST_SEEN = 1 << 16
 
 
 class StoreOrigin:
@@ -39,7 +41,7 @@ class StoreOrigin:
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._lock = threading.Lock()
         self._stores: dict[str, Store] = {}
-        self._seen_s: dict[str, float] = {}
+        self._seen_s = Recent[float](_MOST_SEEN, _MOST_SEEN, lambda each: 1)
 
     def host(self, file: RemoteFile) -> str:
         """See `Origin`: the bucket."""
@@ -74,7 +76,7 @@ class StoreOrigin:
         except store_errors() as error:
             failure = explain_failure(error, file.url)
             if failure.meaning is Meaning.PASSING:
-                raise Trouble(failure.why, failure.rest_s) from error
+                raise Trouble(failure.why, failure.rest_s, is_reached=failure.is_reached) from error
             raise reading_error(failure, file.url) from error
         if len(data) != place.size_bytes:
             raise Trouble(f"{len(data)} bytes came instead of {place.size_bytes}")
@@ -100,4 +102,5 @@ class StoreOrigin:
         found = store.look(path)
         if found is None or (found.size_bytes, found.tag) != (file.size_bytes, file.etag):
             raise changed(file.url)
-        self._seen_s[file.url] = self._clock()
+        self._seen_s.drop(file.url)
+        self._seen_s.put(file.url, self._clock())

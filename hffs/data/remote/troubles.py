@@ -35,13 +35,14 @@ class Meaning(Enum):
 class Failure:
     """What went wrong, and what may help.
 
-    A store that is busy is left alone for `rest_s`.
+    A store that is busy is left alone for `rest_s`; one not `is_reached` gave no connection.
     """
 
     meaning: Meaning
     why: str
     fix: str = ""
     rest_s: float | None = None
+    is_reached: bool = True
 
 
 def refuse(url: str, why: str, fix: str = "") -> NoReturn:
@@ -86,7 +87,7 @@ _NETWORK = "check the network and the endpoint"
 
 
 def _unreached(why: str) -> Failure:
-    return Failure(Meaning.PASSING, why, _NETWORK)
+    return Failure(Meaning.PASSING, why, _NETWORK, is_reached=False)
 
 
 _MEANINGS: tuple[tuple[frozenset[str], Failure], ...] = tuple(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from hffs.data.hub.token import Token
 from hffs.data.remote.fetching import Fetcher
 from hffs.data.remote.files import Range, RemoteFile
 from hffs.data.remote.http import HttpOrigin
-from hffs.data.remote.origins import Origin
+from hffs.data.remote.origins import Origin, Trouble
 from hffs.data.remote.queueing import Limits
 from hffs.errors import (
     AccessError,
@@ -116,6 +117,85 @@ def test_a_large_range_comes_in_pieces(hub: HubServer, store: Store, open_fetche
     (data,) = fetcher.read(store.file, [whole])
     assert bytes(data) == store.content
     assert len([each for each in hub.requests if "resolve" in each.path]) == 10
+
+
+def test_of_a_large_range_only_the_piece_that_failed_is_asked_for_again(
+    hub: HubServer, store: Store, open_fetcher: Open
+) -> None:
+    fetcher = open_fetcher(replace(PATIENT, request_bytes=100_000, gap_bytes=10))
+    fetcher.read(store.file, [Range(0, 9)])  # it is known where the file is
+    hub.clear()
+    hub.faults.append(Fail(RESOLVE, 503, 2))
+    (data,) = fetcher.read(store.file, [Range(9, 1_000_000)])
+    assert bytes(data) == store.cut(Range(9, 1_000_000))
+    assert len([each for each in hub.requests if "resolve" in each.path]) == 10 + 2
+
+
+def test_what_is_part_of_a_request_under_way_is_not_asked_for(
+    hub: HubServer, store: Store, open_fetcher: Open
+) -> None:
+    fetcher = open_fetcher()
+    hub.latency_s = 0.2
+    whole, part = Range(0, 900_000), Range(5000, 6000)
+    (first,) = fetcher.submit(store.file, [whole], ahead=True)
+    time.sleep(0.05)
+    assert bytes(fetcher.read(store.file, [part])[0]) == store.cut(part)
+    first.result(10)
+    assert len(hub.requests) == 1
+
+
+def test_nobody_waits_longer_since_others_want_the_same(
+    hub: HubServer, store: Store, open_fetcher: Open
+) -> None:
+    fetcher, place = open_fetcher(QUICK), Range(0, 100)
+    hub.go_down()
+    begun = time.monotonic()
+    (early,) = fetcher.submit(store.file, [place])
+    time.sleep(QUICK.deadline_s / 2)
+    (late,) = fetcher.submit(store.file, [place])
+    with pytest.raises(DeadlineError):
+        early.result(10)
+    assert time.monotonic() - begun < QUICK.deadline_s * 1.4
+    hub.come_back()
+    assert bytes(late.result(10)) == store.cut(place)
+
+
+class Unsteady:
+    """An origin that cannot be reached at first."""
+
+    def __init__(self, misses: int) -> None:
+        self.misses, self.asked = misses, 0
+
+    def host(self, file: RemoteFile) -> str:
+        return "nowhere"
+
+    async def get(self, file: RemoteFile, place: Range) -> memoryview:
+        self.asked += 1
+        if self.asked <= self.misses:
+            raise Trouble("cannot connect to nowhere", is_reached=False)
+        return memoryview(bytes(place.size_bytes))
+
+    async def aclose(self) -> None:
+        pass
+
+
+def test_an_outage_is_told_once_and_not_tried_by_everyone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hffs")
+    limits = replace(PATIENT, first_wait_s=0.1, longest_wait_s=0.2, per_host=2)
+    origin = Unsteady(misses=5)
+    fetcher = Fetcher(DiskCache(tmp_path / "blobs", 1 << 30), lambda: {"s3": origin}, limits)
+    file = RemoteFile("s3://art/a", "v1", 1 << 30)
+    begun = time.monotonic()
+    fetcher.read(file, [Range(number << 20, (number << 20) + 9) for number in range(20)])
+    assert time.monotonic() - begun > 0.1 + 0.2  # of five, two were sent at once
+    fetcher.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot connect to nowhere; what is not cached waits for it",
+        "nowhere answers again",
+    ]
+    assert origin.asked == 20 + origin.misses
 
 
 def test_many_readers_of_a_range_are_one_request(
