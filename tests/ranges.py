@@ -37,6 +37,9 @@ class LocalReader(RangeReader):
     ) -> list[Future[memoryview]]:
         return [self._get(file, each, check, ahead=ahead, keep=keep) for each in ranges]
 
+    def holds(self, file: RemoteFile, place: Range) -> bool:
+        return (file.url, place) in self.cached
+
     def close(self) -> None:
         pass
 

@@ -43,6 +43,11 @@ class FileStore:
         (data,) = self._reader.read(file, [Range(0, file.size_bytes)])
         return data
 
+    def is_here(self, number: int) -> bool:
+        """Whether nobody has to be asked for a file."""
+        file = self._find(number)
+        return self._reader.holds(file, Range(0, file.size_bytes))
+
     def begin(self, numbers: Iterable[int]) -> None:
         """Begin to fetch files before anybody asks."""
         for number in numbers:

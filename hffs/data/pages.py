@@ -99,6 +99,16 @@ class PageStore:
             self._open.put(page, values)
         return self._cut(place, values, slot)
 
+    def is_here(self, offset: int) -> bool:
+        """Whether nobody has to be asked for a value (a dictionary aside, which few pages use)."""
+        page, slot = offset >> SLOT_BITS, offset & _SLOT_MASK
+        if page >= len(self._index.pages) or self._open.get(page) is not None:
+            return True
+        place = self._find(page)
+        if place.is_whole:
+            return self._cache.has(self._row_key(place, slot))
+        return self._reader.holds(self._file(place), place.range)
+
     def begin(self, pages: Iterable[int]) -> list[Future[memoryview]]:
         """Begin to fetch pages before anybody asks; a Future for each, which may be ignored."""
         under_way: list[Future[memoryview]] = []

@@ -47,6 +47,10 @@ class UrlReader(Protocol):
         """The image at a URL, whole; HffsError where that is impossible."""
         ...
 
+    def is_here(self, url: str) -> bool:
+        """Whether nobody has to be asked for it."""
+        ...
+
 
 class PageReader(Protocol):
     """Gets the values of pages that lie elsewhere; thread-safe."""
@@ -55,12 +59,20 @@ class PageReader(Protocol):
         """The value that a cell's offset means; HffsError where that is impossible."""
         ...
 
+    def is_here(self, offset: int) -> bool:
+        """Whether nobody has to be asked for it."""
+        ...
+
 
 class FileReader(Protocol):
     """Gets files that lie elsewhere; thread-safe."""
 
     def read(self, number: int) -> memoryview:
         """The file of a number, whole; HffsError where that is impossible."""
+        ...
+
+    def is_here(self, number: int) -> bool:
+        """Whether nobody has to be asked for it."""
         ...
 
 
@@ -146,9 +158,25 @@ class RowStore:
         stored = self._cut(self._load_part(segment) if view is None else view, cell)
         return stored if self._codings[segment] == Coding.RAW else self._decode_cell(cell, stored)
 
-    def waits_for_network(self, cell: int) -> bool:
-        """Whether `load` asks another host for the bytes of a cell."""
+    def is_far(self, cell: int) -> bool:
+        """Whether the bytes of a cell are another host's."""
         return self._kinds[self._segments[cell]] in FAR
+
+    def names_url(self, cell: int) -> bool:
+        """Whether a cell names an address of its own, which may be of any host."""
+        return self._kinds[self._segments[cell]] == SegmentKind.URLS
+
+    def waits_for_network(self, cell: int) -> bool:
+        """Whether `load` would ask another host for the bytes of a cell, as far as is known."""
+        kind, offset = self._kinds[self._segments[cell]], self._offsets[cell]
+        urls, pages, files = self._fetchers.urls, self._fetchers.pages, self._fetchers.files
+        if kind == SegmentKind.URLS and urls is not None:
+            return not urls.is_here(self._index.urls.name(offset).decode())
+        if kind == SegmentKind.PAGES and pages is not None:
+            return not pages.is_here(offset)
+        if kind == SegmentKind.FAR_FILES and files is not None:
+            return not files.is_here(offset)
+        return False
 
     def advise(self, cell: int) -> None:
         """Let the kernel begin to read a mapped cell: a cold one is then one request, not many."""

@@ -24,7 +24,7 @@ from hffs.data.cache import DiskCache
 from hffs.data.cells.building import CellIndex
 from hffs.data.recent import Recent
 from hffs.data.rows import RowStore
-from hffs.errors import FormatError, HffsError, RenderError
+from hffs.errors import DeadlineError, FormatError, HffsError, OutageError, RenderError
 from hffs.view import codecs
 from hffs.view.manifest import Manifest
 from hffs.view.rendering import Rendering
@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 
 _RECENT_BYTES = 64 * 2**20
 FETCHERS = 128
-"""Cells at URLs that are waited for at a time: many more than all hosts are sent, since most may
-wait for their turn at one host that is slow, and would keep the others from theirs.
+"""Cells elsewhere that are waited for at a time: many more than all hosts are sent, since most may
+wait for their turn at one host that is slow, and would keep the others from theirs. One that is in
+the cache waits for none of them.
 """
 
 _MOST_TOLD = 1 << 16
@@ -179,8 +180,11 @@ class Content:
                 return refused
             flight = self._flights.get(cell)
             if flight is None:
-                if self._stores.rows.waits_for_network(cell):
+                rows = self._stores.rows
+                if rows.waits_for_network(cell):
                     flight = self._fetchers.submit(self._bring, position, cell)
+                elif rows.is_far(cell):
+                    flight = self._pool.submit(self._take, position, cell)
                 else:
                     flight = self._pool.submit(self._work, position, cell)
                 self._flights[cell] = flight
@@ -192,7 +196,7 @@ class Content:
             self._flights.pop(cell, None)
 
     def _bring(self, position: Position, cell: int) -> list[memoryview]:
-        """The work on a cell at a URL, on a thread that may wait.
+        """The work on a cell elsewhere, on a thread that may wait.
 
         It also waits for the worker, so that no more images lie in memory than there are fetchers.
         """
@@ -200,6 +204,13 @@ class Content:
         if kept is not None:
             return self._publish(cell, kept)
         return self._pool.submit(self._work, position, cell, self._load(position)).result()
+
+    def _take(self, position: Position, cell: int) -> list[memoryview]:
+        """The work on a cell elsewhere that was fetched before, on a worker."""
+        kept = self._find_kept(cell)
+        if kept is not None:
+            return self._publish(cell, kept)
+        return self._work(position, cell, self._load(position))
 
     def _load(self, position: Position) -> memoryview:
         """The bytes of a position's cell as they are stored."""
@@ -213,10 +224,14 @@ class Content:
 
     def _tell(self, position: Position, error: HffsError) -> None:
         """Log once why the bytes of a cell cannot be had; what is wrong with the file that many
-        cells lie in is said of the first of them.
+        cells lie in, or with the network, is said of the first of them.
         """
         cell = self._cells[position]
-        about: int | str = cell if self._stores.rows.waits_for_network(cell) else str(error)
+        about: int | str = str(error)
+        if self._stores.rows.names_url(cell):
+            about = cell
+        elif isinstance(error, DeadlineError | OutageError):
+            about = error.why
         with self._lock:
             is_news = about not in self._told and not self._is_closed
             if len(self._told) >= _MOST_TOLD:

@@ -123,7 +123,7 @@ def load_or_measure(
     """
     memory = _recall(folder, len(wanted))
     missing = np.flatnonzero(wanted & ~memory.known)
-    remote = np.fromiter(map(rows.waits_for_network, missing.tolist()), np.bool_, len(missing))
+    remote = np.fromiter(map(rows.is_far, missing.tolist()), np.bool_, len(missing))
     failures: list[HffsError] = []
     done = 0
     for cells, pace in ((missing[~remote], _Pace(workers)), (missing[remote], _FAR)):
@@ -168,7 +168,7 @@ def _measure(rows: RowStore, cell: int) -> _Size | HffsError:
     except (OutageError, DeadlineError) as error:
         return error.anew()
     except (AccessError, StaleError) as error:
-        if not rows.waits_for_network(cell):
+        if not rows.is_far(cell):
             raise
         return error.anew()
     except (RenderError, FormatError, FetchError):

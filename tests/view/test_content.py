@@ -15,8 +15,8 @@ from PIL.ImageFile import ImageFile
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.data.rows import RowStore
-from hffs.errors import RenderError, StaleError
-from hffs.view import codecs
+from hffs.errors import DeadlineError, RenderError, StaleError
+from hffs.view import codecs, content
 from hffs.view.tree import Tree
 from tests.view.conftest import OpenTree, encode, write_set
 
@@ -69,6 +69,45 @@ def test_what_is_fetched_and_passes_through_is_read_once(
     tree = open_tree(source)
     assert bytes(tree.request(_inode(tree, "1.jpg")).result(10)) == encode("JPEG", 2)
     assert loaded == [1]
+
+
+def test_what_is_here_waits_for_nobody_who_waits_for_the_network(
+    open_tree: OpenTree, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, load = threading.Event(), RowStore.load
+
+    def wait(store: RowStore, cell: int) -> memoryview:
+        assert cell == 1 or go_on.wait(10)
+        return load(store, cell)
+
+    monkeypatch.setattr(content, "FETCHERS", 1)
+    monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: cell != 1)
+    monkeypatch.setattr(RowStore, "load", wait)
+    tree = open_tree(source)
+    far = tree.request(_inode(tree, "0.jpg"))
+    assert bytes(tree.request(_inode(tree, "1.jpg")).result(10)) == encode("JPEG", 2)
+    assert not far.done()
+    go_on.set()
+    far.result(10)
+
+
+def test_a_network_that_is_gone_is_told_once_not_for_each_image(
+    open_tree: OpenTree,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(store: RowStore, cell: int) -> memoryview:
+        raise DeadlineError("cannot fetch", f"shard {cell}", why="cannot connect to host")
+
+    monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: True)
+    monkeypatch.setattr(RowStore, "load", fail)
+    tree = open_tree(source)
+    for name in ("0.jpg", "1.jpg", "0.jpg"):
+        with pytest.raises(DeadlineError):
+            tree.request(_inode(tree, name)).result(10)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith("cannot fetch shard 0: cannot connect to host")
 
 
 def test_a_rendered_image_is_kept_for_the_next_mount(

@@ -30,7 +30,7 @@ class Rows(RowStore):
         self.images = images
         self.loaded: list[int] = []
 
-    def waits_for_network(self, cell: int) -> bool:
+    def is_far(self, cell: int) -> bool:
         return False
 
     def load(self, cell: int) -> memoryview:

@@ -179,13 +179,16 @@ class ParquetCells:
 
     def read_paths(self, groups: Sequence[int] | None = None) -> pa.Array | None:
         """The `path` field of the cells of some row groups (None: all), in the shape of the column;
-        None if there is none.
+        None if there is none. FormatError where they have no rows, as in a file that is damaged.
         """
         leaf = self._leaves.get("path")
         if leaf is None:
             return None
         chosen = list(range(self.groups) if groups is None else groups)
-        return pa.concat_arrays(list(self._iterate(chosen, 1 << 16, [leaf])))
+        parts = list(self._iterate(chosen, 1 << 16, [leaf]))
+        if not parts:
+            raise FormatError("cannot decode", self.which, why="its paths have no rows")
+        return pa.concat_arrays(parts)
 
     def _iterate(self, groups: list[int], rows: int, leaves: list[str]) -> Iterator[pa.Array]:
         with format_errors("cannot decode", self.which):

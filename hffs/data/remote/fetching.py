@@ -83,6 +83,10 @@ class Fetcher(RangeReader):
             self._enqueue(claims)
         return outcomes
 
+    def holds(self, file: RemoteFile, place: Range) -> bool:
+        """See `RangeReader`."""
+        return self._cache.has(make_key(file, place))
+
     def close(self) -> None:
         """See `RangeReader`."""
         with self._lock:

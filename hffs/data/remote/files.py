@@ -141,6 +141,10 @@ class RangeReader(Protocol):
         """Get ranges, in order; waits up to the deadline. Raises as the Futures of `submit`."""
         return [each.result() for each in self.submit(file, ranges, check, keep=keep)]
 
+    def holds(self, file: RemoteFile, place: Range) -> bool:
+        """Whether a range is in the cache."""
+        ...
+
     def close(self) -> None:
         """End everything that is under way; whoever waits gets an OutageError."""
         ...

@@ -94,6 +94,10 @@ class UrlFetcher:
                 flight = self._flights[key] = Future()
         return self._fly(url, key, flight) if is_ours else self._wait(url, flight)
 
+    def is_here(self, url: str) -> bool:
+        """Whether nobody has to be asked for an image."""
+        return self._cache.has(_cache_key(hash_url(url)))
+
     def close(self) -> None:
         """End every request; whoever waits for one gets an error."""
         self._closed.set()

@@ -145,7 +145,11 @@ class Web:
     def __init__(self, images: dict[str, bytes]) -> None:
         self._images = images
         self.asked: list[str] = []
+        self.kept: set[str] = set()
         self._lock = threading.Lock()
+
+    def is_here(self, url: str) -> bool:
+        return url in self.kept
 
     def read(self, url: str) -> memoryview:
         with self._lock:
@@ -174,12 +178,15 @@ def test_urls_are_left_to_their_reader(form: str, tmp_path: Path, sets: Any) -> 
         "file missing": 2,
     }
     for cell in range(3):
+        assert store.is_far(cell)
         assert store.waits_for_network(cell)
         assert store.read(cell) is None
         store.check(cell)
         store.advise(cell)
     store.pin()
     assert web.asked == []
+    web.kept.add(good[1])
+    assert [store.waits_for_network(cell) for cell in range(3)] == [True, False, True]
     assert [store.load(cell) for cell in range(3)] == [JPEG, PNG, JPEG]
     assert web.asked == [*good, good[0]]
 

@@ -291,6 +291,18 @@ def test_damaged_files_give_what_they_hold_or_an_error(
             assert len(far.rows.load(cell)) > 0
 
 
+def test_regression_paths_without_rows_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    pq.write_table(TABLES["some null"](30), path, **{**WRITERS["pages v2"], "data_page_size": 300})
+    chunk = pq.read_metadata(path).row_group(0).column(1)
+    assert chunk.path_in_schema == "image.path"
+    raw = bytearray(path.read_bytes())
+    raw[chunk.data_page_offset + 1] = 1  # a page of another kind, which is passed over
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match="its paths have no rows"):
+        Far(path, tmp_path)
+
+
 def test_files_that_cells_name_are_cells_where_a_listing_has_them(tmp_path: Path) -> None:
     names = ["a.jpg", "sub/b.PNG", "c.bin", "gone.jpg", "../out.jpg", "none.jpg", None]
     pq.write_table(pa.table({"image_path": names}), tmp_path / "set.parquet")
@@ -315,7 +327,8 @@ def test_files_that_cells_name_are_cells_where_a_listing_has_them(tmp_path: Path
     assert load_index(tmp_path / "far", located) is not None  # nothing is missing but for good
     cache = DiskCache(tmp_path / "blobs", 1 << 30)
     rows = RowStore(index, located, cache)
-    assert rows.waits_for_network(0)
+    assert rows.is_far(0)
+    assert not rows.waits_for_network(0)
     with pytest.raises(SourceError, match="nothing here may ask another host"):
         rows.load(0)
     assert rows.read(0) is None
