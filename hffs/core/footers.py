@@ -26,7 +26,7 @@ from hffs.core.thrift import (
     read_struct,
     skip_value,
 )
-from hffs.core.varints import MAX_VARINT_BYTES, decode_integers, find_ends, read_integers
+from hffs.core.varints import MAX_VARINT_BYTES, decode_integers, find_ends
 from hffs.errors import FormatError, UnsupportedError
 
 TAIL_BYTES = 8
@@ -39,7 +39,6 @@ _MAX_LOCATION_VALUES = 16
 _LOCATION = np.array([0x16, 0x15, 0x16, 0], np.uint8)
 """A PageLocation is these bytes, with an integer between each two of them."""
 _INTEGERS = frozenset({Kind.I16, Kind.I32, Kind.I64})
-_BOOLEANS = frozenset({Kind.TRUE, Kind.FALSE})
 _STRUCTS = frozenset({Kind.STRUCT})
 _DICTIONARIES = {Encoding.PLAIN_DICTIONARY, Encoding.RLE_DICTIONARY}
 
@@ -73,7 +72,6 @@ class ChunkPlace:
     encodings: frozenset[int]
     null_count: int | None
     offset_index: Span | None
-    column_index: Span | None
 
     @property
     def has_dictionary(self) -> bool:
@@ -167,7 +165,6 @@ def _parse_column(column: Struct, rows: int) -> ChunkPlace:
         frozenset(facts.integers(2)),
         statistics.optional_integer(3),
         _parse_span(column, 4),
-        _parse_span(column, 6),
     )
     if min(offset, place.chunk.size_bytes, place.slots, rows, place.null_count or 0) < 0:
         raise _bad("a negative number for a column chunk")
@@ -254,29 +251,6 @@ def find_dictionary(pages: OffsetIndex, place: ChunkPlace) -> Span | None:
         return None
     size_bytes = int(pages.offsets[0]) - place.chunk.offset
     return Span(place.chunk.offset, size_bytes) if size_bytes else None
-
-
-def parse_null_counts(column_index: memoryview) -> NDArray[np.int64] | None:
-    """Slots without a value in each page of a chunk, from the bytes of its ColumnIndex.
-
-    None if nobody counted them. That there is one for each page of the offset index is left to the
-    caller.
-    """
-    cursor = Cursor(column_index)
-    pages, counts = None, None
-    for number, kind in iterate_fields(cursor):
-        if number == 1:
-            pages = _read_count(cursor, kind, _BOOLEANS)
-            cursor.take(pages)
-        elif number == 5:
-            counts = read_integers(cursor, _read_count(cursor, kind, _INTEGERS))
-        else:
-            skip_value(cursor, kind)
-    if pages is None:
-        raise _bad("a column index without pages")
-    if counts is not None and (len(counts) != pages or counts.min(initial=0) < 0):
-        raise _bad(f"{len(counts)} counts of nulls for {pages} pages, or one below 0")
-    return counts
 
 
 def _read_count(cursor: Cursor, kind: int, elements: frozenset[Kind]) -> int:

@@ -1,4 +1,4 @@
-"""Many integers of thrift's compact encoding at once: a list of a million takes no loop.
+"""Many integers of thrift's compact encoding at once: a million take no loop.
 
 Owns the decoding of zigzag LEB128 with numpy; one at a time is `hffs.core.thrift`'s.
 """
@@ -8,22 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.core.thrift import Cursor
 from hffs.errors import FormatError
 
 MAX_VARINT_BYTES = 10
 """Of an integer of 64 bits, at 7 a byte."""
-
-
-def read_integers(cursor: Cursor, count: int) -> NDArray[np.int64]:
-    """Read the next `count` integers."""
-    data = np.frombuffer(cursor.data[cursor.at :], np.uint8)[: count * MAX_VARINT_BYTES]
-    ends = find_ends(data, count)
-    if len(ends) < count:
-        raise FormatError("cannot read integers", why=f"{count} claimed, {len(ends)} there")
-    starts = np.concatenate([np.zeros(1, np.int64), ends])
-    cursor.at += int(starts[-1])
-    return decode_integers(data, starts[:-1], ends)
 
 
 def find_ends(data: NDArray[np.uint8], count: int) -> NDArray[np.int64]:

@@ -21,7 +21,6 @@ from hffs.core.footers import (
     find_dictionary,
     find_footer,
     parse_chunks,
-    parse_null_counts,
     parse_offset_index,
 )
 from hffs.core.page_headers import read_header
@@ -75,7 +74,6 @@ def test_chunks_are_as_pyarrow_says(
         assert place.null_count == column.statistics.null_count
         assert place.has_dictionary == use_dictionary
         assert place.offset_index is None
-        assert place.column_index is None
 
 
 @pytest.mark.parametrize("leaf", [1, 2])
@@ -85,13 +83,10 @@ def test_page_indexes_are_found_and_agree_with_the_pages(leaf: int, use_dictiona
     file = write(TABLE, row_group_size=15, use_dictionary=use_dictionary, **options)
     for place in parse_chunks(footer_of(file), leaf):
         pages = parse_offset_index(cut(file, place.offset_index), place)
-        counts = parse_null_counts(cut(file, place.column_index))
         assert pages.offsets.dtype == pages.sizes.dtype == pages.first_rows.dtype == np.int64
         assert len(pages.first_rows) > 1
         ends = pages.offsets + pages.sizes
         assert ends.tolist() == [*pages.offsets[1:].tolist(), place.chunk.end]
-        assert counts is not None
-        assert (len(counts), counts.sum()) == (len(pages.offsets), place.null_count)
         dictionary = find_dictionary(pages, place)
         if use_dictionary:
             assert dictionary is not None
@@ -104,7 +99,6 @@ def test_page_indexes_are_found_and_agree_with_the_pages(leaf: int, use_dictiona
 def test_nobody_need_count_nulls() -> None:
     file = write(TABLE, write_statistics=False)
     assert parse_chunks(footer_of(file), 1)[0].null_count is None
-    assert parse_null_counts(memoryview(thrift({1: [True, False], 4: 0}))) is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +136,7 @@ def footer(column: Mapping[int, Field], rows: Mapping[int, Field] | None = None)
 
 def test_a_handmade_footer_is_read() -> None:
     span = Span(10, 90)
-    place = ChunkPlace(span, 3, 3, 0, frozenset({0, 3}), None, None, None)
+    place = ChunkPlace(span, 3, 3, 0, frozenset({0, 3}), None, None)
     assert parse_chunks(footer({2: Wide(0), 3: FACTS}), 0) == [place]
     assert not place.has_dictionary
 
@@ -182,7 +176,7 @@ def test_a_broken_footer_is_refused(data: memoryview, why: str) -> None:
 
 def test_an_index_of_half_a_place_is_none() -> None:
     (place,) = parse_chunks(footer({3: FACTS, 4: Wide(100), 7: 3}), 0)
-    assert (place.offset_index, place.column_index) == (None, None)
+    assert place.offset_index is None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +192,7 @@ def test_columns_for_another_reader_are_told_apart(column: Mapping[int, Field], 
         parse_chunks(footer(column), 0)
 
 
-PLACE = ChunkPlace(Span(100, 900), 50, 50, 0, frozenset({0}), None, None, None)
+PLACE = ChunkPlace(Span(100, 900), 50, 50, 0, frozenset({0}), None, None)
 
 
 def offset_index(*pages: tuple[int, int, int]) -> bytes:
@@ -281,35 +275,6 @@ def test_a_broken_offset_index_is_refused(data: bytes, why: str) -> None:
         parse_offset_index(memoryview(data), PLACE)
 
 
-@given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1)))
-def test_integers_of_any_size_are_read(numbers: list[int]) -> None:
-    """Through the null counts, which must not be below 0."""
-    data = thrift({1: [True] * len(numbers), 5: [Wide(number) for number in numbers], 6: [1]})
-    if min(numbers, default=0) < 0:
-        with pytest.raises(FormatError, match="or one below 0"):
-            parse_null_counts(memoryview(data))
-    elif numbers:
-        counts = parse_null_counts(memoryview(data))
-        assert counts is not None
-        assert counts.tolist() == numbers
-
-
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [
-        (b"", "cut off"),
-        (b"\0", "without pages"),
-        (thrift({1: [True], 5: [Wide(1), Wide(1)]}), "2 counts of nulls for 1 pages"),
-        (b"\x19\x11\x01\x49\x56\x02", "5 claimed, 1 there"),
-        (b"\x19\xf1" + uvarint((1 << 32) - 1), "bytes wanted"),
-        (b"\x19\x11\x01\x49\xf6" + uvarint((1 << 32) - 1), "4294967295 claimed"),
-    ],
-)
-def test_a_broken_column_index_is_refused(data: bytes, why: str) -> None:
-    with pytest.raises(FormatError, match=why):
-        parse_null_counts(memoryview(data))
-
-
 def test_a_million_pages_are_parsed_without_a_loop() -> None:
     count = 1_000_000
     pages = b"".join(
@@ -326,10 +291,7 @@ def test_a_million_pages_are_parsed_without_a_loop() -> None:
 WRITTEN = write(TABLE, row_group_size=15, write_page_index=True, data_page_size=20)
 FOOTER = footer_of(WRITTEN)
 WHOLE = parse_chunks(FOOTER, 1)[0]
-PARTS = [
-    bytes(each)
-    for each in (FOOTER, cut(WRITTEN, WHOLE.offset_index), cut(WRITTEN, WHOLE.column_index))
-]
+PARTS = [bytes(FOOTER), bytes(cut(WRITTEN, WHOLE.offset_index))]
 
 
 @given(st.data())
@@ -342,8 +304,6 @@ def test_damaged_footers_and_indexes_are_refused_or_read(draw: st.DataObject) ->
     data = memoryview(part)
     with contextlib.suppress(FormatError):
         parse_chunks(data, draw.draw(st.integers(0, 3)))
-    with contextlib.suppress(FormatError):
-        parse_null_counts(data)
     try:
         index = parse_offset_index(data, WHOLE)
     except FormatError:

@@ -24,7 +24,6 @@ from hffs.core.footers import (
     find_dictionary,
     find_footer,
     parse_chunks,
-    parse_null_counts,
     parse_offset_index,
 )
 from hffs.core.levels import Levels
@@ -128,9 +127,6 @@ def assert_read(file: memoryview, table: pa.Table | None = None) -> list[Pages]:
             nulls.append(int(np.count_nonzero(values.offsets < 0)))
         assert begun == chunk.place.rows
         assert chunk.place.null_count in (None, sum(nulls))
-        if counts := chunk.place.column_index:
-            parsed = parse_null_counts(file[counts.offset : counts.end])
-            assert parsed is None or parsed.tolist() == nulls
         rows += begun
     if table is None:
         table = pq.read_table(pa.BufferReader(file))
