@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -92,6 +93,10 @@ def test_what_is_cached_is_served_without_the_hub(
     assert reading.communicate(timeout=30)[0] == photo_of(55)
     hffs("umount", folder)
     hub.go_down()
+    refused = hffs.run("mount", "owner/photos", folder, "--streaming")
+    assert re.search(
+        r"or mount what is cached, commit [0-9a-f]{12}, with --offline", refused.stderr
+    )
     offline = mount("owner/photos", "--streaming", "--offline")
     assert (offline / "3.jpg").read_bytes() == photo
     with pytest.raises(OSError, match="Input/output error") as caught:

@@ -38,8 +38,8 @@ def endpoint() -> str:
 
 def or_offline(fix: str, request: Request) -> str:
     """Add that the cache can be mounted, and at which commit if there is one."""
-    commit = cached_commit(request)
-    if commit is None:
+    commit = cached_commit(request) if request.mountable is None else request.mountable
+    if not commit:
         return f"{fix}; --offline mounts what is cached (nothing yet)"
     return f"{fix}; or mount what is cached, commit {commit[:12]}, with --offline"
 

@@ -24,7 +24,8 @@ class Request:
     """What a user asked for: a repository of the Hub, or an absolute local path.
 
     `splits` are plain names (`train`), without slices. The token is the one in `token_file`, else
-    the one that huggingface_hub finds (HF_TOKEN, the login file).
+    the one that huggingface_hub finds (HF_TOKEN, the login file). `mountable` is the commit that
+    could be mounted offline, "" if none could, None if that is for the Hub's own cache to tell.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Request:
     data_files: DataFiles | None = None
     offline: bool = False
     token_file: Path | None = None
+    mountable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,11 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     if wanted.is_elsewhere:
         return _acquire_elsewhere(wanted, store)
     tell_of_waits(watcher.notice)
-    commit = read_commit(wanted.request)
     kept = load_acquired(wanted, store)
+    if wanted.is_far:
+        mountable = kept.commit if kept else ""
+        wanted = replace(wanted, request=replace(wanted.request, mountable=mountable))
+    commit = read_commit(wanted.request)
     if kept is not None and kept.commit == commit:
         return kept
     plain = resolve_plain(wanted.request, commit)
