@@ -60,6 +60,14 @@ def test_a_bucket_is_mounted_and_its_pages_are_read_once(
     assert (filtered / "0.jpg").read_bytes() == photo_of(ROWS // 2)
 
 
+def test_a_bucket_is_warmed_and_nothing_is_said_that_nobody_asked(s3: Buckets, hffs: Hffs) -> None:
+    done = hffs.run("warm", "s3://art/photos", "--first", "10")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "photos: 10 images, 0.0 MB\n", "")
+    s3.requests.clear()
+    assert json.loads(hffs("warm", "s3://art/photos", "--first", "10", "--json"))["images"] == 10
+    assert not [line for line in s3.requests if ".parquet" in line]
+
+
 def test_an_object_that_is_replaced_is_stale_and_never_mixed(
     s3: Buckets, hffs: Hffs, mount: Mount
 ) -> None:

@@ -83,8 +83,8 @@ SCHEMES: Mapping[str, Scheme] = {
     "s3": _S3, "gs": _GS, "gcs": _GS, "az": _AZ, "abfs": _AZ, "abfss": _AZ,
 }  # fmt: skip
 
-_LOUD = ("azure", "gcsfs", "google")
-"""Libraries that log, with tracebacks, what they raise anyway."""
+_LOUD = ("aiobotocore", "azure", "botocore", "gcsfs", "google")
+"""Libraries that log what they raise anyway, with tracebacks, or where they found credentials."""
 
 _TAGS = ("ETag", "etag", "md5Hash", "generation")
 _TIMES = ("LastModified", "last_modified", "updated", "created", "mtime")
