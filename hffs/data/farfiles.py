@@ -1,7 +1,7 @@
-"""Files that cells name and that lie elsewhere: fetched whole, when they are read.
+"""Files that cells name and that lie elsewhere, and parts of such: fetched when they are read.
 
-Owns which files are fetched ahead, and how large one may be. Must not know how ranges are fetched
-(`RangeReader`). Thread-safe.
+Owns which of these ranges are fetched ahead, and how large one may be. Must not know how ranges are
+fetched (`RangeReader`). Thread-safe.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_BYTES = 256 << 20
 
 
 class FileStore:
-    """The files of an index; nothing has to be closed but the reader."""
+    """The far ranges of an index; nothing has to be closed but the reader."""
 
     def __init__(
         self,
@@ -27,20 +27,21 @@ class FileStore:
         reader: RangeReader,
         ahead: Ahead | None = None,
     ) -> None:
-        self._files, self._reader, self._ahead = index.far_files, reader, ahead
+        self._files, self._ranges = index.far_files, index.far_ranges
+        self._reader, self._ahead = reader, ahead
         self._address = located.address
         self._lock = threading.Lock()
 
     def read(self, number: int) -> memoryview:
-        """A file by its number; FormatError for one that is too large, and what fetching raises."""
+        """A range by its number; FormatError for one that is too large, and as fetching raises."""
         if self._ahead is not None:
             with self._lock:
                 wanted = self._ahead.note(number)
             self.begin(wanted)
-        file = self._find(number)
-        if file.size_bytes > _MOST_BYTES:
+        file, place = self._find(number)
+        if place.size_bytes > _MOST_BYTES:
             raise FormatError("cannot read", file.url, why=f"over {_MOST_BYTES} bytes")
-        (data,) = self._reader.read(file, [Range(0, file.size_bytes)])
+        (data,) = self._reader.read(file, [place])
         return data
 
     def is_here(self, number: int) -> bool:
@@ -49,14 +50,16 @@ class FileStore:
         return self._reader.holds(file, Range(0, file.size_bytes))
 
     def begin(self, numbers: Iterable[int]) -> None:
-        """Begin to fetch files before anybody asks."""
+        """Begin to fetch ranges before anybody asks."""
         for number in numbers:
-            file = self._find(number)
-            if file.size_bytes <= _MOST_BYTES:
-                self._reader.submit(file, [Range(0, file.size_bytes)], ahead=True)
+            file, place = self._find(number)
+            if place.size_bytes <= _MOST_BYTES:
+                self._reader.submit(file, [place], ahead=True)
 
-    def _find(self, number: int) -> RemoteFile:
-        files = self._files
-        name = files.name(number).decode("utf-8", "surrogateescape")
-        etag = files.etags.name(number).decode("ascii", "replace")
-        return RemoteFile(self._address + name, etag, int(files.size_bytes[number]))
+    def _find(self, number: int) -> tuple[RemoteFile, Range]:
+        files, ranges = self._files, self._ranges
+        which, start = int(ranges.file[number]), int(ranges.start[number])
+        name = files.name(which).decode("utf-8", "surrogateescape")
+        etag = files.etags.name(which).decode("ascii", "replace")
+        file = RemoteFile(self._address + name, etag, int(files.size_bytes[which]))
+        return file, Range(start, start + int(ranges.size[number]))

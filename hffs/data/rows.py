@@ -65,10 +65,10 @@ class PageReader(Protocol):
 
 
 class FileReader(Protocol):
-    """Gets files that lie elsewhere; thread-safe."""
+    """Gets files that lie elsewhere, or parts of such; thread-safe."""
 
     def read(self, number: int) -> memoryview:
-        """The file of a number, whole; HffsError where that is impossible."""
+        """The far range of a number, whole; HffsError where that is impossible."""
         ...
 
     def is_here(self, number: int) -> bool:

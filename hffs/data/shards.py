@@ -24,7 +24,7 @@ Layout = Literal["parquet", "arrow"]
 IDENTITY_BYTES = 64 * 1024
 """How much of each end of a shard its identity hashes: both hold a Parquet file's metadata."""
 
-_VERSION = 2
+_VERSION = 3
 """Part of every key: raised when what is kept changes its meaning."""
 
 _TERM = re.compile(r"(\w+(?:\.\w+)*)\s*((?:\[[^\]]*\])?\s*(?:\([^)]*\))?)")

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.core.foldernames import make_folder_names
-from hffs.core.formats import ImageFormat
 from hffs.core.names import format_name
 from hffs.core.types import Position
 from hffs.data.cells.building import load_or_build
@@ -158,8 +157,7 @@ def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
 def _require_formats(examined: Examined) -> None:
     """Raise ConfigError where an extension depends on a format that nobody knows yet."""
     index, cells = examined.inputs.index, examined.choice.cells
-    unknown = index.far & (np.asarray(index.format) == ImageFormat.UNKNOWN)
-    if examined.rendering.target == "source" and unknown[cells].any():
+    if examined.rendering.target == "source" and index.unseen[cells].any():
         where = "at URLs" if len(index.urls) else "not on this host"
         why = f"images of {index.column.name} are {where}: what they are is seen when they are read"
         raise ConfigError("cannot use image_format", "source", why=why, fix="use jpg or png")

@@ -69,7 +69,7 @@ def open_rows(
     with ExitStack() as stack:
         urls = _open_urls(config, places, cache, stack) if len(index.urls) else None
         pages = files = None
-        if len(index.pages) or len(index.far_files):
+        if len(index.pages) or len(index.far_ranges):
             reader = stack.enter_context(_open_fetcher(config, places))
             ahead, first = _plan(index, order)
             pages, files = _open_stores(places, index, reader, cache, ahead)
@@ -115,11 +115,11 @@ def _plan(index: CellIndex, order: NDArray[np.int64] | None) -> tuple[Ahead, Seq
             things, sizes = _find_pages(index, order), index.pages.size
         else:
             things = _find_offsets(index, order, SegmentKind.FAR_FILES)
-            sizes = index.far_files.size_bytes
+            sizes = index.far_ranges.size
         ordered = Order(things, np.asarray(sizes), AHEAD_BYTES)
         return ordered, ordered.start()
     if not has_pages:
-        return Streams(np.array([0, len(index.far_files)])), ()
+        return Streams(np.array([0, len(index.far_ranges)])), ()
     shards = index.chunks.shard[index.pages.chunk]
     return Streams(np.flatnonzero(np.diff(shards, prepend=-1, append=-1))), ()
 

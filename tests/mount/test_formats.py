@@ -21,9 +21,12 @@ pytestmark = pytest.mark.fuse
 FLAVOURS = pytest.mark.parametrize("make", FORMATS, ids=lambda make: make.__name__)
 
 REFUSED = {
-    "arrow_shards", "webdataset", "webdataset_compressed", "zip_deflated", "zip_stored",
-}  # fmt: skip
-"""What is not read where it lies."""
+    "arrow_shards": "owner/photos: its files are arrow",
+    "webdataset_compressed": "train-0000.tar.gz of owner/photos: it is compressed",
+    "zip_deflated": "owner/photos: its files are in zip archives",
+    "zip_stored": "owner/photos: its files are in zip archives",
+}
+"""What is not read where it lies, and how that is said."""
 
 
 def _expected(case: Case) -> dict[str, bytes]:
@@ -80,11 +83,13 @@ def test_a_repository_that_is_not_downloaded(
         (tmp_path / "mnt").mkdir()
         done = hffs.run("mount", "owner/photos", tmp_path / "mnt", "--streaming", *case.flags)
         assert done.returncode == 5
-        assert done.stderr.startswith("hffs: cannot stream owner/photos: its files are ")
+        assert done.stderr.startswith(f"hffs: cannot stream {REFUSED[make.__name__]}")
+        assert done.stderr.endswith("leave --streaming out\n")
         assert done.stderr.count("\n") == 1
         return
     folder = mount("owner/photos", "--streaming", *case.flags)
-    kept = [path for path in (tmp_path / "home").rglob("*") if path.suffix in (".jpg", ".parquet")]
+    suffixes = (".jpg", ".parquet", ".tar")
+    kept = [path for path in (tmp_path / "home").rglob("*") if path.suffix in suffixes]
     assert [path for path in kept if path.name != "metadata.parquet"] == []
     assert _read(folder) == _expected(case)
     hub.clear()

@@ -31,6 +31,7 @@ from hffs.data.cells.index import (
     CHUNK_ARRAYS,
     CODED_ARRAYS,
     FAR_FILE_ARRAYS,
+    FAR_RANGE_ARRAYS,
     FILE_ARRAYS,
     PAGE_ARRAYS,
     SEGMENT_ARRAYS,
@@ -39,6 +40,7 @@ from hffs.data.cells.index import (
     ChunkTable,
     Coding,
     FarFileTable,
+    FarRangeTable,
     FileTable,
     PageTable,
     SegmentKind,
@@ -153,6 +155,7 @@ def _restore(folder: Path, stored: Stored, located: Located) -> CellIndex:
                 **_take(stored, "far_files.", FAR_FILE_ARRAYS),
                 etags=TextTable(**_take(stored, "etags.", TEXT_ARRAYS)),
             ),
+            far_ranges=FarRangeTable(**_take(stored, "far_ranges.", FAR_RANGE_ARRAYS)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError("cannot use", str(folder), why=f"{error} is wrong") from error

@@ -24,11 +24,22 @@ from hffs.core.formats import ImageFormat, name_format
 from hffs.data.arrays import Stored
 from hffs.data.arrow import NO_SLOT
 from hffs.data.cells.batches import CellBatch, ChunkPages
-from hffs.data.cells.containers import TOO_LARGE, Archives, Dropped, Ranges, References
+from hffs.data.cells.containers import (
+    BAD_REFERENCE,
+    MEMBER_EMPTY,
+    OUT_OF_RANGE,
+    TOO_LARGE,
+    Archives,
+    Dropped,
+    Ranges,
+    References,
+    parse_tar_range,
+)
 from hffs.data.cells.index import (
     CELL_ARRAYS,
     CHUNK_ARRAYS,
     CODED_ARRAYS,
+    FAR_RANGE_ARRAYS,
     MOST_CODED_BYTES,
     PAGE_ARRAYS,
     SEGMENT_ARRAYS,
@@ -37,7 +48,7 @@ from hffs.data.cells.index import (
     SegmentKind,
     make_identity,
 )
-from hffs.data.cells.listing import Listed, load_listing
+from hffs.data.cells.listing import Listed, Listing, load_listing
 from hffs.data.cells.paths import PathResolver
 from hffs.data.shards import Located, identify
 from hffs.data.source import ImageColumn
@@ -57,7 +68,8 @@ _REFUSALS = {
 _PATHS = 1 << 14
 """Paths that are Python objects at a time."""
 
-_CONTAINED = (b"zip://", b"tar://")
+_TAR = b"tar://"
+_CONTAINED = (b"zip://", _TAR)
 _HTTP = re.compile(rb"https?://", re.IGNORECASE)
 _URL = re.compile(rb"https?://[^/\x00-\x20\x7f][^\x00-\x1f\x7f]*", re.IGNORECASE)
 _MOST_URL_BYTES = 8192
@@ -78,7 +90,7 @@ class Collector:
         self._files, self._urls = _Names(), _Names()
         self._pages = _Pages()
         self._listing = None if located.listing is None else load_listing(located.listing)
-        self._far_files, self._etags, self._far_sizes = _Names(), _Names(), array("q")
+        self._far = _FarFiles()
         self._file_pins = array("q")
         self._dropped: Counter[str] = Counter()
 
@@ -123,8 +135,7 @@ class Collector:
             pins.extend(pin)
         arrays |= archives.arrays("containers") | _pin_arrays("containers", pins)
         arrays |= self._urls.arrays("urls") | self._pages.arrays()
-        arrays |= self._far_files.arrays("far_files") | self._etags.arrays("etags")
-        arrays["far_files.size_bytes"] = np.frombuffer(self._far_sizes, np.int64)
+        arrays |= self._far.arrays()
         of_commit = bool(self._located.commit)
         meta = {
             "column": asdict(column),
@@ -176,6 +187,8 @@ class Collector:
         for slot, path in zip(slots.tolist(), paths, strict=True):
             if not path:
                 self._dropped[NULL] += 1
+            elif self._listing is not None and path.startswith(_TAR):
+                keep[slot] = self._add_far_member(cells, slot, path, self._listing)
             elif path.startswith(_CONTAINED):
                 references.add(slot, path)
             elif _HTTP.match(path):
@@ -228,14 +241,32 @@ class Collector:
             self._dropped[found] += 1
             return False
         kind = name_format(os.path.splitext(found.name)[1][1:].decode("ascii", "replace"))
-        length = -1 if kind is ImageFormat.UNKNOWN else found.size_bytes
-        cells["segment"][slot] = self._number(SegmentKind.FAR_FILES)
-        cells["offset"][slot] = self._far_files.add(found.name)
-        cells["length"][slot] = cells["stored"][slot] = length
-        cells["format"][slot] = kind
-        self._etags.add(found.etag)
-        self._far_sizes.append(found.size_bytes)
+        self._put_far(cells, slot, self._far.add(found, 0, found.size_bytes), kind or None)
         return True
+
+    def _add_far_member(self, cells: Cells, slot: int, path: bytes, listing: Listing) -> bool:
+        """Make a slot a cell that is a range of an archive; False if there is none."""
+        member = parse_tar_range(path)
+        found = BAD_REFERENCE if member is None else listing.find(member.archive)
+        if member is None or isinstance(found, str):
+            self._dropped[str(found)] += 1
+        elif member.offset > found.size_bytes - member.length:
+            self._dropped[OUT_OF_RANGE] += 1
+        elif not member.length:
+            self._dropped[MEMBER_EMPTY] += 1
+        else:
+            number = self._far.add(found, member.offset, member.length)
+            self._put_far(cells, slot, number, member.format)
+            return True
+        return False
+
+    def _put_far(self, cells: Cells, slot: int, number: int, kind: ImageFormat | None) -> None:
+        """Fill in a cell that is a far range; `kind` is None where only its bytes tell."""
+        length = -1 if kind is None else self._far.sizes[number]
+        cells["segment"][slot] = self._number(SegmentKind.FAR_FILES)
+        cells["offset"][slot] = number
+        cells["length"][slot] = cells["stored"][slot] = length
+        cells["format"][slot] = kind or ImageFormat.UNKNOWN
 
     def _number_shard(self, shard: int, batch: CellBatch) -> int:
         coding = Coding.RAW if batch.coded is None else Coding.BASE64
@@ -304,6 +335,40 @@ class _Names:
             f"{table}.names": np.frombuffer(self._blob, np.uint8),
             f"{table}.ends": np.frombuffer(self._ends, np.int64),
         }
+
+
+class _FarFiles:
+    """Ranges of files elsewhere, by number, and the files; one that is named again at once is one
+    file, as that of a tar's members is.
+    """
+
+    def __init__(self) -> None:
+        self._names, self._etags = _Names(), _Names()
+        self._file_sizes, self._files = array("q"), array("i")
+        self._starts, self.sizes = array("q"), array("q")
+        self._last: Listed | None = None
+
+    def add(self, file: Listed, start: int, size_bytes: int) -> int:
+        """Take over a range; returns its number."""
+        if file != self._last:
+            self._last = file
+            self._names.add(file.name)
+            self._etags.add(file.etag)
+            self._file_sizes.append(file.size_bytes)
+        self._files.append(len(self._file_sizes) - 1)
+        self._starts.append(start)
+        self.sizes.append(size_bytes)
+        return len(self.sizes) - 1
+
+    def arrays(self) -> Cells:
+        columns = (self._files, self._starts, self.sizes)
+        ranges: Cells = {
+            f"far_ranges.{name}": np.frombuffer(column, kind)
+            for (name, kind), column in zip(FAR_RANGE_ARRAYS.items(), columns, strict=True)
+        }
+        files = self._names.arrays("far_files") | self._etags.arrays("etags")
+        sizes: Cells = {"far_files.size_bytes": np.frombuffer(self._file_sizes, np.int64)}
+        return ranges | files | sizes
 
 
 def _pin_arrays(table: str, pins: array[int]) -> Cells:

@@ -1,7 +1,10 @@
 """Image cells that name a member of an archive: which range of which file that is.
 
-    zip://MEMBER::ARCHIVE           a member of a zip archive, as `datasets` spells it
-    tar://OFFSET:LENGTH::ARCHIVE    a range of an archive, as our own index of tars spells it
+    zip://MEMBER::ARCHIVE                a member of a zip archive, as `datasets` spells it
+    tar://OFFSET:LENGTH:FORMAT::ARCHIVE  a range of an archive, as our own index of tars spells it
+
+FORMAT is an extension that says what the bytes are, or is left out; where the archive is on this
+host they are looked at all the same.
 
 Owns finding these ranges. ARCHIVE is a path like that of any cell (`hffs.data.cells.paths`), and as
 confined; MEMBER is only ever compared with the names in the archive. A stored member is a range of
@@ -18,11 +21,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.core.formats import SNIFF_BYTES, sniff
+from hffs.core.formats import SNIFF_BYTES, ImageFormat, name_format, sniff
 from hffs.core.zips import (
     BROKEN,
     DEFLATED,
@@ -51,7 +55,7 @@ ARCHIVE_BROKEN = "member of a broken zip archive"
 BAD_REFERENCE = "malformed path into an archive"
 OUT_OF_RANGE = "range outside its archive"
 
-_TAR = re.compile(rb"tar://([0-9]{1,18}):([0-9]{1,18})::(.+)", re.DOTALL)
+_TAR = re.compile(rb"tar://([0-9]{1,18}):([0-9]{1,18})(?::([a-z]{1,8}))?::(.+)", re.DOTALL)
 _ZIP = re.compile(rb"zip://(.+)::(.+)", re.DOTALL)
 _OPEN_ARCHIVES = 64
 _KEPT_MEMBERS = 1 << 22  # of directories, 50 bytes each
@@ -85,6 +89,28 @@ class Dropped:
     count: int
 
 
+class TarRange(NamedTuple):
+    """A range of an archive, and the format that its bytes are said to be, UNKNOWN for another."""
+
+    archive: bytes
+    offset: int
+    length: int
+    format: ImageFormat | None
+
+
+def parse_tar_range(path: bytes) -> TarRange | None:
+    """What a path that begins with `tar://` means, None where it is malformed.
+
+    >>> parse_tar_range(b"tar://512:9:jpg::a.tar")
+    TarRange(archive=b'a.tar', offset=512, length=9, format=<ImageFormat.JPEG: 1>)
+    """
+    found = _TAR.fullmatch(path)
+    if found is None:
+        return None
+    told = None if found[3] is None else name_format(found[3].decode())
+    return TarRange(found[4], int(found[1]), int(found[2]), told)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
     """References into one archive: slots, and of each a member's name or a range (int64)."""
@@ -104,9 +130,9 @@ class References:
 
     def add(self, slot: int, path: bytes) -> None:
         """Take over one reference, which begins with `zip://` or `tar://`."""
-        if match := _TAR.fullmatch(path):
-            wanted = self._into(False, match[3])
-            wanted.ranges.append((int(match[1]), int(match[2])))
+        if found := parse_tar_range(path):
+            wanted = self._into(False, found.archive)
+            wanted.ranges.append((found.offset, found.length))
         elif match := _ZIP.fullmatch(path):
             wanted = self._into(True, match[2])
             wanted.members.append(match[1])

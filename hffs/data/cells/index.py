@@ -13,8 +13,8 @@ Where the bytes are is a segment and a range in it:
     URLS        nowhere yet: `offset` is a number in the table of URLs
     PAGES       pages of shards that are read where they lie: `offset` is a number in the page
                 table, above `SLOT_BITS` bits that say which of the page's slots it is
-    FAR_FILES   files that the cells name and that are read where they lie: `offset` is a number in
-                the table of far files
+    FAR_FILES   files that the cells name, or parts of such, that are read where they lie: `offset`
+                is a number in the table of far ranges
 """
 
 from __future__ import annotations
@@ -111,6 +111,20 @@ class FarFileTable(TextTable):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FarRangeTable:
+    """One entry a cell of a far file, in their order: the number of its `file` (int32), and which
+    part of it the cell is: `start` and `size` (int64, bytes).
+    """
+
+    file: NDArray[np.int32]
+    start: NDArray[np.int64]
+    size: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ChunkTable:
     """One entry a column chunk: its `shard` and row `group` (int32), `codec` (uint8, as Parquet
     numbers them), maximum `definition` and `repetition` levels (uint8), and where its `dictionary`
@@ -153,7 +167,8 @@ class CellIndex:
 
     `stored` (int64) is how many bytes a cell takes where it lies, and `crc` (uint32) what those of
     DEFLATE must have; both are empty where all are RAW. `length` is exact, but -1 where it is not
-    known before a cell is fetched. Of far files `format` is what their names say.
+    known before a cell is fetched. Of far files `format` is what their names say, of members of far
+    tars what these begin with.
     `identity` names everything that the cells' bytes depend on. `dropped` counts what is no cell.
     """
 
@@ -175,6 +190,7 @@ class CellIndex:
     chunks: ChunkTable
     pages: PageTable
     far_files: FarFileTable
+    far_ranges: FarRangeTable
 
     def __len__(self) -> int:
         return len(self.row)
@@ -184,6 +200,11 @@ class CellIndex:
         """Which cells have to be fetched."""
         kinds: NDArray[np.bool_] = np.isin(self.segments.kind, FAR)
         return kinds[self.segment]
+
+    @property
+    def unseen(self) -> NDArray[np.bool_]:
+        """Of which cells nothing is known, neither size nor format, before they are fetched."""
+        return self.far & (np.asarray(self.length) < 0)
 
 
 CELL_ARRAYS = {
@@ -216,6 +237,7 @@ CHUNK_ARRAYS = {
     "whole": np.bool_,
 }
 FAR_FILE_ARRAYS = {**TEXT_ARRAYS, "size_bytes": np.int64}
+FAR_RANGE_ARRAYS = {"file": np.int32, "start": np.int64, "size": np.int64}
 PAGE_ARRAYS = {"chunk": np.int32, "offset": np.int64, "size": np.int64}
 """The arrays of each part of an index, by name, with the types that they are kept as."""
 

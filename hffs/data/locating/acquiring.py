@@ -8,10 +8,12 @@ and which token are theirs to find in the environment. No step stores what is st
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hffs.data.folders import make_whole, remove_whole
 from hffs.data.hub.cached import repository_folder
@@ -34,12 +36,15 @@ from hffs.data.remote.files import make_hub_url
 from hffs.data.shards import Layout, Located, Pin, Shard, Term, make_key, parse_terms
 from hffs.data.watcher import Watcher
 
+if TYPE_CHECKING:
+    from hffs.data.prepare.tars import Tar
+
 _AS_THEY_ARE: dict[str, Layout] = {"parquet": "parquet", "arrow": "arrow"}
 """Formats whose files are shards, and what `datasets` calls them."""
 
 _MOST_PINS = 1000
 
-_PREPARED = 1
+_PREPARED = 2
 """Raised when preparing makes something else of the same files."""
 
 
@@ -158,7 +163,7 @@ def _make_located(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> 
 
             own = list(name_shards(resolution, term.split))
         else:
-            own = _make_shards(term.split, store, here, watcher)
+            own = _make_shards(wanted, term.split, store, here, watcher)
         shards += own
         terms.append((term, len(own)))
     layout = resolution.format if resolution.format in _AS_THEY_ARE else f"made {_PREPARED}"
@@ -195,14 +200,16 @@ def _write_features(resolution: Resolution) -> str:
     return json.dumps({"info": {"features": dict(resolution.features)}})
 
 
-def _make_shards(split: str, store: Path, here: Here, watcher: Watcher) -> list[Shard]:
+def _make_shards(
+    wanted: Wanted, split: str, store: Path, here: Here, watcher: Watcher
+) -> list[Shard]:
     files = here.resolution.files[split]
     layout = _AS_THEY_ARE.get(here.resolution.format)
     if layout is not None:
         return [_make_shard(here.path(file), file.name, layout) for file in files]
     return [
         _make_shard(path, f"{split}/{path.name}", "parquet")
-        for path in _prepare_split(split, store, here, watcher)
+        for path in _prepare_split(wanted, split, store, here, watcher)
     ]
 
 
@@ -211,7 +218,9 @@ def _make_shard(path: Path, name: str, layout: Layout) -> Shard:
     return Shard(path, name, found.st_size, found.st_mtime_ns, layout)
 
 
-def _prepare_split(split: str, store: Path, here: Here, watcher: Watcher) -> list[Path]:
+def _prepare_split(
+    wanted: Wanted, split: str, store: Path, here: Here, watcher: Watcher
+) -> list[Path]:
     """The tables of a split, made unless they are there."""
     resolution = here.resolution
     facts = [[file.name, file.size_bytes, file.etag] for file in resolution.files[split]]
@@ -222,7 +231,7 @@ def _prepare_split(split: str, store: Path, here: Here, watcher: Watcher) -> lis
         from hffs.data.prepare.job import Job
         from hffs.data.prepare.preparing import prepare
 
-        with make_whole(folder) as making:
+        with make_whole(folder) as making, _open_far_tars(wanted, here, split, store) as tars:
             job = Job(
                 name=resolution.name,
                 format=resolution.format,
@@ -233,7 +242,22 @@ def _prepare_split(split: str, store: Path, here: Here, watcher: Watcher) -> lis
                 folder=making,
                 progress=watcher.progress,
                 notice=watcher.notice,
+                far_tars=tars,
             )
             names = [path.name for path in prepare(job)]
             (making / "tables.json").write_text(json.dumps(names))
     return [folder / name for name in json.loads((folder / "tables.json").read_text())]
+
+
+@contextmanager
+def _open_far_tars(
+    wanted: Wanted, here: Here, split: str, store: Path
+) -> Iterator[Sequence[Tar] | None]:
+    """The tars that a table is made of, where they are read where they lie."""
+    if not wanted.is_far or here.resolution.format != "webdataset":
+        yield None
+        return
+    from hffs.data.locating.streaming import open_tars
+
+    with open_tars(wanted, here.resolution, split, store) as tars:
+        yield tars

@@ -7,8 +7,10 @@ A table of a repository may hold paths of images that lie beside it, which are n
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
@@ -22,6 +24,8 @@ from hffs.data.hub.resolve import find_files
 from hffs.data.shards import Located
 from hffs.data.source import ImageColumn, Source, open_shards, open_source
 from hffs.data.watcher import Watcher
+
+_TAR = re.compile(rb"\Atar://[^/]*?::")
 
 
 def fetch_named(request: Request, located: Located, column: str | None, watcher: Watcher) -> None:
@@ -40,8 +44,12 @@ def fetch_named(request: Request, located: Located, column: str | None, watcher:
 
 
 def list_names(source: Source, column: ImageColumn) -> set[str]:
-    """Names of files below the root in cells without bytes: no URLs, nothing that leads out."""
-    texts = (os.fsdecode(path) for path in _list_paths(source, column))
+    """Names of files below the root in cells without bytes: no URLs, nothing that leads out.
+
+    Where a cell names a range of a tar, that is the tar.
+    """
+    paths = (_TAR.sub(b"", path) for path in _list_paths(source, column))
+    texts = (os.fsdecode(path) for path, _ in groupby(paths))
     names = {os.path.normpath(text) for text in texts if "\0" not in text and ":" not in text}
     return {name for name in names if not name.startswith(("..", "/", "."))}
 

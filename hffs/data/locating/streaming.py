@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +21,18 @@ from hffs.data.hub.classes import METADATA_NAMES
 from hffs.data.hub.plain import has_features
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.locating.record import Wanted
-from hffs.data.remote.files import RangeReader, make_hub_url, split_query
+from hffs.data.prepare.fartars import open_far_tars, refuse_packed
+from hffs.data.prepare.tars import Tar
+from hffs.data.remote.files import RangeReader, RemoteFile, make_hub_url, split_query
 from hffs.data.remote.opening import open_fetcher
 from hffs.data.shards import Located, Shard, make_key
 from hffs.data.source import open_shards, open_source
 from hffs.data.watcher import Watcher
 from hffs.errors import DataError
 
+TARS = "webdataset"
 _TABLES = ("csv", "json", "text")
-_FORMATS = "Parquet, folders of images, CSV and JSON"
+_FORMATS = "Parquet, webdataset, folders of images, CSV and JSON"
 
 
 def list_needed(resolution: Resolution, files: Sequence[HubFile]) -> list[HubFile]:
@@ -37,6 +40,11 @@ def list_needed(resolution: Resolution, files: Sequence[HubFile]) -> list[HubFil
     if any(file.name.lower().endswith(".zip") for file in files):
         raise _refuse(resolution, "its files are in zip archives")
     if resolution.format == "parquet":
+        return []
+    if resolution.format == TARS:
+        packed = [file.name for file in files if not file.name.lower().endswith(".tar")]
+        if packed:
+            raise refuse_packed(f"{packed[0]} of {resolution.name}")
         return []
     if resolution.format in _TABLES:
         return list(files)
@@ -53,16 +61,36 @@ def _refuse(resolution: Resolution, why: str) -> DataError:
 
 def name_shards(resolution: Resolution, split: str) -> Iterator[Shard]:
     """The Parquet files of a split as shards that are read where they lie."""
-    name, commit = resolution.name, resolution.commit
     for file in resolution.files[split]:
-        url, path = make_hub_url(name, commit, file.name), Path(f"{name}@{commit[:12]}") / file.name
+        url, path = _name_file(resolution, file)
         yield Shard(path, file.name, file.size_bytes, 0, "parquet", url, file.etag)
+
+
+def _name_file(resolution: Resolution, file: HubFile) -> tuple[str, Path]:
+    """Where a file is, and what messages call it."""
+    name, commit = resolution.name, resolution.commit
+    return make_hub_url(name, commit, file.name), Path(f"{name}@{commit[:12]}") / file.name
+
+
+@contextmanager
+def open_tars(
+    wanted: Wanted, resolution: Resolution, split: str, store: Path
+) -> Iterator[Sequence[Tar]]:
+    """The tars of a split, to be read where they lie."""
+    names = [_name_file(resolution, file) for file in resolution.files[split]]
+    files = [
+        (RemoteFile(url, file.etag, file.size_bytes), str(path), file.name)
+        for (url, path), file in zip(names, resolution.files[split], strict=True)
+    ]
+    cache = _open_cache(store)
+    with open_far_tars(files, _open_reader(wanted, cache), cache) as tars:
+        yield tars
 
 
 def tell_features(wanted: Wanted, located: Located, store: Path, watcher: Watcher) -> bool:
     """Whether all shards tell the features of their columns; else README.md has a say."""
     count = len(located.shards)
-    with closing(_open_reader(wanted, store)) as reader:
+    with closing(_open_reader(wanted, _open_cache(store))) as reader:
         for number, file in open_shards(located, reader, range(count)):
             watcher.progress("reading footers", number + 1, count, "fetched")
             if not has_features(file.open_native()):
@@ -79,7 +107,7 @@ def list_named(
     """
     from hffs.data.locating.named import list_names
 
-    with closing(_open_reader(wanted, store)) as reader:
+    with closing(_open_reader(wanted, _open_cache(store))) as reader:
         source = open_source(located, reader)
         images = find_image_column(source, wanted.image_column)
         if all(shard.is_remote for shard in located.shards) and images.kind != "path":
@@ -103,8 +131,11 @@ def find_on_hub(request: Request, resolution: Resolution, names: set[str]) -> li
     return [known[name] for name in sorted(names) if name in known] + found
 
 
-def _open_reader(wanted: Wanted, store: Path) -> RangeReader:
+def _open_cache(store: Path) -> DiskCache:
     # Whoever puts more into the cache keeps it under its limit.
-    cache = DiskCache(store / "blobs", sys.maxsize)
+    return DiskCache(store / "blobs", sys.maxsize)
+
+
+def _open_reader(wanted: Wanted, cache: DiskCache) -> RangeReader:
     _, query = split_query(wanted.request.name)
     return open_fetcher(cache, wanted.request.token_file, query, offline=False)

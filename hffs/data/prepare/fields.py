@@ -78,8 +78,7 @@ def find_kind(field: str) -> FieldKind | None:
 def decode_value(field: str, kind: FieldKind, data: memoryview) -> object:
     """The value of a text, int or JSON field; ValueError says why there is none."""
     packing = _PACKINGS.get(field.lower().rpartition(".")[2])
-    if len(data) > MAX_VALUE_BYTES:
-        raise ValueError(f"larger than {MAX_VALUE_BYTES >> 20} MB")
+    require_small(len(data))
     content = bytes(data) if packing is None else _unpack(packing, data)
     if kind is FieldKind.INT:
         return _decode_int(content)
@@ -88,6 +87,12 @@ def decode_value(field: str, kind: FieldKind, data: memoryview) -> object:
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
     return _decode_json(text) if kind is FieldKind.JSON else text
+
+
+def require_small(size_bytes: int) -> None:
+    """Raise ValueError for a value that is too large, before it is read."""
+    if size_bytes > MAX_VALUE_BYTES:
+        raise ValueError(f"larger than {MAX_VALUE_BYTES >> 20} MB")
 
 
 def _decode_int(content: bytes) -> int:
@@ -111,6 +116,5 @@ def _unpack(packing: str, data: memoryview) -> bytes:
     content = bytearray()
     for piece in unpack(io.BytesIO(data), packing):
         content += piece
-        if len(content) > MAX_VALUE_BYTES:
-            raise ValueError(f"larger than {MAX_VALUE_BYTES >> 20} MB")
+        require_small(len(content))
     return bytes(content)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hffs.data.prepare.tars import Tar
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One split of a data set, all of whose files are on this host.
+    """One split of a data set, all of whose files are on this host, but tars that lie elsewhere.
 
     `name` is what messages call the data set; `format` and `options` are those of
     `hffs.data.hub.resolution.Resolution`. `files` are absolute paths in row order; `root` is the
@@ -29,3 +32,5 @@ class Job:
     """Told what is done, how far, of how much (0 where that is not known)."""
     notice: Callable[[str], None]
     """Told what a person should know of the outcome: what of the files is not in it."""
+    far_tars: Sequence[Tar] | None = None
+    """What is read in the place of `files` where these are not here."""

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
-from hffs.data.prepare.fields import FieldKind, decode_value, find_kind
+from hffs.data.prepare.fields import FieldKind, decode_value, find_kind, require_small
 from hffs.data.prepare.shapes import Shape
-from hffs.data.prepare.tarindex import Member, read_members
+from hffs.data.prepare.tarindex import Member
+from hffs.data.prepare.tars import OpenTar
 from hffs.errors import DataError
 
 _MAX_FIELDS = 256
-_REPORT_MEMBERS = 1 << 12
 _MAX_EXTENSION = 32
 
 
@@ -32,7 +31,6 @@ class TarSamples:
     the file holds where it is compressed.
     """
 
-    path: Path
     url: str
     keys: pa.Array
     ends: array[int]
@@ -69,14 +67,10 @@ class SampleIndex:
         images = [kind for kind in self.fields.values() if kind is FieldKind.IMAGE]
         return len(images) > 1 and not self._two_images
 
-    def read_tar(
-        self, view: memoryview, path: Path, url: str, progress: Callable[[int], None]
-    ) -> TarSamples:
-        """Group the members of a tar's bytes; `progress` is told the position in them."""
-        grouping = _Grouping(path, url)
-        for count, member in enumerate(read_members(view, str(path))):
-            if count % _REPORT_MEMBERS == 0:
-                progress(member.offset)
+    def read_tar(self, tar: OpenTar) -> TarSamples:
+        """Group the members of a tar."""
+        grouping = _Grouping(tar.url)
+        for member in tar.list_members():
             split = split_name(member.name)
             if split is None:
                 continue
@@ -84,7 +78,7 @@ class SampleIndex:
             number = self._number(name, grouping)
             self._two_images |= grouping.add(key, number, member, self._is_image(name))
             if name in self.shapes:
-                self._learn(name, view[member.offset : member.offset + member.length])
+                self._learn(tar, name, member)
         return grouping.finish()
 
     def _is_image(self, name: str) -> bool:
@@ -111,12 +105,18 @@ class SampleIndex:
             self.shapes[name] = Shape()
         return self._numbers.setdefault(name, len(self._numbers))
 
-    def _learn(self, name: str, data: memoryview) -> None:
+    def _learn(self, tar: OpenTar, name: str, member: Member) -> None:
         try:
-            value = decode_value(name, FieldKind.JSON, data)
+            value = read_value(tar, name, FieldKind.JSON, member.offset, member.length)
         except ValueError:
             return  # told of when the values are read
         self.shapes[name].add(value)
+
+
+def read_value(tar: OpenTar, name: str, kind: FieldKind, offset: int, length: int) -> object:
+    """The value of a member that is a text, int or JSON; ValueError says why there is none."""
+    require_small(length)
+    return decode_value(name, kind, tar.take(offset, length))
 
 
 def split_name(name: str) -> tuple[str, str] | None:
@@ -137,8 +137,8 @@ def split_name(name: str) -> tuple[str, str] | None:
 class _Grouping:
     """Collects the members of one tar."""
 
-    def __init__(self, path: Path, url: str) -> None:
-        self.path, self.url = path, url
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._keys: list[str] = []
         self._seen: dict[str, int] = {}
         self._mask = 0
@@ -168,9 +168,7 @@ class _Grouping:
         """All samples."""
         self._end_sample()
         keys = pa.array(self._keys, pa.string())
-        return TarSamples(
-            self.path, self.url, keys, self._ends, self._field, self._offset, self._length
-        )
+        return TarSamples(self.url, keys, self._ends, self._field, self._offset, self._length)
 
     def _end_sample(self) -> None:
         if not self._keys:

@@ -11,7 +11,7 @@ by hand in 4 us, and others by `tarfile.TarInfo`.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hffs.errors import FormatError
@@ -32,6 +32,10 @@ _KIND_AT = 156
 _DIGITS = frozenset(b"01234567")
 
 
+Take = Callable[[int, int], memoryview]
+"""Gives the bytes of a file from one position up to another, as far as the file has them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A regular file in a tar: its bytes are `offset` to `offset + length` of the archive."""
@@ -39,6 +43,11 @@ class Member:
     name: str
     offset: int
     length: int
+
+    @property
+    def end(self) -> int:
+        """Where the next header lies."""
+        return self.offset + -(-self.length // _BLOCK) * _BLOCK
 
 
 @dataclass(slots=True)
@@ -50,31 +59,32 @@ class _Extra:
     is_sparse: bool = False
 
 
-def read_members(view: memoryview, which: str) -> Iterator[Member]:
+def read_members(take: Take, size_bytes: int, which: str, start: int = 0) -> Iterator[Member]:
     """Regular files of a tar, in its order; links, folders, devices and sparse files are skipped.
 
-    Raises FormatError, naming `which`, where it is cut off or no tar.
+    What is taken never goes backwards. It may begin at the `end` of any member. Raises FormatError,
+    naming `which`, where the tar is cut off or none.
     """
-    _require_bytes(view, which)
-    at, extra = 0, _Extra()
-    while at < len(view):
-        block = bytes(view[at : at + _BLOCK])
+    _require_bytes(size_bytes, which)
+    at, extra = start, _Extra()
+    while at < size_bytes:
+        block = bytes(take(at, at + _BLOCK))
         if block == _END:
             return
         name, kind, size = _read_header(block, at, which)
         at += _BLOCK
         if kind == _GNU_SPARSE:
-            at = _skip_sparse_map(view, at, block)
+            at = _skip_sparse_map(take, size_bytes, at, block)
             extra.is_sparse = True
         if kind in _WITHOUT_DATA:
             size = 0
         elif extra.size is not None and kind not in _BEFORE:
             size = extra.size
         end = at + -(-size // _BLOCK) * _BLOCK
-        if size < 0 or at + size > len(view):
+        if size < 0 or at + size > size_bytes:
             raise _broken(which, f"member {_shown(name)} ends behind the end of the file")
         if kind in _PAX or kind == _GNU_NAME:
-            _read_records(extra, kind, _take_records(view, at, size, which), which)
+            _read_records(extra, kind, _take_records(take, at, size, which), which)
         elif kind not in _BEFORE:
             name = name if extra.name is None else extra.name
             # a folder in an old archive is a file whose name ends in a slash
@@ -84,8 +94,8 @@ def read_members(view: memoryview, which: str) -> Iterator[Member]:
         at = end
 
 
-def _require_bytes(view: memoryview, which: str) -> None:
-    if not len(view):
+def _require_bytes(size_bytes: int, which: str) -> None:
+    if not size_bytes:
         raise _broken(which, "it is empty")
 
 
@@ -121,19 +131,19 @@ def _read_plain(block: bytes) -> tuple[str, int, int] | None:
     return name.decode("utf-8", "replace"), kind, int(size, 8)
 
 
-def _skip_sparse_map(view: memoryview, at: int, header: bytes) -> int:
+def _skip_sparse_map(take: Take, size_bytes: int, at: int, header: bytes) -> int:
     """Where the data of an old GNU sparse file begins: its map may go on in further blocks."""
     is_extended = header[482]
-    while is_extended and at + _BLOCK <= len(view):
-        is_extended = view[at + 504]
+    while is_extended and at + _BLOCK <= size_bytes:
+        is_extended = take(at, at + _BLOCK)[504]
         at += _BLOCK
     return at
 
 
-def _take_records(view: memoryview, at: int, size: int, which: str) -> bytes:
+def _take_records(take: Take, at: int, size: int, which: str) -> bytes:
     if size > _MAX_RECORDS:
         raise _broken(which, f"the header at byte {at - _BLOCK} has {size} bytes of records")
-    return bytes(view[at : at + size])
+    return bytes(take(at, at + size))
 
 
 def _read_records(extra: _Extra, kind: int, data: bytes, which: str) -> None:

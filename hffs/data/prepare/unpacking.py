@@ -33,7 +33,7 @@ _PACKINGS = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x04\x22\x4d\x18": "lz4",
 }
-_HEAD_BYTES = max(map(len, _PACKINGS))
+HEAD_BYTES = max(map(len, _PACKINGS))
 _XZ_MEMORY_BYTES = 80 << 20
 """What `xz -9` needs; a header may ask for 4 GB."""
 
@@ -51,7 +51,8 @@ def open_plain(
     `progress` is told how many bytes of the compressed file are unpacked. Raises FormatError
     (broken, cut off), DataError (a bomb), naming `which`, or OSError.
     """
-    packing = _find_packing(path)
+    with path.open("rb") as file:
+        packing = find_packing(file.read(HEAD_BYTES))
     if packing is None:
         yield path
         return
@@ -71,9 +72,8 @@ def open_plain(
         yield Path(plain.name)
 
 
-def _find_packing(path: Path) -> str | None:
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+def find_packing(head: bytes) -> str | None:
+    """How a file is compressed, by its first HEAD_BYTES; None where it is not."""
     return next((name for magic, name in _PACKINGS.items() if head.startswith(magic)), None)
 
 

@@ -1,10 +1,10 @@
 """Tars of samples (webdataset) as a table: values of texts, and where images lie in their tars.
 
 Owns grouping members into samples and the table's columns; they are those that `datasets` gives,
-but that samples may differ in fields. Image bytes are never looked at, let alone copied: a cell is
-`{bytes: null, path: "tar://OFFSET:LENGTH::TAR"}`. Only those of a compressed tar are copied, into
-the table, as its members lie nowhere: it is unpacked to be indexed, and again to be copied, rather
-than kept beside the table in between.
+but that samples may differ in fields. An image is never copied, and of its bytes only the first are
+looked at: a cell is `{bytes: null, path: "tar://OFFSET:LENGTH:FORMAT::TAR"}`, FORMAT being what
+these say. Only images of a compressed tar are copied, into the table, as they lie nowhere: it is
+unpacked to be indexed, and again to be copied, rather than kept beside the table in between.
 Invariants: samples and columns are in the order of the tars; a value that cannot be decoded is
 null, counted and told of; at most `_BATCH_BYTES` of values are held beside the index of one tar.
 """
@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -22,13 +21,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from hffs.data.mapped import MappedFile, open_mapped
-from hffs.data.prepare.fields import FieldKind, decode_value
+from hffs.core.formats import SNIFF_BYTES, sniff
+from hffs.data.prepare.fields import FieldKind
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.paths import shorten_path
-from hffs.data.prepare.samples import SampleIndex, TarSamples
+from hffs.data.prepare.samples import SampleIndex, TarSamples, read_value
 from hffs.data.prepare.table import TableWriter
-from hffs.data.prepare.unpacking import open_plain
+from hffs.data.prepare.tars import LocalTar, OpenTar, Tar
 from hffs.errors import DataError
 
 KEY, URL = "__key__", "__url__"
@@ -58,9 +57,9 @@ class _Columns:
 
 def write_webdataset(job: Job, path: Path) -> None:
     """Write the table of a job's tars. Raises FormatError, DataError, SourceError, StaleError."""
-    index = SampleIndex()
-    tars = list(_index_tars(job, index))
-    rows = sum(len(tar.keys) for tar in tars)
+    index, tars = SampleIndex(), _list_tars(job)
+    samples = list(_index_tars(job, tars, index))
+    rows = sum(len(each.keys) for each in samples)
     if not index.fields:
         known = ", ".join(sorted(index.left_out)[:_SHOWN]) or "none"
         why = f"its tars hold no images or texts of samples (KEY.jpg, KEY.txt; found: {known})"
@@ -69,42 +68,35 @@ def write_webdataset(job: Job, path: Path) -> None:
     problems = _Problems()
     done = 0
     with TableWriter(path, columns.schema) as writer:
-        for tar in tars:
-            with _open_tar(tar.path, job, _tell_nobody) as (file, is_copied):
-                source = _Tar(tar, file.view, is_copied)
-                for batch in _read_batches(source, index, columns, problems):
+        for each, tar in zip(samples, tars, strict=True):
+            with tar.open(_tell_nobody) as opened:
+                for batch in _read_batches(_Source(each, opened), index, columns, problems):
                     writer.add(batch)
                     done += batch.num_rows
                     job.progress("writing rows", done, rows)
     _tell(job, index.left_out, problems)
 
 
-def _index_tars(job: Job, index: SampleIndex) -> Iterator[TarSamples]:
-    sizes = [file.stat().st_size for file in job.files]
-    starts = list(accumulate(sizes, initial=0))
-    for path, start in zip(job.files, starts, strict=False):
+def _list_tars(job: Job) -> Sequence[Tar]:
+    if job.far_tars is not None:
+        return job.far_tars
+    return [LocalTar(path, shorten_path(str(path), job.root), job.folder) for path in job.files]
+
+
+def _index_tars(job: Job, tars: Sequence[Tar], index: SampleIndex) -> Iterator[TarSamples]:
+    starts = list(accumulate((tar.size_bytes for tar in tars), initial=0))
+    for tar, start in zip(tars, starts, strict=False):
 
         def report(at: int, start: int = start) -> None:
             job.progress("indexing tars", start + at, starts[-1])
 
-        with _open_tar(path, job, report) as (file, is_copied):
-            url = shorten_path(str(path), job.root)
-            yield index.read_tar(file.view, path, url, _tell_nobody if is_copied else report)
+        with tar.open(report) as opened:
+            yield index.read_tar(opened)
     job.progress("indexing tars", starts[-1], starts[-1])
 
 
 def _tell_nobody(at: int) -> None:
-    """Of a copy of a compressed tar, whose unpacking was told of."""
-
-
-@contextmanager
-def _open_tar(
-    path: Path, job: Job, report: Callable[[int], None]
-) -> Iterator[tuple[MappedFile, bool]]:
-    """A tar, mapped; True if it is a copy, unpacked from a compressed one, and gone at the end."""
-    with open_plain(path, str(path), job.folder, report) as plain, open_mapped(plain) as file:
-        yield file, plain != path
-        file.check()
+    """Of values, which are told of by rows."""
 
 
 def _plan_columns(index: SampleIndex) -> _Columns:
@@ -142,30 +134,33 @@ class _Problems:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Tar:
-    """The samples of a tar and its bytes, which hold their media, or are gone afterwards."""
+class _Source:
+    """The samples of a tar that is open."""
 
     samples: TarSamples
-    view: memoryview
-    is_copied: bool
+    tar: OpenTar
 
     def read(self, name: str, kind: FieldKind, offset: int, length: int) -> object:
         """The value of a member, of media bytes and path. ValueError says why there is none."""
+        tar = self.tar
         if not kind.is_media:
-            return decode_value(name, kind, self.view[offset : offset + length])
-        if not self.is_copied:
-            return None, f"tar://{offset}:{length}::{self.samples.url}"
+            return read_value(tar, name, kind, offset, length)
+        if not tar.is_copied:
+            seen = ""
+            if kind is FieldKind.IMAGE:
+                seen = f":{sniff(tar.take(offset, min(length, SNIFF_BYTES))).extension}"
+            return None, f"tar://{offset}:{length}{seen}::{tar.url}"
         if length > _MOST_COPIED_BYTES:
             raise ValueError(f"larger than {_MOST_COPIED_BYTES >> 20} MB")
-        return bytes(self.view[offset : offset + length]), None
+        return bytes(tar.take(offset, length)), None
 
 
 def _read_batches(
-    tar: _Tar, index: SampleIndex, columns: _Columns, problems: _Problems
+    source: _Source, index: SampleIndex, columns: _Columns, problems: _Problems
 ) -> Iterator[pa.RecordBatch]:
     """A tar's samples as rows, some at a time."""
     kinds = list(index.fields.items())
-    samples = tar.samples
+    samples = source.samples
     rows: list[list[object]] = []
     size = 0
     for sample, members in enumerate(samples.list_samples()):
@@ -173,15 +168,15 @@ def _read_batches(
         for number, offset, length in members:
             name, kind = kinds[number]
             try:
-                value = tar.read(name, kind, offset, length)
+                value = source.read(name, kind, offset, length)
                 if number in columns.as_text:
-                    value = tar.read(name, FieldKind.TEXT, offset, length)
+                    value = source.read(name, FieldKind.TEXT, offset, length)
             except ValueError as error:
                 key = samples.keys[sample].as_py()
                 problems.add(name, str(error), f"{key}.{name} in {samples.url}")
                 continue
             row[columns.places[number]] = value
-            if tar.is_copied or not kind.is_media:
+            if source.tar.is_copied or not kind.is_media:
                 size += length
         rows.append(row)
         if len(rows) >= _BATCH_ROWS or size >= _BATCH_BYTES:

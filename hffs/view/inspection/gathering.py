@@ -111,12 +111,12 @@ def _count_formats(planned: Planned) -> Iterator[FormatFacts]:
     images = np.bincount(planned.examined.inputs.index.format, minlength=kinds)
     files = np.bincount(planned.files.forms, minlength=2 * kinds).reshape(2, kinds)
     # What those elsewhere are is not known yet, so nobody can say that they fail.
-    remote = int(planned.examined.inputs.index.far[planned.files.cells].sum())
+    unseen = int(planned.examined.inputs.index.unseen[planned.files.cells].sum())
     passing = np.array(planned.examined.rendering.passing()).reshape(2, kinds)
     for kind in ImageFormat:
         if images[kind]:
             passes, others = (int((files * mask)[:, kind].sum()) for mask in (passing, ~passing))
-            fails = others - remote if kind is ImageFormat.UNKNOWN else 0
+            fails = others - unseen if kind is ImageFormat.UNKNOWN else 0
             yield FormatFacts(kind.name, int(images[kind]), passes, others - fails, fails)
 
 

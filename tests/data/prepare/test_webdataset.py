@@ -42,7 +42,7 @@ def bytes_of(cell: dict[str, Any] | None, root: Path) -> bytes | None:
         return None
     assert cell["bytes"] is None
     place, _, name = str(cell["path"]).partition("::")
-    offset, length = map(int, place.removeprefix("tar://").split(":"))
+    offset, length = map(int, place.removeprefix("tar://").split(":")[:2])
     data = (root / name).read_bytes()
     assert offset + length <= len(data)
     return data[offset : offset + length]
