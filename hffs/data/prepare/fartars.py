@@ -10,7 +10,7 @@ Invariant: what is in memory at a time is a window and a piece of each tar that 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -161,7 +161,8 @@ class _FarTar:
 
     def take(self, offset: int, length: int) -> memoryview:
         """See `OpenTar`."""
-        _, piece, offsets = self._turn_to(bisect_right(self._starts, offset) - 1)
+        # A member's header is before it, so what begins where it does is the next piece.
+        _, piece, offsets = self._turn_to(bisect_left(self._starts, offset) - 1)
         head = piece.heads[int(np.searchsorted(offsets, offset))]
         return memoryview(head)[:length]
 
