@@ -35,12 +35,12 @@ AT_ONCE = 16
 """Tars that are read at a time: the requests of one wait for each other."""
 
 GAP_BYTES = 32 << 10
-"""To fetch so much for nothing is cheaper than another request, as for `Limits.gap_bytes`."""
+"""What is fetched and thrown away rather than asking twice, as of `Limits`: more is a leap."""
 
 FIRST_BYTES = 16 << 10
 """The first window, before it is known how much lies between two images."""
 
-_LEAST_BYTES, _MOST_LANDING_BYTES, _MOST_BYTES = 4 << 10, 64 << 10, 1 << 20
+_LEAST_BYTES, _MOST_RUN_BYTES, _MOST_BYTES = 4 << 10, 64 << 10, 1 << 20
 _PIECE_MEMBERS, _PIECE_BYTES = 1 << 10, 1 << 20
 _REPORT_S = 0.2
 
@@ -66,34 +66,35 @@ def count_needed(member: Member) -> int:
 class Windows:
     """The bytes of a file elsewhere for one who goes through it forwards (`Take`).
 
-    A window is fetched where what is asked for is in none. Behind what was passed over, it has the
-    size of what was taken behind the last ones; where little is passed over, it doubles.
+    A window is fetched where what is asked for is in none. Behind a leap it is as large as what was
+    taken between the leaps before; where there is none, it doubles.
     """
 
     def __init__(self, reader: RangeReader, file: RemoteFile) -> None:
         self._reader, self._file = reader, file
         self._held, self._place = memoryview(b""), Range(0, 0)
-        self._step = FIRST_BYTES
+        self._step = self._run = FIRST_BYTES
         self._landed = self._taken = 0
 
     def __call__(self, start: int, stop: int) -> memoryview:
         """The bytes from `start` up to `stop`, or the end of the file. Raises as fetching does."""
         stop = min(stop, self._file.size_bytes)
+        leaps = start > self._taken + GAP_BYTES
+        if leaps:
+            run = 1 << (self._taken - self._landed - 1).bit_length()
+            self._run = min(max(run, self._run // 2, _LEAST_BYTES), _MOST_RUN_BYTES)
+            self._landed = start
         if start < self._place.start or stop > self._place.stop:
+            self._step = self._run if leaps else self._step
             self._fetch(start, stop)
         self._taken = stop
         at = start - self._place.start
         return self._held[at : at + stop - start]
 
     def _fetch(self, start: int, stop: int) -> None:
-        if start > self._place.stop + GAP_BYTES:
-            fitting = 1 << (self._taken - self._landed - 1).bit_length()
-            least = max(fitting, self._step // 2, _LEAST_BYTES)
-            self._step, self._landed = min(least, _MOST_LANDING_BYTES), start
-        elif len(self._held):
-            self._step = min(self._step * 2, _MOST_BYTES)
         end = min(max(start + self._step, stop), self._file.size_bytes)
         self._place = Range(start, end)
+        self._step = min(self._step * 2, _MOST_BYTES)
         # Its bytes are kept as pieces: windows are many, and are mostly bytes of images.
         (self._held,) = self._reader.read(self._file, [self._place], keep=False)
 
