@@ -158,7 +158,7 @@ def describe_remote(config: Config, decided: Decided, located: Located) -> Itera
                 f"{plain} of the {len(index.urls)} image URLs of {info.source} are http, and are "
                 "not fetched without --allow-http-urls"
             )
-    size = _measure_pages(decided, config.cache_size)
+    size = _measure_fetched(decided, config.cache_size)
     if size > config.cache_size:
         yield (
             f"the images of {info.source} take {size / 1e9:.1f} GB, and cache_size is "
@@ -173,14 +173,22 @@ def describe_remote(config: Config, decided: Decided, located: Located) -> Itera
         )
 
 
-def _measure_pages(decided: Decided, enough: int) -> int:
-    """Bytes of the pages that a view has images in; at most those of the source, where these are
-    not more than `enough`: to look at every image takes a while at each mount.
+def _measure_fetched(decided: Decided, enough: int) -> int:
+    """Bytes of the pages and of the far ranges that a view has images in; at most those of the
+    source, where these are not more than `enough`: to look at every image takes a while at each
+    mount.
     """
     index = decided.index
-    all_of_them = int(index.pages.size.sum())
+    pages, ranges = np.asarray(index.pages.size), np.asarray(index.far_ranges.size)
+    all_of_them = int(pages.sum() + ranges.sum())
     if all_of_them <= enough:
         return all_of_them
-    used = np.zeros(len(index.pages), np.bool_)
-    used[_find_pages(index, np.asarray(decided.manifest.cells))] = True
-    return int(index.pages.size[used].sum())
+    cells = np.asarray(decided.manifest.cells)
+    used = _find_offsets(index, cells, SegmentKind.FAR_FILES)
+    return _sum_used(pages, _find_pages(index, cells)) + _sum_used(ranges, used)
+
+
+def _sum_used(sizes: NDArray[np.int64], numbers: NDArray[np.int64]) -> int:
+    used = np.zeros(len(sizes), np.bool_)
+    used[numbers] = True
+    return int(sizes[used].sum())

@@ -31,6 +31,7 @@ def _decide(cells: Any, *, whole: bool = False) -> Any:
         offset=np.array([0, 1 << SLOT_BITS]),
         pages=_Pair(size=np.array([6 * GB, 6 * GB]), chunk=np.array([0, 1])),
         chunks=_Pair(whole=np.array([whole, False])),
+        far_ranges=SimpleNamespace(size=np.zeros(0, np.int64)),
     )
     info = SimpleNamespace(source="owner/set", unsettled=0)
     return SimpleNamespace(index=index, manifest=SimpleNamespace(info=info, cells=cells))
@@ -60,6 +61,17 @@ def test_a_view_that_is_larger_than_the_cache_is_told(
     assert len(found) == len(told)
     for line, size in zip(found, told, strict=True):
         assert line.startswith(f"the images of owner/set take {size}, and cache_size is 7.0 GB")
+
+
+@pytest.mark.parametrize(("cells", "told"), [([0, 0], []), ([0, 1], ["12.0 GB"])])
+def test_files_elsewhere_are_counted_too(cells: list[int], told: list[str], tmp_path: Path) -> None:
+    decided = _decide(np.array(cells))
+    index = decided.index
+    index.segments.kind, index.offset = np.array([SegmentKind.FAR_FILES]), np.array([1, 0])
+    index.far_ranges.size, index.pages.size = index.pages.size, np.zeros(0, np.int64)
+    index.pages.chunk = np.zeros(0, np.int64)
+    found = _tell(decided, _config(tmp_path, 7 * GB))
+    assert [line.split(" take ")[1].split(",")[0] for line in found] == told
 
 
 def test_row_groups_without_an_index_are_told(tmp_path: Path) -> None:
