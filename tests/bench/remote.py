@@ -153,10 +153,10 @@ def read_orders(hub: LinkedHub, photos: Photos, flags: Sequence[str]) -> Told:
         home.mount(*flags, *more)
         return home.read(names, readers).told()
 
-    def read_ordered(home: Home) -> Told:
+    def read_ordered(home: Home, readers: int) -> Told:
         file = home.folder / "order.txt"
         file.write_text("".join(f"{name}\n" for name in shuffled))
-        return read(home, shuffled, 8, "--order", str(file))
+        return read(home, shuffled, readers, "--order", str(file))
 
     def read_warm(home: Home) -> Told:
         home.mount(*flags)
@@ -166,7 +166,9 @@ def read_orders(hub: LinkedHub, photos: Photos, flags: Sequence[str]) -> Told:
 
     ways: Mapping[str, Callable[[Home], Told]] = {
         "shuffled": lambda home: read(home, shuffled, 8),
-        "shuffled, --order": read_ordered,
+        "shuffled, --order": lambda home: read_ordered(home, 8),
+        "shuffled, one reader": lambda home: read(home, shuffled, 1),
+        "shuffled, one reader, --order": lambda home: read_ordered(home, 1),
         "in sequence": lambda home: read(home, in_sequence, 8),
         "in sequence, one reader": lambda home: read(home, in_sequence, 1),
         "shuffled, after hffs warm": read_warm,
