@@ -45,9 +45,8 @@ class FileStore:
         return data
 
     def is_here(self, number: int) -> bool:
-        """Whether nobody has to be asked for a file."""
-        file = self._find(number)
-        return self._reader.holds(file, Range(0, file.size_bytes))
+        """Whether nobody has to be asked for a range."""
+        return self._reader.holds(*self._find(number))
 
     def begin(self, numbers: Iterable[int]) -> None:
         """Begin to fetch ranges before anybody asks."""

@@ -62,6 +62,7 @@ def test_of_a_part_nothing_else_is_fetched(store: tuple[FileStore, LocalReader])
     files, reader = store
     assert bytes(files.read(2)) == b"\2" * 7
     assert reader.ahead == [(reader.asked[0][0], Range(3, 5))]
+    assert [files.is_here(number) for number in range(4)] == [False, False, True, True]
     assert bytes(files.read(3)) == b"\2" * 2
     assert len(reader.asked) == 1
 
