@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _Source = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE|CONFIG", help="Data set (a path, or owner/name), or a config file."
+        metavar="SOURCE|CONFIG",
+        help="Data set (a path, owner/name or an address), or a config file.",
     ),
 ]
 _Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _Source = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE|CONFIG", help="Data set (a path, or owner/name), or a config file."
+        metavar="SOURCE|CONFIG",
+        help="Data set (a path, owner/name or an address), or a config file.",
     ),
 ]
 _Mountpoint = Annotated[

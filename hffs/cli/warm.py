@@ -27,8 +27,8 @@ _Source = Annotated[
     str,
     typer.Argument(
         metavar="MOUNTPOINT|SOURCE|CONFIG",
-        help="A folder that hffs is mounted on, a data set (a path, or owner/name), or a config "
-        "file.",
+        help="A folder that hffs is mounted on, a data set (a path, owner/name or an address), or "
+        "a config file.",
     ),
 ]
 _Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]

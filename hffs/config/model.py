@@ -140,7 +140,9 @@ class Config(Block):
     dataset_type: Annotated[Literal["image", "video", "audio"], UNBUILT] = key(
         "image", SOURCE, "What a row is: `image`, `video` or `audio`."
     )
-    dataset_name: AnyText = key("", SOURCE, "The data set: a path, or an id on the Hub.", shown="-")
+    dataset_name: AnyText = key(
+        "", SOURCE, "The data set: a path, an id on the Hub, or an address (`s3://...`).", shown="-"
+    )
     config_name: Text | None = key(
         None, SOURCE, "Which configuration of the data set.", shown="the only one"
     )

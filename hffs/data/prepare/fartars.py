@@ -29,7 +29,7 @@ from hffs.data.prepare.tarindex import Member, read_members
 from hffs.data.prepare.tars import OpenTar, Report, Tar
 from hffs.data.prepare.unpacking import HEAD_BYTES, find_packing
 from hffs.data.remote.files import Range, RangeReader, RemoteFile
-from hffs.errors import DataError
+from hffs.errors import DataError, FormatError
 
 AT_ONCE = 16
 """Tars that are read at a time: the requests of one wait for each other."""
@@ -186,7 +186,11 @@ class _FarTar:
             return _Piece.decode(kept)
         if not start and find_packing(bytes(windows(0, HEAD_BYTES))):
             raise refuse_packed(self.which)
-        piece = _read_piece(windows, self.file.size_bytes, self.which, start)
+        try:
+            piece = _read_piece(windows, self.file.size_bytes, self.which, start)
+        except FormatError:  # once more, as a bit may have been flipped on the way
+            again = Windows(self.reader, self.file)
+            piece = _read_piece(again, self.file.size_bytes, self.which, start)
         self.cache.put(key, memoryview(piece.encode()))
         return piece
 

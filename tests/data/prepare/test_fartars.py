@@ -7,8 +7,10 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -207,6 +209,28 @@ def test_what_the_cache_has_no_room_for_is_fetched_again(
     (tmp_path / "a.tar").write_bytes(pack(photos(40, 100_000)))
     here = pq.read_table(prepare_here(tmp_path, "a.tar"))
     assert pq.read_table(_Far(tmp_path).prepare("a.tar")).equals(here)
+
+
+class _Flipping(LocalReader):
+    """The first range that is asked for comes with a bit that is not what it was."""
+
+    def _get(self, file: RemoteFile, *rest: Any, **more: Any) -> Future[memoryview]:
+        future = super()._get(file, *rest, **more)
+        if len(self.asked) > 1:
+            return future
+        data = bytearray(future.result())
+        data[len(data) // 2] ^= 1
+        flipped: Future[memoryview] = Future()
+        flipped.set_result(memoryview(data))
+        return flipped
+
+
+def test_a_header_that_came_damaged_is_fetched_again(tmp_path: Path) -> None:
+    members = [(f"{number}.cls", b"") for number in range(40)]  # nothing but headers
+    (tmp_path / "a.tar").write_bytes(pack([("a.jpg", JPEG), *members], tarfile.GNU_FORMAT))
+    far = _Far(tmp_path, _Flipping())
+    assert pq.read_table(far.prepare("a.tar")).num_rows == 41
+    assert [place.start for _, place in far.reader.asked] == [0, 0, fartars.FIRST_BYTES]
 
 
 @pytest.mark.parametrize("name", ["a.tar", "b.tar"])
