@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hffs.config import all_keys, build_config, refuse_unbuilt
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
-from hffs.errors import DataError, RenderError, UsageError
+from hffs.errors import DataError, RenderError, SourceError, UsageError
 from hffs.view.opening import open_view
 from hffs.view.tree import Tree
 from tests.view.conftest import Quiet, encode, write_set
@@ -176,7 +176,7 @@ def _refusal(path: Path, environ: dict[str, str]) -> str:
         refuse_unbuilt(config)
         with open_view(config, Quiet(), 1) as tree:
             _walk(tree, ROOT)
-    except (UsageError, DataError) as error:
+    except (UsageError, SourceError, DataError) as error:
         return str(error)
     return ""
 
