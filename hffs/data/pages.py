@@ -217,8 +217,7 @@ class PageStore:
         return found
 
     def _row_key(self, place: _Place, slot: int) -> str:
-        shard = self._located.shards[place.shard]
-        return f"row/{shard.url}/{shard.etag}/{place.range.start}/{slot}"
+        return f"row/{self._file(place).content}/{place.range.start}/{slot}"
 
     def _file(self, place: _Place) -> RemoteFile:
         return self._located.shards[place.shard].remote

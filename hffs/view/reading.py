@@ -17,7 +17,7 @@ from hffs.config import Config
 from hffs.core.readahead import Order, Streams
 from hffs.data.cache import DiskCache
 from hffs.data.cells.index import SLOT_BITS, CellIndex, SegmentKind
-from hffs.data.remote.files import Ahead, RangeReader, split_query
+from hffs.data.remote.files import Ahead, RangeReader
 from hffs.data.rows import Fetchers, RowStore, UrlReader
 from hffs.data.shards import Located
 from hffs.view.kept import Decided
@@ -46,8 +46,8 @@ def _open_fetcher(config: Config, places: Places) -> Iterator[RangeReader]:
     from hffs.data.remote.opening import open_fetcher
 
     cache = DiskCache(places.blobs, config.cache_size)
-    _, query = split_query(config.dataset_name)
-    reader = open_fetcher(cache, config.token_file, query, offline=config.offline)
+    name = config.dataset_name
+    reader = open_fetcher(cache, name, config.token_file, offline=config.offline)
     try:
         yield reader
     finally:

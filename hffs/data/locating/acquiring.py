@@ -8,8 +8,8 @@ and which token are theirs to find in the environment. No step stores what is st
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -249,15 +249,12 @@ def _prepare_split(
     return [folder / name for name in json.loads((folder / "tables.json").read_text())]
 
 
-@contextmanager
 def _open_far_tars(
     wanted: Wanted, here: Here, split: str, store: Path
-) -> Iterator[Sequence[Tar] | None]:
+) -> AbstractContextManager[Sequence[Tar] | None]:
     """The tars that a table is made of, where they are read where they lie."""
-    if not wanted.is_far or here.resolution.format != "webdataset":
-        yield None
-        return
+    if not wanted.is_far:
+        return nullcontext()
     from hffs.data.locating.streaming import open_tars
 
-    with open_tars(wanted, here.resolution, split, store) as tars:
-        yield tars
+    return open_tars(wanted, here.resolution, split, store)

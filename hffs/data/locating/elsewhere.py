@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from hffs.data.hub.resolution import DataFiles, HubFile
 from hffs.data.locating import web
 from hffs.data.locating.local import choose_split, describe_files
-from hffs.data.remote.files import WEB_SCHEMES, Range, split_query
+from hffs.data.remote.files import Range, is_web, split_query
 from hffs.data.remote.filesystems import Entry, Store, explain_failure, open_store
 from hffs.data.remote.troubles import locating_error, refuse, show, store_errors
 from hffs.data.shards import Located, Pin, Shard, make_key, parse_terms, unknown_split
@@ -56,7 +56,7 @@ def locate(name: str, split: str = TRAIN, data_files: DataFiles | None = None) -
     shown = show(name)
     if "::" in name:
         refuse(name, "chained URLs are not taken", "give the address alone")
-    listing = _list_web(name, data_files) if _is_web(name) else _list_store(name, data_files)
+    listing = _list_web(name, data_files) if is_web(name) else _list_store(name, data_files)
     terms = parse_terms(split)
     parts = [_choose(shown, listing, term.split) for term in terms]
     shards = [_make_shard(listing.root, file) for part in parts for file in part]
@@ -75,7 +75,7 @@ def find_named(located: Located, names: Iterable[str]) -> list[HubFile]:
     """
     wanted = set(names)
     root = located.address.rstrip("/")
-    if _is_web(root):
+    if is_web(root):
         why = "its cells name files, of which the web has no list"
         raise DataError(
             "cannot use", located.name, why=why, fix="download it, and mount the folder"
@@ -86,10 +86,6 @@ def find_named(located: Located, names: Iterable[str]) -> list[HubFile]:
     entries = [entry for path in paths for entry in _ask(root, partial(store.list_folder, path))]
     found = {file.name: file for file in _below(store, root, entries)}
     return [found[name] for name in sorted(wanted) if name in found]
-
-
-def _is_web(url: str) -> bool:
-    return url.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES))
 
 
 def _choose(name: str, listing: _Listing, split: str) -> Sequence[HubFile]:

@@ -23,14 +23,14 @@ from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.locating.record import Wanted
 from hffs.data.prepare.fartars import open_far_tars, refuse_packed
 from hffs.data.prepare.tars import Tar
-from hffs.data.remote.files import RangeReader, RemoteFile, make_hub_url, split_query
+from hffs.data.remote.files import RangeReader, RemoteFile, make_hub_url
 from hffs.data.remote.opening import open_fetcher
 from hffs.data.shards import Located, Shard, make_key
 from hffs.data.source import open_shards, open_source
 from hffs.data.watcher import Watcher
 from hffs.errors import DataError
 
-TARS = "webdataset"
+_TARS = "webdataset"
 _TABLES = ("csv", "json", "text")
 _FORMATS = "Parquet, webdataset, folders of images, CSV and JSON"
 
@@ -41,7 +41,7 @@ def list_needed(resolution: Resolution, files: Sequence[HubFile]) -> list[HubFil
         raise _refuse(resolution, "its files are in zip archives")
     if resolution.format == "parquet":
         return []
-    if resolution.format == TARS:
+    if resolution.format == _TARS:
         packed = [file.name for file in files if not file.name.lower().endswith(".tar")]
         if packed:
             raise refuse_packed(f"{packed[0]} of {resolution.name}")
@@ -62,26 +62,29 @@ def _refuse(resolution: Resolution, why: str) -> DataError:
 def name_shards(resolution: Resolution, split: str) -> Iterator[Shard]:
     """The Parquet files of a split as shards that are read where they lie."""
     for file in resolution.files[split]:
-        url, path = _name_file(resolution, file)
-        yield Shard(path, file.name, file.size_bytes, 0, "parquet", url, file.etag)
+        far, path = _name_file(resolution, file)
+        yield Shard(path, file.name, far.size_bytes, 0, "parquet", far.url, far.etag)
 
 
-def _name_file(resolution: Resolution, file: HubFile) -> tuple[str, Path]:
-    """Where a file is, and what messages call it."""
+def _name_file(resolution: Resolution, file: HubFile) -> tuple[RemoteFile, Path]:
+    """A file where it lies, and what messages call it."""
     name, commit = resolution.name, resolution.commit
-    return make_hub_url(name, commit, file.name), Path(f"{name}@{commit[:12]}") / file.name
+    far = RemoteFile(make_hub_url(name, commit, file.name), file.etag, file.size_bytes)
+    return far, Path(f"{name}@{commit[:12]}") / file.name
 
 
 @contextmanager
 def open_tars(
     wanted: Wanted, resolution: Resolution, split: str, store: Path
-) -> Iterator[Sequence[Tar]]:
-    """The tars of a split, to be read where they lie."""
-    names = [_name_file(resolution, file) for file in resolution.files[split]]
-    files = [
-        (RemoteFile(url, file.etag, file.size_bytes), str(path), file.name)
-        for (url, path), file in zip(names, resolution.files[split], strict=True)
-    ]
+) -> Iterator[Sequence[Tar] | None]:
+    """The tars of a split, to be read where they lie; None of a format that has none."""
+    if resolution.format != _TARS:
+        yield None
+        return
+    files = []
+    for file in resolution.files[split]:
+        far, path = _name_file(resolution, file)
+        files.append((far, str(path), file.name))
     cache = _open_cache(store)
     with open_far_tars(files, _open_reader(wanted, cache), cache) as tars:
         yield tars
@@ -137,5 +140,5 @@ def _open_cache(store: Path) -> DiskCache:
 
 
 def _open_reader(wanted: Wanted, cache: DiskCache) -> RangeReader:
-    _, query = split_query(wanted.request.name)
-    return open_fetcher(cache, wanted.request.token_file, query, offline=False)
+    request = wanted.request
+    return open_fetcher(cache, request.name, request.token_file, offline=False)

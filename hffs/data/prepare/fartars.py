@@ -179,8 +179,7 @@ class _FarTar:
         return self._open
 
     def _load(self, start: int, windows: Windows) -> _Piece:
-        own = "" if self.file.url.startswith("hf://") else f"{self.file.url}/"
-        key = f"tar/{_PIECE}/{own}{self.file.etag}/{start}"
+        key = f"tar/{_PIECE}/{self.file.content}/{start}"
         kept = self.cache.get(key)
         if kept is not None:
             return _Piece.decode(kept)

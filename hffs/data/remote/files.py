@@ -25,6 +25,13 @@ class RemoteFile:
     etag: str
     size_bytes: int
 
+    @property
+    def content(self) -> str:
+        """What its bytes may be kept under: an ETag of the Hub names content, wherever it lies; of
+        others it says nothing beyond its own address (RFC 9110, 8.8.1).
+        """
+        return self.etag if self.url.startswith(_HUB) else f"{self.url}/{self.etag}"
+
 
 _HUB = "hf://datasets/"
 
@@ -42,13 +49,18 @@ def is_elsewhere(name: str) -> bool:
     return bool(mark) and scheme.rpartition("::")[2] in (*STORE_SCHEMES, *WEB_SCHEMES)
 
 
+def is_web(url: str) -> bool:
+    """Whether an address is one of HTTP."""
+    return url.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES))
+
+
 def split_query(url: str) -> tuple[str, str]:
     """A web address and its query, which may sign it; a key of a store has none.
 
     >>> split_query("https://host/a.parquet?sign=1"), split_query("s3://bucket/a?.parquet")
     (('https://host/a.parquet', 'sign=1'), ('s3://bucket/a?.parquet', ''))
     """
-    if not url.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES)):
+    if not is_web(url):
         return url, ""
     place, _, query = url.partition("?")
     return place, query

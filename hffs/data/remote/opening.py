@@ -10,21 +10,14 @@ from hffs.data.hub.libraries import find_endpoint
 from hffs.data.hub.resolution import Request
 from hffs.data.hub.token import Token
 from hffs.data.remote.fetching import Fetcher
-from hffs.data.remote.files import STORE_SCHEMES, WEB_SCHEMES
+from hffs.data.remote.files import STORE_SCHEMES, WEB_SCHEMES, split_query
 from hffs.data.remote.origins import Origin
 from hffs.data.remote.queueing import Limits
 
 
-def open_fetcher(
-    cache: DiskCache,
-    token_file: Path | None,
-    query: str = "",
-    *,
-    offline: bool,
-    limits: Limits | None = None,
-) -> Fetcher:
-    """What reads ranges; close it. `query` signs addresses of the web, if anything does."""
-    limits = limits or Limits()
+def open_fetcher(cache: DiskCache, name: str, token_file: Path | None, *, offline: bool) -> Fetcher:
+    """What reads ranges of a source, as a user has named it; close it."""
+    limits, (_, query) = Limits(), split_query(name)
 
     def open_origins() -> Mapping[str, Origin]:
         from hffs.data.remote.http import HttpOrigin

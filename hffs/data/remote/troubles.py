@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NoReturn
 
+from hffs.data.remote.files import split_query
 from hffs.errors import AccessError, DataError, HffsError, OutageError, SourceError, StaleError
 
 _USER = re.compile(r"(?<=://)[^/?#]*@")
@@ -59,9 +60,8 @@ def show(url: str) -> str:
     'abfs://container@account.dfs.core.windows.net/a.parquet'
     """
     plain = url if _names_container(url) else _USER.sub("***@", url)
-    if plain.startswith(("http:", "https:")):
-        place, mark, _ = plain.partition("?")
-        plain = f"{place}?..." if mark else place
+    place, query = split_query(plain)
+    plain = f"{place}?..." if query else place
     return "".join(each if each.isprintable() else "?" for each in plain)
 
 
