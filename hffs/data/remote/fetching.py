@@ -325,7 +325,7 @@ class _Loop:
         if trouble.rest_s is not None:
             self._queue.rest(batch.host, now + trouble.rest_s)
         if not trouble.is_reached and self._queue.miss(batch.host, now):
-            log.warning("%s; what is not cached waits for it", trouble.why)
+            log.warning("%s: %s; what is not cached waits for it", batch.host, trouble.why)
         for part in batch.parts:
             if part.job.is_settled:
                 continue
@@ -345,9 +345,8 @@ def _jitter() -> float:
 
 
 def make_key(file: RemoteFile, place: Range) -> str:
-    """Under which a range is kept: content addresses of the Hub are the same for everyone."""
-    own = "" if file.url.startswith("hf://") else f"{file.url}/"
-    return f"range/{own}{file.etag}/{place.start}/{place.stop}"
+    """Under which a range is kept."""
+    return f"range/{file.content}/{place.start}/{place.stop}"
 
 
 def _settled(data: memoryview) -> Future[memoryview]:

@@ -265,7 +265,9 @@ def _origin_of(url: str) -> tuple[str, str]:
 
 def _explain_refusal(file: RemoteFile, status: int) -> SourceError:
     if status in (401, 403):
-        why, fix = f"it may not be read (answer {status})", "give a token that may read it"
+        is_hub = split_hub_url(file.url) is not None
+        fix = "give a token that may read it" if is_hub else "mount it with a new signature"
+        why = f"it may not be read (answer {status})"
         return AccessError("cannot fetch", describe(file), why=why, fix=fix)
     return SourceError("cannot fetch", describe(file), why=f"it is not there (answer {status})")
 

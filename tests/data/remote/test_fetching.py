@@ -33,6 +33,7 @@ from hffs.errors import (
     SourceError,
     StaleError,
 )
+from tests.data.urls.server import Exchange, serving
 from tests.hub import Cut, Fail, Flip, HubServer, Stall, Truncate
 
 QUICK = Limits(deadline_s=2.0, stall_s=0.3, connect_s=0.3, first_wait_s=0.01, longest_wait_s=0.05)
@@ -192,7 +193,7 @@ def test_an_outage_is_told_once_and_not_tried_by_everyone(
     assert time.monotonic() - begun > 0.1 + 0.2  # of five, two were sent at once
     fetcher.close()
     assert [record.getMessage() for record in caplog.records] == [
-        "cannot connect to nowhere; what is not cached waits for it",
+        "nowhere: cannot connect to nowhere; what is not cached waits for it",
         "nowhere answers again",
     ]
     assert origin.asked == 20 + origin.misses
@@ -491,6 +492,42 @@ def test_plain_urls_are_read_too(hub: HubServer, store: Store, open_fetcher: Ope
     assert bytes(open_fetcher().read(file, [Range(3, 30)])[0]) == store.cut(Range(3, 30))
     with pytest.raises(SourceError, match="it is not there"):
         open_fetcher().read(RemoteFile(url + "x", "", 9), [Range(3, 8)])
+
+
+@pytest.mark.parametrize(
+    ("pin", "headers", "is_same"),
+    [
+        ('"v1"', 'ETag: "v1"', True),
+        ('W/"v1"', 'ETag: W/"v1"', True),
+        ('"v1"', 'ETag: "v2"', False),
+        ("Sat, 28 Nov 2026 10:00:00 GMT", "Last-Modified: Sat, 28 Nov 2026 10:00:00 GMT", True),
+        ("Sat, 28 Nov 2026 10:00:00 GMT", "Last-Modified: Sat, 28 Nov 2026 10:00:01 GMT", False),
+        ("Sat, 28 Nov 2026 10:00:00 GMT", 'ETag: "v1"', False),
+    ],
+)
+def test_a_file_of_the_web_is_held_against_what_pinned_it(
+    pin: str, headers: str, is_same: bool, open_fetcher: Open
+) -> None:
+    def answer(exchange: Exchange) -> None:
+        told = f"Content-Range: bytes 3-8/100\r\n{headers}\r\n"
+        exchange.answer(b"abcdef", "206 Partial Content", told)
+
+    with serving({"/a.parquet": answer}) as server:
+        file = RemoteFile(server.url("/a.parquet", "127.0.0.1"), pin, 100)
+        outcome = open_fetcher().submit(file, [Range(3, 9)])[0]
+        if is_same:
+            assert bytes(outcome.result(10)) == b"abcdef"
+        else:
+            with pytest.raises(StaleError, match="it is another file now"):
+                outcome.result(10)
+
+
+def test_a_signature_that_is_too_old_is_told(open_fetcher: Open) -> None:
+    refuse = partial(Exchange.answer, body=b"", status="403 Forbidden")
+    with serving({"/a.parquet": refuse}) as server:
+        file = RemoteFile(server.url("/a.parquet", "127.0.0.1"), '"v1"', 100)
+        with pytest.raises(AccessError, match=r"\(answer 403\); mount it with a new signature$"):
+            open_fetcher().read(file, [Range(3, 9)])
 
 
 class Chaos:
