@@ -136,6 +136,10 @@ def test_a_signed_address_is_mounted_and_its_signature_kept_nowhere(
         folder = mount(f"{url}?X-Amz-Signature=secret-of-tomorrow")
         assert (folder / "7.jpg").read_bytes() == photo_of(7)
         assert len(server.asked) == asked + 1
+        offline = mount(f"{url}?X-Amz-Signature=none", "--offline")
+        assert (offline / "7.jpg").read_bytes() == photo_of(7)
+        assert len(server.asked) == asked + 1
+        hffs("umount", offline)
         (tmp_path / "other").mkdir()
         refused = hffs.run("mount", f"{url}?X-Amz-Signature=old", tmp_path / "other")
         assert "the server refuses to give it (403)" in refused.stderr

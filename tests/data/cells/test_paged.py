@@ -291,6 +291,17 @@ def test_damaged_files_give_what_they_hold_or_an_error(
             assert len(far.rows.load(cell)) > 0
 
 
+@pytest.mark.parametrize("writer", ["datasets 5", "datasets 4.0"])
+def test_what_was_fetched_waits_for_nobody(writer: str, tmp_path: Path) -> None:
+    pq.write_table(TABLES["binary"](30), tmp_path / "set.parquet", **WRITERS[writer])
+    far = Far(tmp_path / "set.parquet", tmp_path)
+    assert far.rows.waits_for_network(3)
+    far.rows.load(3)
+    assert not far.rows.waits_for_network(3)
+    again = PageStore(far.index, far.located, far.reader, far.cache)
+    assert again.is_here(int(far.index.offset[3]))
+
+
 def test_regression_paths_without_rows_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     pq.write_table(TABLES["some null"](30), path, **{**WRITERS["pages v2"], "data_page_size": 300})

@@ -18,6 +18,7 @@ import pytest
 from hffs.data.cache import DiskCache
 from hffs.data.hub.resolution import Request
 from hffs.data.hub.token import Token
+from hffs.data.remote import http
 from hffs.data.remote.fetching import Fetcher
 from hffs.data.remote.files import Range, RemoteFile
 from hffs.data.remote.http import HttpOrigin
@@ -130,6 +131,66 @@ def test_of_a_large_range_only_the_piece_that_failed_is_asked_for_again(
     (data,) = fetcher.read(store.file, [Range(9, 1_000_000)])
     assert bytes(data) == store.cut(Range(9, 1_000_000))
     assert len([each for each in hub.requests if "resolve" in each.path]) == 10 + 2
+
+
+class Damaging:
+    """An origin whose second answer has a bit that is not what it was."""
+
+    def __init__(self) -> None:
+        self.asked: list[Range] = []
+
+    def host(self, file: RemoteFile) -> str:
+        return "far"
+
+    async def get(self, file: RemoteFile, place: Range) -> memoryview:
+        self.asked.append(place)
+        return memoryview(bytes([len(self.asked) == 2]) * place.size_bytes)
+
+    async def aclose(self) -> None:
+        pass
+
+
+def test_a_large_range_that_came_damaged_comes_anew_as_a_whole(tmp_path: Path) -> None:
+    def check(data: memoryview) -> None:
+        if any(data):
+            raise FormatError("cannot read", why="it is damaged")
+
+    origin = Damaging()
+    limits = replace(PATIENT, request_bytes=10, gap_bytes=0, per_host=1)
+    cache = DiskCache(tmp_path / "blobs", 1 << 30)
+    fetcher = Fetcher(cache, lambda: {"s3": origin}, limits)
+    (data,) = fetcher.read(RemoteFile("s3://art/a", "v1", 100), [Range(0, 20)], check)
+    fetcher.close()
+    assert data == bytes(20)
+    assert origin.asked == 2 * [Range(0, 10), Range(10, 20)]
+
+
+def test_what_anybody_wants_kept_is_kept(hub: HubServer, store: Store, open_fetcher: Open) -> None:
+    fetcher, place = open_fetcher(), Range(0, 100)
+    hub.latency_s = 0.2
+    (first,) = fetcher.submit(store.file, [place], keep=False)
+    (second,) = fetcher.submit(store.file, [place])
+    assert bytes(first.result(10)) == bytes(second.result(10)) == store.cut(place)
+    assert len(hub.requests) == 1
+    assert fetcher.holds(store.file, place)
+
+
+def test_an_address_is_not_believed_for_ever(
+    hub: HubServer, store: Store, open_fetcher: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.redirect = True
+    fetcher = open_fetcher()
+
+    def count_asked(*places: Range) -> int:
+        hub.clear()
+        for place in places:
+            assert bytes(fetcher.read(store.file, [place])[0]) == store.cut(place)
+        return len([each for each in hub.requests if "/resolve/" in each.path])
+
+    assert count_asked(Range(0, 9), Range(100_000, 100_009)) == 1
+    monkeypatch.setattr(http, "_ADDRESS_S", -1.0)
+    fetcher = open_fetcher(cache="other")
+    assert count_asked(Range(0, 9), Range(100_000, 100_009)) == 2
 
 
 def test_what_is_part_of_a_request_under_way_is_not_asked_for(

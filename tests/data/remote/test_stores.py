@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from hffs.data.locating.elsewhere import locate
 from hffs.data.remote.files import Range, RemoteFile
-from hffs.data.remote.filesystems import Store
+from hffs.data.remote.filesystems import Store, open_store
 from hffs.data.remote.origins import Trouble
 from hffs.data.remote.stores import RECHECK_S, StoreOrigin
 from hffs.errors import AccessError, DataError, HffsError, SourceError, StaleError
@@ -72,6 +72,24 @@ def test_another_content_in_s3_is_never_read(s3: RemoteFile) -> None:
     write_keys("art", {"a b.parquet": DATA[::-1]})
     with pytest.raises(StaleError, match=r"cannot read s3://art/a b\.parquet: it was changed; mou"):
         _get(StoreOrigin(), s3, 0, 10)
+
+
+def test_a_store_that_passes_over_conditions_is_seen_through(
+    s3: RemoteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(s3.url)
+    call = store._fs.call_s3
+
+    def pass_over(method: str, **asked: Any) -> Any:
+        assert asked.pop("IfMatch") == s3.etag
+        return call(method, **asked)
+
+    monkeypatch.setattr(store._fs, "call_s3", pass_over)
+    origin = StoreOrigin(lambda url: store)
+    assert _get(origin, s3, 0, 10) == DATA[:10]
+    write_keys("art", {"a b.parquet": DATA[::-1]})
+    with pytest.raises(StaleError, match="it was changed"):
+        _get(origin, s3, 0, 10)
 
 
 def test_a_key_that_is_gone_is_a_source_error(s3: RemoteFile) -> None:
