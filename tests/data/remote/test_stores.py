@@ -90,6 +90,8 @@ def test_a_store_that_passes_over_conditions_is_seen_through(
     write_keys("art", {"a b.parquet": DATA[::-1]})
     with pytest.raises(StaleError, match="it was changed"):
         _get(origin, s3, 0, 10)
+    with pytest.raises(StaleError, match="it was changed"):
+        store.read(store.path(s3.url), Range(0, 10), s3.etag)
 
 
 def test_a_key_that_is_gone_is_a_source_error(s3: RemoteFile) -> None:
