@@ -5,8 +5,9 @@
 *image*: a filter on two columns and one image of a 400 MB data set, by hffs and by others, each in
 a process of its own with fresh caches. *epochs*: every image in a random order by eight readers,
 then again. *orders*: the same behind 30 ms, with and without `--order`, in sequence, after
-`hffs warm`. *listing*: `ls` and `ls -l` of a fresh mount. *scale*, only if asked for: footers as of
-a data set of that many shards with 10,000 rows each.
+`hffs warm`. *listing*: `ls` and `ls -l` of a fresh mount. *tars*: a first mount of samples in
+16 tars, and of a quarter of them in one, and an image of it. *scale*, only if asked for: footers as
+of a data set of that many shards with 10,000 rows each.
 
 Contenders take turns; figures are medians. One that cannot run is left out, with its last line.
 The Hub is a Python program on this machine: a request costs some milliseconds of a core here, which
@@ -37,7 +38,14 @@ from tests.bench.remote_filter import REPO, WHERE
 from tests.bench.remote_homes import Cost, Home, LeftOutError, Link, LinkedHub, spend
 from tests.bench.remote_memory import Watch
 from tests.bench.remote_peers import PEERS
-from tests.bench.remote_rows import COMMENT, Photos, count_image_bytes, write_many, write_photos
+from tests.bench.remote_rows import (
+    COMMENT,
+    Photos,
+    count_image_bytes,
+    write_many,
+    write_photos,
+    write_tars,
+)
 
 STREAMING = ("--streaming",)
 FAST = Link()
@@ -226,6 +234,42 @@ def measure_scale(hub: LinkedHub, flags: Sequence[str]) -> Told:
     return told
 
 
+def mount_tars(hub: LinkedHub, sample: int, flags: Sequence[str]) -> Told:
+    """A first mount of tars and one image of it, then a mount again."""
+
+    def read(home: Home) -> bytes:
+        home.mount(*flags)
+        return (home.mountpoint / f"{sample}.jpg").read_bytes()
+
+    with Home(hub) as home:
+        first, data = spend(hub, lambda: read(home))
+        if (COMMENT % sample).encode() not in data:
+            raise SystemExit(f"{sample}.jpg is another image")
+        home.umount()
+        again, _ = spend(hub, lambda: home.mount(*flags))
+    return {"first, an image": asdict(first), "again": asdict(again)}
+
+
+def run_tars(samples: int, image_bytes: int, rounds: int) -> Told:
+    """The part with tars, which are a repository of their own."""
+    told: Told = {}
+    for tars, count in ((16, samples), (1, max(1, samples // 4))):
+        with tempfile.TemporaryDirectory() as place, LinkedHub() as hub:
+            paths = write_tars(Path(place), tars, count, image_bytes)
+            hub.add(REPO).write_all({path.name: path for path in paths})
+            size = sum(path.stat().st_size for path in paths)
+            for link in (FAST, SLOW):
+                hub.use(link)
+                ways = {"hffs --streaming": STREAMING, "hffs, download": ()}
+                trees = [
+                    {name: mount_tars(hub, count // 2, flags) for name, flags in ways.items()}
+                    for _ in range(rounds)
+                ]
+                title = f"tars, {count} samples in {tars}, {size / 1e6:.0f} MB, {link}"
+                told[title] = _take_median(trees)
+    return told
+
+
 def _take_median(rounds: Iterable[Told]) -> Told:
     """One tree of medians out of several trees; what is no number is that of the first."""
     trees = list(rounds)
@@ -293,7 +337,7 @@ def _round(value: float | str) -> str:
     return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
 
 
-PARTS = ("image", "epochs", "orders", "listing")
+PARTS = ("image", "epochs", "orders", "listing", "tars")
 
 
 def main() -> None:
@@ -311,12 +355,14 @@ def main() -> None:
     machine = describe_machine()
     machine["versions"]["huggingface_hub"] = huggingface_hub.__version__
     result: Told = {"machine": machine}
-    if parts:
+    if set(parts) - {"tars"}:
         with tempfile.TemporaryDirectory() as place, LinkedHub() as hub:
             photos = write_photos(Path(place), options.rows, 1000 * options.kilobytes)
             hub.add(REPO).write_all(photos.files)
             result |= {"rows": photos.rows, "bytes of images": photos.image_bytes}
             result |= run_parts(hub, photos, parts, options.rounds)
+    if "tars" in parts:
+        result |= run_tars(options.rows, 1000 * options.kilobytes, options.rounds)
     if options.scale:
         result[f"scale, {options.scale} shards"] = run_scale(options.scale)
     sys.stdout.writelines(f"{line}\n" for line in show(result))

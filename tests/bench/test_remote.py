@@ -177,6 +177,16 @@ def test_orders_are_read_each_on_a_mount_of_its_own(linked: LinkedHub, photos: P
 
 
 @pytest.mark.fuse
+def test_tars_are_mounted_both_ways() -> None:
+    told = remote.run_tars(32, 60_000, 1)
+    assert len(told) == 4
+    for tree in told.values():
+        streamed, downloaded = tree["hffs --streaming"], tree["hffs, download"]
+        assert streamed["first, an image"]["bytes"] < downloaded["first, an image"]["bytes"]
+        assert streamed["again"]["bytes"] < 10_000
+
+
+@pytest.mark.fuse
 def test_memory_is_that_of_the_daemon_and_of_who_decides(tmp_path: Path) -> None:
     paths = write_many(tmp_path, 2)
     with LinkedHub() as hub:
