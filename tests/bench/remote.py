@@ -250,7 +250,9 @@ def mount_tars(hub: LinkedHub, sample: int, flags: Sequence[str]) -> Told:
     return {"first, an image": asdict(first), "again": asdict(again)}
 
 
-def run_tars(samples: int, image_bytes: int, rounds: int) -> Told:
+def run_tars(
+    samples: int, image_bytes: int, rounds: int, links: Sequence[Link] = (FAST, SLOW)
+) -> Told:
     """The part with tars, which are a repository of their own."""
     told: Told = {}
     for tars, count in ((16, samples), (1, max(1, samples // 4))):
@@ -258,7 +260,7 @@ def run_tars(samples: int, image_bytes: int, rounds: int) -> Told:
             paths = write_tars(Path(place), tars, count, image_bytes)
             hub.add(REPO).write_all({path.name: path for path in paths})
             size = sum(path.stat().st_size for path in paths)
-            for link in (FAST, SLOW):
+            for link in links:
                 hub.use(link)
                 ways = {"hffs --streaming": STREAMING, "hffs, download": ()}
                 trees = [
