@@ -56,8 +56,11 @@ $(OLAH)/.ready: tests/olah.txt | $(VENV)/.dev
 demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
 	@$(BIN)/hffs demo
 
+# What `make check` has run a moment ago need not run again: `make test BESIDES_CHECK=1`.
+LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py $(IN_PROCESS)))
+
 test: $(VENV)/.dev $(OLAH)/.ready ## every test; one only: .venv/bin/pytest tests/core -k names
-	@$(BIN)/python $(PYTEST)
+	@$(BIN)/python $(PYTEST) $(LEFT_OUT)
 
 check: $(VENV)/.dev ## lint, format, types, layers, and coverage of what runs in one process
 	@$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from hffs.view.codecs import turbojpeg
+from tests.command import Hffs, Mount
 from tests.hub import HubServer
 from tests.olah import olah_missing, open_olah
 
@@ -79,6 +80,29 @@ def _own_xdg_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep caches and the registry of mounts of this test, and of its children, to itself."""
     for kind in ("CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / f"xdg-{kind.lower()}"))
+
+
+@pytest.fixture
+def hffs(tmp_path: Path) -> Hffs:
+    """The real command, with caches and records of its own."""
+    return Hffs.below(tmp_path)
+
+
+@pytest.fixture
+def mount(hffs: Hffs, tmp_path: Path) -> Iterator[Mount]:
+    """Mount a source on a new folder; what is still mounted at the end is taken down."""
+    made: list[Path] = []
+
+    def make(source: str | Path, *flags: str | Path) -> Path:
+        folder = tmp_path / f"mnt{len(made)}"
+        folder.mkdir()
+        made.append(folder)
+        hffs("mount", source, folder, *flags)
+        return folder
+
+    yield make
+    for folder in made:
+        hffs.run("umount", "--force", folder)
 
 
 @pytest.fixture

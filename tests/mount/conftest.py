@@ -1,4 +1,4 @@
-"""Real mounts, made and taken down by the real command."""
+"""Nothing stays mounted after a test; a repository whose files are read where they lie."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from hffs.mount.mountinfo import read_hffs_mounts
 from hffs.mount.preflight import detach
-from tests.command import Hffs, Mount
+from tests.command import Hffs
 from tests.far_photos import ROWS, shard_of
 from tests.hub import HubServer
 from tests.hub_store import Repo
@@ -23,11 +23,6 @@ def _leave_no_mount(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def hffs(tmp_path: Path) -> Hffs:
-    return Hffs.below(tmp_path)
-
-
-@pytest.fixture
 def far_photos(hub: HubServer, hffs: Hffs, tmp_path: Path) -> Repo:
     """A repository of two shards, and a command that knows its Hub."""
     repo = hub.add("owner/photos")
@@ -40,20 +35,3 @@ def far_photos(hub: HubServer, hffs: Hffs, tmp_path: Path) -> Repo:
     )
     hffs.environ.update(hub.env(tmp_path / "home"))
     return repo
-
-
-@pytest.fixture
-def mount(hffs: Hffs, tmp_path: Path) -> Iterator[Mount]:
-    """Mount a source on a new folder; what is still mounted at the end is taken down."""
-    made: list[Path] = []
-
-    def make(source: str | Path, *flags: str | Path) -> Path:
-        folder = tmp_path / f"mnt{len(made)}"
-        folder.mkdir()
-        made.append(folder)
-        hffs("mount", source, folder, *flags)
-        return folder
-
-    yield make
-    for folder in made:
-        hffs.run("umount", "--force", folder)
