@@ -209,7 +209,12 @@ class Shown:
             if _find_overlay(self.mountpoint):
                 detach(Path(self.mountpoint), lazy=lazy)
             lazy = True  # the layer alone has used it
-        detach(Path(self.mounted.mountpoint), lazy=lazy)
+        try:
+            detach(Path(self.mounted.mountpoint), lazy=lazy)
+        except MountError:
+            # A daemon whose layer is gone takes this one away by itself.
+            if self.layer is None or find_mount(self.mounted.mountpoint) is not None:
+                raise
 
 
 def read_shown() -> list[Shown]:
