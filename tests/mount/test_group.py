@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hffs.mount.mountinfo import Health, check_health, read_hffs_mounts
+from hffs.mount.layers import read_shown
+from hffs.mount.mountinfo import Health, check_health
 from hffs.mount.registry import Group, Registry, read_start_time
 from tests.command import Hffs
 from tests.waiting import wait_until
@@ -94,7 +95,7 @@ def _pids(hffs: Hffs, folder: Path) -> dict[str, int]:
 
 
 def _mounted(folder: Path) -> list[Path]:
-    return [p for m in read_hffs_mounts() if (p := Path(m.mountpoint)).is_relative_to(folder)]
+    return [p for m in read_shown() if (p := Path(m.mountpoint)).is_relative_to(folder)]
 
 
 def _has_ended(pid: int) -> bool:
@@ -177,7 +178,7 @@ FAILING: list[tuple[dict[str, object], list[str], int, str]] = [
     ({"dataset_name": "/nowhere/x.parquet"}, ["--foreground"], 3, "entry bad: cannot"),
     ({"dataset_name": "ART", "filter_func": {"min_width": 999}}, [], 5, "entry bad: nothing is"),
     ({"dataset_name": "ART", "filter_func": {"min_width": 999}}, ["-f"], 5, "entry bad: nothing"),
-    ({"dataset_name": "ART", "scratch": "/s"}, [], 2, "entry bad: not built yet: scratch"),
+    ({"dataset_name": "ART", "lyrics_column": "l"}, [], 2, "entry bad: not built yet: lyrics"),
 ]
 
 
