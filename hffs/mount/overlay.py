@@ -27,6 +27,8 @@ _CAREFUL = "nosuid,nodev,noexec"  # as the data set below: nothing of it is to b
 # What would tie the upper folder to this very mount of the lower one is off: it is there again,
 # as another mount, after each start. Inodes of the lower files stay what they are.
 _KERNEL = f"{_FOLDERS},index=off,redirect_dir=off,metacopy=off,xino=off,{_CAREFUL}"
+# Root of a user namespace (a rootless container) may not set the attributes that this writes to.
+_KERNEL_IN_NAMESPACE = f"{_FOLDERS},userxattr,index=off,xino=off,{_CAREFUL}"
 # Each write goes to the disk's file system at once, so that a kill of the program loses none.
 _FUSE = f"{_FOLDERS},writeback=0,{_CAREFUL}"
 _INSTALL = "install fuse-overlayfs (Debian, Ubuntu: apt-get install fuse-overlayfs)"
@@ -47,7 +49,8 @@ def mount_overlay(folder: Path, mountpoint: Path) -> None:
     """
     reasons = []
     if os.geteuid() == 0:
-        kernel = ["mount", "-i", "-t", "overlay", "-o", _KERNEL, "overlay", str(mountpoint)]
+        options = _KERNEL_IN_NAMESPACE if _is_in_user_namespace() else _KERNEL
+        kernel = ["mount", "-i", "-t", "overlay", "-o", options, "overlay", str(mountpoint)]
         reasons.append(_run(kernel, folder) or _find_fault(mountpoint))
         if not reasons[0]:
             return
@@ -61,6 +64,11 @@ def mount_overlay(folder: Path, mountpoint: Path) -> None:
     why = "; ".join(reasons)
     fix = f"{_ELSEWHERE}, or {_INSTALL}" if "is missing" in why else _ELSEWHERE
     raise MountError("cannot make a writable layer in", str(folder), why=why, fix=fix)
+
+
+def _is_in_user_namespace() -> bool:
+    """Whether ids here are not those of the host (user_namespaces(7))."""
+    return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
 
 
 def _run(command: list[str], folder: Path) -> str:
