@@ -133,21 +133,31 @@ def mount(  # noqa: PLR0913 - one parameter an option
         _parse_umask(umask),
         None if order is None else order.absolute(),
     )
-    chosen = build_configs(source, flags, entry, os.environ)
-    if recipe is not None:
-        configs = tuple(apply_recipe(config, recipe) for config in chosen.configs)
-        chosen = replace(chosen, configs=configs)
+    chosen = _choose(source, flags, entry, recipe)
     if order is not None and len(chosen.configs) > 1:
         fix = "choose one entry with --entry"
         raise UsageError("cannot use --order", str(order), why="it is of one view", fix=fix)
-    check_fuse()
-    for config in chosen.configs:
-        if config.scratch is not None:
-            check_scratch(config.scratch, Path(os.path.realpath(mountpoint)))
+    _check_host(chosen, mountpoint)
     if len(chosen.configs) == 1:
         _mount(chosen.configs[0], prepare_mountpoint(mountpoint), options)
     else:
         _mount_several(chosen, mountpoint, options)
+
+
+def _choose(source: str, flags: Flags, entry: str | None, recipe: Recipe | None) -> Chosen:
+    """What is mounted; a recipe fills in what was not given."""
+    chosen = build_configs(source, flags, entry, os.environ)
+    if recipe is None:
+        return chosen
+    return replace(chosen, configs=tuple(apply_recipe(one, recipe) for one in chosen.configs))
+
+
+def _check_host(chosen: Chosen, mountpoint: Path) -> None:
+    """MountError or UsageError where this host or its folders cannot do what is asked."""
+    check_fuse()
+    for config in chosen.configs:
+        if config.scratch is not None:
+            check_scratch(config.scratch, Path(os.path.realpath(mountpoint)))
 
 
 def _explain(recipe: Recipe | None) -> None:
