@@ -123,8 +123,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
         _explain(recipe)
         return
     if source is None or mountpoint is None:
-        missing = "SOURCE|CONFIG" if source is None else "MOUNTPOINT"
-        raise UsageError("missing argument", missing, fix="see `hffs mount --help`")
+        raise _missing("SOURCE|CONFIG" if source is None else "MOUNTPOINT")
     options = _Options(
         foreground,
         allow_other,
@@ -135,13 +134,17 @@ def mount(  # noqa: PLR0913 - one parameter an option
     )
     chosen = _choose(source, flags, entry, recipe)
     if order is not None and len(chosen.configs) > 1:
-        fix = "choose one entry with --entry"
-        raise UsageError("cannot use --order", str(order), why="it is of one view", fix=fix)
+        why, fix = "it is of one view", "choose one entry with --entry"
+        raise UsageError("cannot use --order", str(order), why=why, fix=fix)
     _check_host(chosen, mountpoint)
     if len(chosen.configs) == 1:
         _mount(chosen.configs[0], prepare_mountpoint(mountpoint), options)
     else:
         _mount_several(chosen, mountpoint, options)
+
+
+def _missing(argument: str) -> UsageError:
+    return UsageError("missing argument", argument, fix="see `hffs mount --help`")
 
 
 def _choose(source: str, flags: Flags, entry: str | None, recipe: Recipe | None) -> Chosen:
