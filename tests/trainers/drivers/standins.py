@@ -1,0 +1,71 @@
+"""What drivers put in the place of libraries that a trainer imports but that the test can do without.
+
+A stand-in is a module whose every attribute is again one, which may be called, subclassed and used
+as an annotation, but which does nothing: code that needs more of it fails, and is not tested.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+
+class StandIn(ModuleType):
+    """A module, and whatever is looked up in it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = _NothingType(name, (_Nothing,), {"__module__": self.__name__})
+        setattr(self, name, found)
+        return found
+
+
+class _NothingType(type):
+    """The class of classes that stand in: their attributes are there and do nothing."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _NothingType(name, (_Nothing,), {})
+
+
+class _Nothing(metaclass=_NothingType):
+    """Takes any arguments."""
+
+    def __init__(self, *arguments: object, **named: object) -> None:
+        del arguments, named
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds stand-ins for some packages and all modules below them, ahead of what is installed."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if fullname.partition(".")[0] not in self._names:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return StandIn(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        del module
+
+
+def stand_in_for(*names: str) -> None:
+    """Let stand-ins be imported in the place of these top-level packages, installed or not."""
+    sys.meta_path.insert(0, _Finder(frozenset(names)))
