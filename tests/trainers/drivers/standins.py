@@ -1,4 +1,4 @@
-"""What drivers put in the place of libraries that a trainer imports but that the test can do without.
+"""What drivers put in the place of libraries that a trainer imports but a test can do without.
 
 A stand-in is a module whose every attribute is again one, which may be called, subclassed and used
 as an annotation, but which does nothing: code that needs more of it fails, and is not tested.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import torch
 
 
 class StandIn(ModuleType):
@@ -44,6 +48,10 @@ class _Nothing(metaclass=_NothingType):
     def __init__(self, *arguments: object, **named: object) -> None:
         del arguments, named
 
+    def __call__(self, *arguments: object, **named: object) -> _Nothing:
+        del arguments, named
+        return self
+
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds stand-ins for some packages and all modules below them, ahead of what is installed."""
@@ -69,3 +77,23 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def stand_in_for(*names: str) -> None:
     """Let stand-ins be imported in the place of these top-level packages, installed or not."""
     sys.meta_path.insert(0, _Finder(frozenset(names)))
+
+
+def prepare_torchvision() -> torch.library.Library | None:
+    """Let torchvision be imported where its compiled operators do not load.
+
+    The wheels of PyPI have those of one build of torch. Without them the import fails, but for two
+    operators alone: once they are declared all of it that is Python works. The declaration holds as
+    long as what is returned.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("torchvision is not installed: add it to HFFS_TRAINERS_LIBS")
+    try:
+        torch.ops.load_library(str(Path(spec.origin).with_name("_C.so")))
+    except OSError:
+        declared = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return declared
+    return None
