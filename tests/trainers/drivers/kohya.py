@@ -21,6 +21,9 @@ from tests.trainers.drivers.encoder import LosslessVae, decode_latents, to_pixel
 from tests.trainers.drivers.standins import prepare_torchvision, stand_in_for
 from tests.trainers.pictures import RESOLUTION, digest_pixels
 
+_ALONE = SimpleNamespace(num_processes=1, process_index=0, wait_for_everyone=lambda: None)
+"""The accelerator of one process."""
+
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     scan_s = time.perf_counter() - began
     group.set_current_strategies()
     if options.cache_latents != "no":
-        group.new_cache_latents(vae, SimpleNamespace(num_processes=1, process_index=0))
+        group.new_cache_latents(vae, _ALONE)
     began = time.perf_counter()
     examples = [group[index] for index in range(len(group))]
     epoch_s = time.perf_counter() - began
@@ -116,7 +119,9 @@ def _count_calls(owner: Any, name: str) -> list[None]:
 
 
 def _name_of(example: dict[str, Any], folder: Path) -> str:
-    return (folder / example["image_keys"][0]).relative_to(folder).as_posix()
+    key: str = example["image_keys"][0]
+    # Fine-tuning has the names of its metadata, DreamBooth whole paths.
+    return Path(folder, key).relative_to(folder).as_posix()
 
 
 def _digest(example: dict[str, Any]) -> str:

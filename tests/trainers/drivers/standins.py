@@ -79,7 +79,7 @@ def stand_in_for(*names: str) -> None:
     sys.meta_path.insert(0, _Finder(frozenset(names)))
 
 
-def prepare_torchvision() -> torch.library.Library | None:
+def prepare_torchvision() -> object:
     """Let torchvision be imported where its compiled operators do not load.
 
     The wheels of PyPI have those of one build of torch. Without them the import fails, but for two
@@ -89,10 +89,11 @@ def prepare_torchvision() -> torch.library.Library | None:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("torchvision is not installed: add it to HFFS_TRAINERS_LIBS")
+    untyped: Any = torch
     try:
-        torch.ops.load_library(str(Path(spec.origin).with_name("_C.so")))
+        untyped.ops.load_library(str(Path(spec.origin).with_name("_C.so")))
     except OSError:
-        declared = torch.library.Library("torchvision", "FRAGMENT")
+        declared = untyped.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return declared
