@@ -25,6 +25,7 @@ SIZES = ((256, 256), (320, 192), (192, 320))
 """Width and height of the pictures, in turn."""
 
 KINDS = ("animal", "thing")
+_SERVED = frozenset({".jpg", ".txt", ".caption", ".jsonl"})
 _PNG_EVERY = 4
 _QUALITY = 92
 
@@ -116,7 +117,7 @@ def check_folder(folder: Path, pictures: Sequence[Picture]) -> None:
 
 @contextmanager
 def unchanged(folder: Path) -> Iterator[None]:
-    """Check that every file which is below a folder now is there, and the same, at the end."""
+    """Check that each file of the data set below a folder is there, and the same, at the end."""
     before = _contents(folder)
     assert before
     yield
@@ -125,9 +126,11 @@ def unchanged(folder: Path) -> Iterator[None]:
 
 
 def _contents(folder: Path) -> dict[str, tuple[str, int]]:
-    """Digest and mtime of each file, by its path."""
+    """Digest and mtime of each file of the data set, by its path: what else there is, is written
+    by a trainer.
+    """
     return {
         str(file): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
         for file in folder.rglob("*")
-        if file.is_file()
+        if file.suffix in _SERVED
     }

@@ -54,16 +54,16 @@ class _Nothing(metaclass=_NothingType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds stand-ins for some packages and all modules below them, ahead of what is installed."""
+    """Finds stand-ins for some modules and all below them, ahead of what is installed."""
 
-    def __init__(self, names: frozenset[str]) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         self._names = names
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         del path, target
-        if fullname.partition(".")[0] not in self._names:
+        if not any(f"{fullname}.".startswith(f"{name}.") for name in self._names):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
@@ -75,8 +75,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def stand_in_for(*names: str) -> None:
-    """Let stand-ins be imported in the place of these top-level packages, installed or not."""
-    sys.meta_path.insert(0, _Finder(frozenset(names)))
+    """Let stand-ins be imported in the place of these modules, `a` or `a.b`, installed or not."""
+    sys.meta_path.insert(0, _Finder(names))
 
 
 def prepare_torchvision() -> object:
