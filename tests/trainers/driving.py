@@ -49,16 +49,58 @@ _FAILED_CALL = re.compile(r"^(?:\d+ +)?(?P<call>\w+)\((?P<arguments>.*)\) += -1 
 _QUOTED_OR_OF_A_DESCRIPTOR = re.compile(r'"((?:[^"\\]|\\.)*)"|\d<([^>]*)>|AT_FDCWD<([^>]*)>')
 
 
+KEPT = "{kept}"
+"""In an option of a driver: a folder that is kept from one run to the next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """How a trainer is driven: `flags` are those of its mount, `options` those of its driver."""
+    """How a trainer is observed: `flags` are those of its mount, `options` those of its driver.
+
+    `timed_options` let it read the images, where with `options` it reads what it made of them.
+    """
 
     name: str
     driver: str
-    checkout: str | None
+    checkout: str | None = None
     flags: tuple[str, ...] = ()
     scratch: bool = False
     options: tuple[str, ...] = ()
+    timed_options: tuple[str, ...] | None = None
+
+
+TRAINERS = (
+    Trainer(
+        "kohya sd-scripts, DreamBooth", "kohya", "sd-scripts",
+        flags=("--name-width", "8"), scratch=True,
+        options=("--cache-latents", "disk"), timed_options=(),
+    ),
+    Trainer(
+        "kohya sd-scripts, DreamBooth with cache_info", "kohya", "sd-scripts",
+        flags=("--name-width", "8"), scratch=True, options=("--cache-info",),
+    ),
+    Trainer(
+        "kohya sd-scripts, fine-tuning", "kohya", "sd-scripts",
+        flags=("--name-width", "8", "--metadata-jsonl"), scratch=True,
+        options=("--metadata", "--cache-latents", "disk"), timed_options=("--metadata",),
+    ),
+    Trainer("SimpleTuner, local", "simpletuner", "SimpleTuner", scratch=True),
+    Trainer(
+        "torchvision ImageFolder", "torchvision_imagefolder",
+        flags=("--group-by", "kind", "--images-only"),
+    ),
+    Trainer(
+        "Hugging Face imagefolder, data_dir", "hf_imagefolder",
+        flags=("--metadata-jsonl",), options=(KEPT,),
+    ),
+    Trainer(
+        "Hugging Face imagefolder, data_files", "hf_imagefolder",
+        flags=("--metadata-jsonl",), options=(KEPT, "--by", "data_files"),
+    ),
+    Trainer(
+        "diffusers, DreamBooth", "diffusers_dreambooth", "diffusers", flags=("--images-only",)
+    ),
+)  # fmt: skip
 
 
 def find_checkout(name: str) -> Path:

@@ -44,21 +44,25 @@ class Picture:
         return self.data.startswith(b"\xff\xd8")
 
 
-def cut_pictures(photos: Sequence[tuple[str, bytes]], count: int) -> list[Picture]:
+def cut_pictures(photos: Sequence[tuple[str, bytes]], count: int, scale: int = 1) -> list[Picture]:
     """Pictures out of photos, all different; every fourth is a PNG, of a mode that JPEG lacks.
 
-    A caption has what trips careless readers: commas, quotes, letters of other scripts.
+    A caption has what trips careless readers: commas, quotes, letters of other scripts. The sides
+    are `scale` times those of SIZES.
     """
     opened = [Image.open(io.BytesIO(data)).convert("RGB") for _, data in photos]
-    return [_cut(opened[number % len(opened)], number) for number in range(count)]
+    sizes = [(scale * width, scale * height) for width, height in SIZES]
+    return [
+        _cut(opened[number % len(opened)], number, sizes[number % len(sizes)])
+        for number in range(count)
+    ]
 
 
-def _cut(photo: Image.Image, number: int) -> Picture:
-    size = SIZES[number % len(SIZES)]
+def _cut(photo: Image.Image, number: int, size: tuple[int, int]) -> Picture:
     left, top = 2 * (number % 31), 3 * (number % 23)
     # Room for the window, so that no cut is beyond the photo.
-    scale = max(1.0, (size[0] + 62) / photo.width, (size[1] + 69) / photo.height)
-    grown = photo.resize((round(photo.width * scale) + 1, round(photo.height * scale) + 1))
+    growth = max(1.0, (size[0] + 62) / photo.width, (size[1] + 69) / photo.height)
+    grown = photo.resize((round(photo.width * growth) + 1, round(photo.height * growth) + 1))
     cut = grown.crop((left, top, left + size[0], top + size[1]))
     file = io.BytesIO()
     if number % _PNG_EVERY == 3:
