@@ -19,6 +19,7 @@ from hffs.config import Chosen, Config, build_configs
 from hffs.errors import MountError, UsageError
 from hffs.mount import daemon
 from hffs.mount.group import run_group
+from hffs.mount.layers import check_scratch
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
 
@@ -106,6 +107,9 @@ def mount(  # noqa: PLR0913 - one parameter an option
         fix = "choose one entry with --entry"
         raise UsageError("cannot use --order", str(order), why="it is of one view", fix=fix)
     check_fuse()
+    for config in chosen.configs:
+        if config.scratch is not None:
+            check_scratch(config.scratch, Path(os.path.realpath(mountpoint)))
     if len(chosen.configs) == 1:
         _mount(chosen.configs[0], prepare_mountpoint(mountpoint), options)
     else:

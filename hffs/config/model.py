@@ -271,8 +271,10 @@ class Config(Block):
         "or with a unit (`500MB`, `10GiB`).",
         shown="20 GB",
     )
-    scratch: Annotated[Folder | None, UNBUILT] = key(
-        None, CACHE, "Folder of a writable layer over the mount."
+    scratch: Folder | None = key(
+        None,
+        CACHE,
+        "Folder of a writable layer over the mount, for what trainers write beside the images.",
     )
     num_proc: Positive | None = key(
         None, RUNNING, "Workers for measuring, rendering and the Python filter.", shown="cores"

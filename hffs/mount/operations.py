@@ -8,6 +8,9 @@ for as long as it likes. Facts about the kernel and pyfuse3 that shaped this ada
 - pyfuse3 always lists with attributes. A file whose size is not known yet is listed with size 0
   and an attribute timeout of 0: the kernel asks `getattr`, which is exact, before anybody sees
   it. A wrong size that was cached would cut the file off silently.
+- An overlay asks for the size of a file when it first meets its name, and never again: copying
+  one that was listed with size 0 would then make an empty file, silently. Below an overlay a name
+  whose size is not known is not kept, and `lookup` is as exact as `getattr`.
 - `read` gets the handle alone, so the handle is the inode.
 - `flush` answering ENOSYS saves a request for each open file.
 """
@@ -44,25 +47,16 @@ class Owner:
     umask: int
 
 
-def _fill(entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None) -> None:
-    """What one file has of its own; the kernel does not keep a size that is not known."""
-    entry.st_ino = inode
-    if size_bytes is None:
-        entry.attr_timeout, entry.st_size, entry.st_blocks = 0, 0, 0
-    else:
-        entry.attr_timeout, entry.st_size = KEEP_S, size_bytes
-        entry.st_blocks = (size_bytes + 511) // 512
-
-
 class Operations(pyfuse3.Operations):
     """The handlers of one mount."""
 
     supports_dot_lookup = False  # only NFS asks for "." and ".." by name
 
-    def __init__(self, tree: Tree, owner: Owner) -> None:
+    def __init__(self, tree: Tree, owner: Owner, *, is_below_overlay: bool = False) -> None:
         super().__init__()
         self._tree = tree
         self._owner = owner
+        self._is_below_overlay = is_below_overlay
         self._file_mode = stat.S_IFREG | (0o444 & ~owner.umask)
         self._folder_mode = stat.S_IFDIR | (0o555 & ~owner.umask)
         # Each reply to `readdir` copies one of these, and nothing is awaited while it is filled: to
@@ -74,8 +68,19 @@ class Operations(pyfuse3.Operations):
         entry = self._blank_file()
         if self._tree.is_folder(Inode(inode)):
             self._make_folder(entry, inode)
-        _fill(entry, inode, size_bytes)
+        self._fill(entry, inode, size_bytes)
         return entry
+
+    def _fill(self, entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None) -> None:
+        """What one file has of its own; the kernel does not keep a size that is not known."""
+        entry.st_ino = inode
+        if size_bytes is None:
+            entry.attr_timeout, entry.st_size, entry.st_blocks = 0, 0, 0
+        else:
+            entry.attr_timeout, entry.st_size = KEEP_S, size_bytes
+            entry.st_blocks = (size_bytes + 511) // 512
+        if self._is_below_overlay:
+            entry.entry_timeout = entry.attr_timeout
 
     def _make_folder(self, entry: pyfuse3.EntryAttributes, inode: int) -> None:
         entry.st_mode = self._folder_mode
@@ -104,14 +109,19 @@ class Operations(pyfuse3.Operations):
             absent.st_ino = 0
             absent.entry_timeout = KEEP_S
             return absent
+        if self._is_below_overlay:
+            return await self._exact_attributes(inode)
         return self._attributes(inode, self._tree.size_bytes(inode))
 
     @guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Exact attributes: a size that only rendering can tell is rendered for."""
-        size = self._tree.size_bytes(Inode(inode))
+        return await self._exact_attributes(Inode(inode))
+
+    async def _exact_attributes(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        size = self._tree.size_bytes(inode)
         if size is None:
-            size = len(await self._bytes(Inode(inode)))
+            size = len(await self._bytes(inode))
         return self._attributes(inode, size)
 
     @guarded
@@ -132,7 +142,7 @@ class Operations(pyfuse3.Operations):
         for next_id, name, inode, size_bytes in self._tree.entries(folder, start_id):
             is_folder = has_folders and self._tree.is_folder(inode)
             entry = self._listed_folder if is_folder else self._listed_file
-            _fill(entry, inode, size_bytes)
+            self._fill(entry, inode, size_bytes)
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 break
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hffs.mount.detaching import detach
 from hffs.mount.mountinfo import read_hffs_mounts
-from hffs.mount.preflight import detach
 from tests.command import Hffs
 from tests.far_photos import ROWS, shard_of
 from tests.hub import HubServer
