@@ -92,7 +92,7 @@ def check_scratch(scratch: Path, mountpoint: Path) -> None:
         fix = "choose one that is not on or in the mount point"
         raise UsageError("cannot use --scratch", str(scratch), why="the mount hides it", fix=fix)
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=scratch):
             pass
     except OSError as error:
@@ -114,7 +114,7 @@ def open_layer(scratch: Path, mark: Mark, owner: tuple[int, int], mode: int) -> 
     folder = scratch.absolute() / mark.fingerprint
     try:
         for part in (LOWER, UPPER, WORK):
-            (folder / part).mkdir(mode=0o755, parents=True, exist_ok=True)
+            (folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / UPPER).chmod(mode)
         os.chown(folder / UPPER, *owner)
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -209,7 +209,12 @@ class Shown:
             if _find_overlay(self.mountpoint):
                 detach(Path(self.mountpoint), lazy=lazy)
             lazy = True  # the layer alone has used it
-        detach(Path(self.mounted.mountpoint), lazy=lazy)
+        try:
+            detach(Path(self.mounted.mountpoint), lazy=lazy)
+        except MountError:
+            # A daemon whose layer is gone takes this one away by itself.
+            if self.layer is None or find_mount(self.mounted.mountpoint) is not None:
+                raise
 
 
 def read_shown() -> list[Shown]:
