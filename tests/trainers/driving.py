@@ -72,34 +72,52 @@ class Trainer:
 TRAINERS = (
     Trainer(
         "kohya sd-scripts, DreamBooth", "kohya", "sd-scripts",
-        flags=("--name-width", "8"), scratch=True,
+        flags=("--for", "kohya"), scratch=True,
         options=("--cache-latents", "disk"), timed_options=(),
     ),
     Trainer(
         "kohya sd-scripts, DreamBooth with cache_info", "kohya", "sd-scripts",
-        flags=("--name-width", "8"), scratch=True, options=("--cache-info",),
+        flags=("--for", "kohya"), scratch=True, options=("--cache-info",),
     ),
     Trainer(
         "kohya sd-scripts, fine-tuning", "kohya", "sd-scripts",
-        flags=("--name-width", "8", "--metadata-jsonl"), scratch=True,
+        flags=("--for", "kohya-finetune"), scratch=True,
         options=("--metadata", "--cache-latents", "disk"), timed_options=("--metadata",),
     ),
-    Trainer("SimpleTuner, local", "simpletuner", "SimpleTuner", scratch=True),
+    Trainer(
+        "SimpleTuner, local", "simpletuner", "SimpleTuner",
+        flags=("--for", "simpletuner"), scratch=True,
+    ),
     Trainer(
         "torchvision ImageFolder", "torchvision_imagefolder",
-        flags=("--group-by", "kind", "--images-only"),
+        flags=("--for", "imagefolder", "--group-by", "kind"),
     ),
     Trainer(
         "Hugging Face imagefolder, data_dir", "hf_imagefolder",
-        flags=("--metadata-jsonl",), options=(KEPT,),
+        flags=("--for", "hf-imagefolder"), options=(KEPT,),
     ),
     Trainer(
         "Hugging Face imagefolder, data_files", "hf_imagefolder",
-        flags=("--metadata-jsonl",), options=(KEPT, "--by", "data_files"),
+        flags=("--for", "hf-imagefolder"), options=(KEPT, "--by", "data_files"),
     ),
     Trainer(
-        "diffusers, DreamBooth", "diffusers_dreambooth", "diffusers", flags=("--images-only",)
+        "diffusers, DreamBooth", "diffusers_dreambooth", "diffusers",
+        flags=("--for", "diffusers-dreambooth"),
     ),
+    Trainer(
+        "ai-toolkit", "ai_toolkit", "ai-toolkit", scratch=True,
+        options=("--cache-latents-to-disk", "--cache-text-embeddings"), timed_options=(),
+    ),
+    Trainer(
+        "OneTrainer", "onetrainer", "OneTrainer",
+        options=("--cache-dir", KEPT), timed_options=("--no-latent-caching",),
+    ),
+    Trainer(
+        "OneTrainer, masked training", "onetrainer", "OneTrainer",
+        options=("--cache-dir", KEPT, "--masked-training"),
+        timed_options=("--no-latent-caching", "--masked-training"),
+    ),
+    Trainer("diffusion-pipe", "diffusion_pipe", "diffusion-pipe", scratch=True),
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ def test_every_entry_is_an_image(mount: Mount, source: Path, pictures: list[Pict
     checkout = find_checkout("diffusers")
     # It scales the shorter side: squares alone come out as they are.
     square = (RESOLUTION, RESOLUTION)
-    folder = mount(source, "--images-only", "--where", "width = {} AND height = {}".format(*square))
+    squares = "width = {} AND height = {}".format(*square)
+    folder = mount(source, "--for", "diffusers-dreambooth", "--where", squares)
     with unchanged(folder):
         said = drive("diffusers_dreambooth", checkout, folder)
     expected = [picture for picture in pictures if picture.size == square]

@@ -14,7 +14,7 @@ from tests.trainers.pictures import KINDS, Picture, check_folder, digest_folder,
 pytestmark = pytest.mark.fuse
 
 
-@pytest.mark.parametrize("flags", [(), ("--images-only",)], ids=["captions", "images-only"])
+@pytest.mark.parametrize("flags", [(), ("--for", "imagefolder")], ids=["captions", "recipe"])
 def test_torchvision_takes_the_folders_for_classes(
     mount: Mount, source: Path, pictures: list[Picture], flags: tuple[str, ...]
 ) -> None:
@@ -33,7 +33,7 @@ def test_torchvision_takes_the_folders_for_classes(
 def test_hugging_face_reads_captions_from_the_metadata(
     mount: Mount, source: Path, pictures: list[Picture], tmp_path: Path, by: str
 ) -> None:
-    folder = mount(source, "--metadata-jsonl")
+    folder = mount(source, "--for", "hf-imagefolder")
     check_folder(folder, pictures)
     runs: list[dict[str, Any]] = []
     for _ in range(2):

@@ -14,9 +14,6 @@ from tests.trainers.pictures import Picture, check_folder, digest_folder, unchan
 
 pytestmark = pytest.mark.fuse
 
-WIDTH = ("--name-width", "8")
-"""Without it the size of 1.jpg would be read off the name of the latents of 10.jpg."""
-
 Run = Callable[..., dict[str, Any]]
 
 
@@ -40,21 +37,23 @@ def run(pictures: list[Picture]) -> Run:
     return run_on
 
 
-@pytest.mark.parametrize("extension", ["txt", "caption"])
 @pytest.mark.parametrize("cache", ["no", "memory"])
-def test_dreambooth_reads_all(
-    run: Run, mount: Mount, source: Path, extension: str, cache: str
-) -> None:
-    folder = mount(source, *WIDTH, "--caption-extension", extension)
-    said = run(folder, "--caption-extension", f".{extension}", "--cache-latents", cache)
+def test_dreambooth_reads_all(run: Run, mount: Mount, source: Path, cache: str) -> None:
+    folder = mount(source, "--for", "kohya")
+    said = run(folder, "--cache-latents", cache)
     assert said["measured"] == said["items"]
     assert said["encoded"] == (said["items"] if cache == "memory" else 0)
 
 
+def test_dreambooth_takes_another_extension(run: Run, mount: Mount, source: Path) -> None:
+    folder = mount(source, "--for", "kohya", "--caption-extension", "txt")
+    run(folder, "--caption-extension", ".txt")
+
+
 def test_latents_on_disk_are_found_again(
-    run: Run, mount: Mount, source: Path, pictures: list[Picture], tmp_path: Path
+    run: Run, mount: Mount, source: Path, pictures: list[Picture]
 ) -> None:
-    folder = mount(source, *WIDTH, "--scratch", tmp_path / "scratch")
+    folder = mount(source, "--for", "kohya")
     first = run(folder, "--cache-latents", "disk")
     assert {file.name for file in folder.glob("*.npz")} == {
         f"{number:08}_{width:04}x{height:04}_sd.npz"
@@ -66,10 +65,8 @@ def test_latents_on_disk_are_found_again(
     assert (second["measured"], second["encoded"]) == (0, 0)
 
 
-def test_what_is_known_of_images_is_found_again(
-    run: Run, mount: Mount, source: Path, tmp_path: Path
-) -> None:
-    folder = mount(source, *WIDTH, "--scratch", tmp_path / "scratch")
+def test_what_is_known_of_images_is_found_again(run: Run, mount: Mount, source: Path) -> None:
+    folder = mount(source, "--for", "kohya")
     first = run(folder, "--cache-info")
     assert (folder / "metadata_cache.json").stat().st_size > 0
     second = run(folder, "--cache-info")
@@ -77,14 +74,12 @@ def test_what_is_known_of_images_is_found_again(
 
 
 def test_fine_tuning_reads_sizes_from_the_metadata(run: Run, mount: Mount, source: Path) -> None:
-    folder = mount(source, *WIDTH, "--metadata-jsonl")
+    folder = mount(source, "--for", "kohya-finetune")
     assert run(folder, "--metadata")["measured"] == 0
 
 
-def test_fine_tuning_finds_its_latents_again(
-    run: Run, mount: Mount, source: Path, tmp_path: Path
-) -> None:
-    folder = mount(source, *WIDTH, "--metadata-jsonl", "--scratch", tmp_path / "scratch")
+def test_fine_tuning_finds_its_latents_again(run: Run, mount: Mount, source: Path) -> None:
+    folder = mount(source, "--for", "kohya-finetune")
     runs = [run(folder, "--metadata", "--cache-latents", "disk") for _ in range(2)]
     assert [said["measured"] for said in runs] == [0, 0]
     assert [said["encoded"] for said in runs] == [runs[0]["items"], 0]

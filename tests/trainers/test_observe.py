@@ -56,7 +56,7 @@ def test_a_table_tells_what_was_seen(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     table = dict(re.findall(r"^\| (.+?) \| (.*?) \|$", done.stdout, re.MULTILINE))
-    assert table["flags"] == "`--metadata-jsonl`"
+    assert table["flags"] == "`--for hf-imagefolder`"
     assert (table["items seen"], table["captions right"]) == ("4 of 4", "4 of 4")
     assert table["made"] == "prepared 4; again: prepared 0"
     assert float(table["epoch, folder / mount"]) > 0

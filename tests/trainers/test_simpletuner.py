@@ -19,7 +19,7 @@ def test_buckets_are_found_again(
     mount: Mount, source: Path, pictures: list[Picture], tmp_path: Path
 ) -> None:
     checkout = find_checkout("SimpleTuner")
-    folder = mount(source, "--scratch", tmp_path / "scratch")
+    folder = mount(source, "--for", "simpletuner")
     check_folder(folder, pictures)
     # Its decoder of JPEG is not that of Pillow: what it sees in a folder is what it has to see.
     copied = drive("simpletuner", checkout, shutil.copytree(folder, tmp_path / "copied"))

@@ -28,7 +28,7 @@ _ALONE = SimpleNamespace(num_processes=1, process_index=0, wait_for_everyone=lam
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--caption-extension", default=".txt")
+    parser.add_argument("--caption-extension", help="other than the trainer's own")
     parser.add_argument("--cache-latents", choices=("no", "memory", "disk"), default="no")
     parser.add_argument("--cache-info", action="store_true")
     parser.add_argument("--metadata", action="store_true", help="fine-tuning by metadata.jsonl")
@@ -98,8 +98,9 @@ def _configuration(options: argparse.Namespace) -> dict[str, Any]:
     if options.metadata:
         subset["metadata_file"] = str(options.folder / "metadata.jsonl")
     else:
-        subset["caption_extension"] = options.caption_extension
         subset["cache_info"] = options.cache_info
+    if options.caption_extension:
+        subset["caption_extension"] = options.caption_extension
     buckets = {"min_bucket_reso": 64, "max_bucket_reso": 2 * RESOLUTION, "bucket_reso_steps": 64}
     data_set = {"resolution": RESOLUTION, "batch_size": 1, "enable_bucket": True, **buckets}
     return {"datasets": [{**data_set, "subsets": [subset]}]}
