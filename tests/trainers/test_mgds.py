@@ -65,6 +65,15 @@ def test_it_reads_all_and_finds_its_cache_again(
     check_cached(first, second, folder)
 
 
+def test_it_reads_all_without_a_cache(
+    onetrainer: Path, mount: Mount, source: Path, pictures: list[Picture]
+) -> None:
+    folder = mount(source)
+    said = drive("onetrainer", onetrainer, folder, "--no-latent-caching")
+    check_all_seen(said, folder, pictures)
+    assert said["pixels"] == digest_folder(folder)
+
+
 def test_what_is_cached_outlives_the_mount(  # noqa: PLR0913 - fixtures
     onetrainer: Path,
     hffs: Hffs,

@@ -45,6 +45,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache-dir", type=Path, default=Path("cache"))
     parser.add_argument("--masked-training", action="store_true")
+    parser.add_argument("--no-latent-caching", dest="latent_caching", action="store_false")
     return parser.parse_args(arguments)
 
 
@@ -126,6 +127,7 @@ def _open_loader(options: argparse.Namespace, model: _Model) -> Any:
     Path(config.concept_file_name).write_text(json.dumps([_concept(options.folder)]))
     config.cache_dir = str(options.cache_dir)
     config.resolution = str(RESOLUTION)
+    config.latent_caching = options.latent_caching
     config.masked_training = options.masked_training
     config.text_encoder.train = False
     progress = importlib.import_module("modules.util.TrainProgress").TrainProgress()
