@@ -105,19 +105,23 @@ TRAINERS = (
         flags=("--for", "diffusers-dreambooth"),
     ),
     Trainer(
-        "ai-toolkit", "ai_toolkit", "ai-toolkit", scratch=True,
+        "ai-toolkit", "ai_toolkit", "ai-toolkit",
+        flags=("--for", "ai-toolkit"), scratch=True,
         options=("--cache-latents-to-disk", "--cache-text-embeddings"), timed_options=(),
     ),
     Trainer(
-        "OneTrainer", "onetrainer", "OneTrainer",
+        "OneTrainer", "onetrainer", "OneTrainer", flags=("--for", "onetrainer"),
         options=("--cache-dir", KEPT), timed_options=("--no-latent-caching",),
     ),
     Trainer(
-        "OneTrainer, masked training", "onetrainer", "OneTrainer",
+        "OneTrainer, masked training", "onetrainer", "OneTrainer", flags=("--for", "onetrainer"),
         options=("--cache-dir", KEPT, "--masked-training"),
         timed_options=("--no-latent-caching", "--masked-training"),
     ),
-    Trainer("diffusion-pipe", "diffusion_pipe", "diffusion-pipe", scratch=True),
+    Trainer(
+        "diffusion-pipe", "diffusion_pipe", "diffusion-pipe",
+        flags=("--for", "diffusion-pipe"), scratch=True,
+    ),
 )  # fmt: skip
 
 
