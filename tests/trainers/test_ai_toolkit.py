@@ -1,8 +1,9 @@
-"""ai-toolkit reads a mount with a scratch folder, where it keeps sizes, latents and embeddings."""
+"""ai-toolkit reads a mount as a folder, and keeps sizes, latents and embeddings beside it all."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,85 +15,71 @@ from tests.trainers.pictures import Picture, check_folder, digest_folder, unchan
 
 pytestmark = pytest.mark.fuse
 
-SIZES = ".aitk_size.json"
 CACHED = ("--cache-latents-to-disk", "--cache-text-embeddings")
 
-
-@pytest.fixture(scope="module")
-def ai_toolkit() -> Path:
-    return find_checkout("ai-toolkit")
+Run = Callable[..., dict[str, Any]]
 
 
-def check_all_seen(said: dict[str, Any], folder: Path, pictures: list[Picture]) -> None:
-    """Check that each item was seen as it is in the folder, which is as it is in the source."""
-    check_folder(folder, pictures)
-    assert said["items"] == len(pictures)
-    assert said["captions"] == captions_of(pictures)
-    assert said["pixels"] == digest_folder(folder)
-
-
-def captions_of(pictures: list[Picture]) -> dict[str, str]:
-    """By name. It splits a caption at commas and joins the parts by comma and space."""
+@pytest.fixture
+def run(pictures: list[Picture]) -> Run:
+    """Run ai-toolkit on a folder; checks that each picture was seen as it is."""
+    checkout = find_checkout("ai-toolkit")
+    # It splits a caption at commas, and joins the parts by a comma and a blank.
     texts = [", ".join(picture.caption.split(",")) for picture in pictures]
-    return {f"{number}.jpg": text for number, text in enumerate(texts)}
+    captions = {f"{number}.jpg": text for number, text in enumerate(texts)}
+
+    def run_on(folder: Path, *arguments: str) -> dict[str, Any]:
+        said = drive("ai_toolkit", checkout, folder, *arguments)
+        check_folder(folder, pictures)
+        assert said["items"] == len(pictures)
+        assert said["captions"] == captions
+        embedded = captions if "--cache-text-embeddings" in arguments else dict.fromkeys(captions)
+        assert said["texts_of_embeddings"] == embedded
+        assert said["pixels"] == digest_folder(folder)
+        return said
+
+    return run_on
 
 
-def check_cached(first: dict[str, Any], second: dict[str, Any], pictures: list[Picture]) -> None:
-    """Check that a first run encoded each item and a second run opened no image."""
-    for said in (first, second):
-        assert said["texts_of_embeddings"] == captions_of(pictures)
-    count = len(pictures)
-    assert (first["encoded"], first["encoded_texts"]) == (count, count)
-    # Each was opened for its size, and to be encoded.
-    assert first["opened_by_scan"] == 2 * count
-    assert (second["encoded"], second["encoded_texts"]) == (0, 0)
-    assert second["opened_by_scan"] == 0
+def counts(said: dict[str, Any]) -> tuple[int, int, int]:
+    """Images and texts that were encoded, and images opened before the first batch."""
+    return said["encoded"], said["encoded_texts"], said["opened_by_scan"]
 
 
 def test_it_reads_all_and_finds_the_sizes_again(
-    ai_toolkit: Path, mount: Mount, source: Path, pictures: list[Picture], tmp_path: Path
+    run: Run, mount: Mount, source: Path, pictures: list[Picture]
 ) -> None:
-    folder = mount(source, "--scratch", tmp_path / "scratch")
+    folder = mount(source, "--for", "ai-toolkit")
     with unchanged(folder):
-        first, second = (drive("ai_toolkit", ai_toolkit, folder) for _ in range(2))
-    sizes = json.loads((folder / SIZES).read_text())
+        first, second = run(folder), run(folder)
+    sizes = json.loads((folder / ".aitk_size.json").read_text())
     assert {name: tuple(size[:2]) for name, size in sizes.items() if name.startswith("/")} == {
         f"/{number}.jpg": picture.size for number, picture in enumerate(pictures)
     }
-    for said in (first, second):
-        check_all_seen(said, folder, pictures)
-        assert said["encoded"] == 0
-    assert (first["opened_by_scan"], second["opened_by_scan"]) == (len(pictures), 0)
+    assert counts(first) == (0, 0, len(pictures))
+    assert counts(second) == (0, 0, 0)
 
 
 def test_what_is_cached_is_found_again(
-    ai_toolkit: Path, mount: Mount, source: Path, pictures: list[Picture], tmp_path: Path
+    run: Run, mount: Mount, source: Path, pictures: list[Picture]
 ) -> None:
-    folder = mount(source, "--scratch", tmp_path / "scratch")
+    folder = mount(source, "--for", "ai-toolkit")
+    count = len(pictures)
     with unchanged(folder):
-        first, second = (drive("ai_toolkit", ai_toolkit, folder, *CACHED) for _ in range(2))
-    for name in ("_latent_cache", "_t_e_cache"):
-        assert len(list((folder / name).glob("*.safetensors"))) == len(pictures)
-    for said in (first, second):
-        check_all_seen(said, folder, pictures)
-    check_cached(first, second, pictures)
+        # Each image is opened for its size, and to be encoded.
+        assert counts(run(folder, *CACHED)) == (count, count, 2 * count)
+        for name in ("_latent_cache", "_t_e_cache"):
+            assert len(list((folder / name).glob("*.safetensors"))) == count
+        assert counts(run(folder, *CACHED)) == (0, 0, 0)
 
 
-def test_what_is_cached_outlives_the_mount(  # noqa: PLR0913 - fixtures
-    ai_toolkit: Path,
-    hffs: Hffs,
-    mount: Mount,
-    source: Path,
-    pictures: list[Picture],
-    tmp_path: Path,
+def test_what_is_cached_outlives_the_mount(
+    run: Run, hffs: Hffs, mount: Mount, source: Path, pictures: list[Picture]
 ) -> None:
     """The sizes are kept with each file's size and mtime, which another mount has to repeat."""
-    scratch = tmp_path / "scratch"
-    folder = mount(source, "--scratch", scratch)
-    first = drive("ai_toolkit", ai_toolkit, folder, *CACHED)
+    folder = mount(source, "--for", "ai-toolkit")
+    assert counts(run(folder, *CACHED))[:2] == (len(pictures), len(pictures))
     hffs("umount", folder)
     assert not list(folder.iterdir())
-    hffs("mount", source, folder, "--scratch", scratch)
-    second = drive("ai_toolkit", ai_toolkit, folder, *CACHED)
-    check_all_seen(second, folder, pictures)
-    check_cached(first, second, pictures)
+    hffs("mount", source, folder, "--for", "ai-toolkit")
+    assert counts(run(folder, *CACHED)) == (0, 0, 0)
