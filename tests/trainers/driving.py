@@ -2,8 +2,8 @@
 
 A driver is a module of tests/trainers/drivers whose `main(arguments)` runs a trainer's own classes
 and returns what they did. Trainers are no dependency of hffs and none of their code is here: the
-folder that HFFS_TRAINERS names holds checkouts of them, and HFFS_TRAINERS_LIBS may name folders,
-separated by colons, with libraries of theirs. Knows nothing of what a trainer does.
+folder that HFFS_TRAINERS names holds checkouts of them, and HFFS_TRAINERS_LIBS names folders,
+separated by colons, with the libraries of libraries.txt. Knows nothing of what a trainer does.
 
 What a driver's `main` returns, where it applies: `items` (how many the trainer saw), `captions`
 (by the image's name in the folder), `pixels` (likewise, see pictures.py), `encoded` (how many
