@@ -1,13 +1,18 @@
 """`hffs mount --for TRAINER`, through the real command."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from hffs.config import RECIPES, explain_recipe
 from tests.command import Hffs, Mount
+from tests.documents import read_examples, run_example
 
 pytestmark = pytest.mark.fuse
+
+DOCUMENT = Path(__file__).parents[2] / "docs/trainers.md"
 
 
 def test_a_mount_for_a_trainer_has_what_it_needs(
@@ -64,3 +69,15 @@ def test_a_column_of_classes_that_is_not_there_is_named(
     assert done.returncode == 2
     assert "label" in done.stderr
     assert "caption, width, height" in done.stderr
+
+
+def test_the_document_says_what_the_recipes_set(hffs: Hffs) -> None:
+    for example in read_examples(DOCUMENT):
+        assert example.is_met_by(run_example(example, hffs, {}))
+    table = re.findall(r"^\| `([a-z-]+)` \| (.*?) \|", DOCUMENT.read_text(), re.MULTILINE)
+    said = {name: flags.strip("`") for name, flags in table}
+    expected = {}
+    for name, recipe in RECIPES.items():
+        flags = [flag.replace(" CACHE_DIR/scratch", "") for flag, _ in explain_recipe(recipe)]
+        expected[name] = " ".join(flags) or "-"
+    assert said == expected
