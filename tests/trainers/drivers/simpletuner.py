@@ -2,8 +2,8 @@
 
 Its own: LocalBackendBuilder with what it builds, LocalDataBackend and DiscoveryMetadataBackend; the
 captions of PromptHandler. Stands in: accelerate, diffusers and transformers, its own patches of
-diffusers and its web server; there is no model, so none changes the images. Needs atomicwrites, regex and
-trainingsample; it asks for Python 3.12, and what is run here runs on 3.11.
+diffusers and its web server; there is no model, so none changes the images. Needs atomicwrites,
+regex and trainingsample; it asks for Python 3.12, and what is run here runs on 3.11.
 """
 
 from __future__ import annotations
