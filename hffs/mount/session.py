@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 _DRAIN_S = 3.0
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _READAHEAD_KIB = 1024
+_WAITING_MAX = 4096
+"""Requests that may wait for a thread or the network at a time: beyond it nothing is answered, so
+it is more than all readers of a host. (pyfuse3's own is 99; each takes some 20 KB.)
+"""
+
 _BASE_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "default_permissions", "subtype=hffs")
 
 
@@ -91,7 +96,7 @@ async def _run(mountpoint: Path, ready: Callable[[], None], early: Sequence[int]
         if early:  # nobody listened yet
             nursery.cancel_scope.cancel()
         nursery.start_soon(_announce, mountpoint, ready)
-        await pyfuse3.main()
+        await pyfuse3.main(max_tasks=_WAITING_MAX)
         nursery.cancel_scope.cancel()
 
 

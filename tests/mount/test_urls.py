@@ -210,6 +210,35 @@ def test_two_readers_are_one_request(server: Server, tmp_path: Path, mount: Moun
     assert server.paths() == ["/0.img"]
 
 
+def test_regression_many_readers_that_wait_hold_nobody_up(
+    server: Server, tmp_path: Path, mount: Mount
+) -> None:
+    readers = 160
+    go = threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        assert go.wait(20)
+        exchange.answer(IMAGES[0])
+
+    server.answers |= {f"/{n}.img": slow for n in range(readers)}
+    folder = mount(_jsonl(tmp_path, _urls(server, readers)), *ALLOWED)
+    begun = threading.Barrier(readers + 1)
+
+    def read(n: int) -> bytes:
+        begun.wait(20)
+        return (folder / f"{n}.jpg").read_bytes()
+
+    with ThreadPoolExecutor(readers + 1) as pool:
+        waiting = [pool.submit(read, n) for n in range(readers)]
+        try:
+            begun.wait(20)
+            for n in range(readers):  # more and more of them wait meanwhile
+                assert pool.submit((folder / f"{n}.txt").read_text).result(5)
+        finally:
+            go.set()
+        assert {each.result(30) for each in waiting} == {IMAGES[0]}
+
+
 @pytest.mark.parametrize("is_trickling", [False, True])
 def test_sigterm_ends_a_mount_whose_fetch_hangs(
     is_trickling: bool, server: Server, tmp_path: Path, hffs: Hffs, mount: Mount
