@@ -111,7 +111,7 @@ class Operations(pyfuse3.Operations):
         """Exact attributes: a size that only rendering can tell is rendered for."""
         size = self._tree.size_bytes(Inode(inode))
         if size is None:
-            size = len(await self._bytes(Inode(inode)))
+            size = len(await self._bytes(Inode(inode), ctx.pid))
         return self._attributes(inode, size)
 
     @guarded
@@ -143,7 +143,7 @@ class Operations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EROFS)
         self._tree.prepare(Inode(inode))
         if self._tree.ready(Inode(inode)) is None:
-            await self._bytes(Inode(inode))
+            await self._bytes(Inode(inode), ctx.pid)
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
     @guarded
@@ -154,8 +154,8 @@ class Operations(pyfuse3.Operations):
             data = await self._bytes(Inode(fh))
         return data[off : off + size]
 
-    async def _bytes(self, inode: Inode) -> memoryview:
-        return await wait_for(self._tree.request(inode), self._tree.name(inode))
+    async def _bytes(self, inode: Inode, reader: int = 0) -> memoryview:
+        return await wait_for(self._tree.request(inode), self._tree.name(inode), reader)
 
     @guarded
     async def flush(self, fh: int) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +209,28 @@ def test_two_readers_are_one_request(server: Server, tmp_path: Path, mount: Moun
         go.set()
         assert {each.result(20) for each in waiting} == {IMAGES[0]}
     assert server.paths() == ["/0.img"]
+
+
+def test_regression_a_reader_that_waits_can_be_killed(
+    server: Server, tmp_path: Path, mount: Mount
+) -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        asked.set()
+        assert go.wait(20)
+        exchange.answer(IMAGES[0])
+
+    server.answers["/0.img"] = slow
+    folder = mount(_jsonl(tmp_path, _urls(server, 2)), *ALLOWED)
+    reader = subprocess.Popen(["cat", folder / "0.jpg"], stdout=subprocess.DEVNULL)
+    assert asked.wait(20)
+    reader.kill()
+    assert reader.wait(5) == -signal.SIGKILL
+    assert (folder / "1.jpg").read_bytes().startswith(b"\xff\xd8")
+    go.set()
+    assert (folder / "0.jpg").read_bytes() == IMAGES[0]
+    assert server.paths().count("/0.img") == 1
 
 
 def test_regression_many_readers_that_wait_hold_nobody_up(
