@@ -6,6 +6,7 @@
     python -m tests.readers passed FILE
     python -m tests.readers mapped FILE...
     python -m tests.readers direct FILE...
+    python -m tests.readers forever FOLDER
 
 It imports nothing but the standard library, so that a process which is spawned is there at once,
 and forks before it starts any thread.
@@ -21,14 +22,32 @@ import multiprocessing
 import os
 import random
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 WORKERS = 4
 CHUNK_BYTES = 10_000
+TIMEOUT_S = 60
 _DIRECT_BYTES = 1 << 20
 _CLONE_NEWNS = 0x20000
+
+
+def start(*arguments: str | int | Path) -> subprocess.Popen[str]:
+    """Readers as a program of its own, under way."""
+    command = [sys.executable, "-m", "tests.readers", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+    )
+
+
+def finish(reader: subprocess.Popen[str]) -> list[object]:
+    """What readers have found."""
+    told, _ = reader.communicate(timeout=TIMEOUT_S)
+    assert reader.returncode == 0
+    found: list[object] = json.loads(told)
+    return found
 
 
 def digest(data: bytes | bytearray | mmap.mmap) -> str:
@@ -164,6 +183,15 @@ def read_directly(*paths: str) -> list[str]:
     return found
 
 
+def read_forever(folder: str) -> list[str]:
+    """Read until killed, or until the folder fails; says when it has begun."""
+    names = os.listdir(folder)
+    print("reading", flush=True)
+    while True:
+        for name in names:
+            Path(folder, name).read_bytes()
+
+
 ROLES: dict[str, Callable[..., object]] = {
     "pool": read_in_pool,
     "list": list_often,
@@ -171,6 +199,7 @@ ROLES: dict[str, Callable[..., object]] = {
     "passed": read_passed,
     "mapped": map_files,
     "direct": read_directly,
+    "forever": read_forever,
 }
 
 

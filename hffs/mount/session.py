@@ -22,6 +22,7 @@ import trio
 
 from hffs.errors import MountError
 from hffs.mount.operations import Operations, Owner
+from hffs.mount.receiving import Receiver
 from hffs.view.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,10 @@ def serve(
         options.add("allow_other")
     early = _remember_signals()
     _start(Operations(tree, owner), mountpoint, options)
+    receiver = Receiver()
+    receiver.attach()
     try:
-        trio.run(_run, mountpoint, ready, early)
+        trio.run(_run, mountpoint, ready, early, instruments=[receiver])
     finally:
         pyfuse3.close(unmount=True)
 

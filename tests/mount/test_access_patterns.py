@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +21,7 @@ import pytest
 
 from tests.command import Hffs, Mount
 from tests.mixed_photos import Mixed, hollow_jpeg
-from tests.readers import digest, make_draw
+from tests.readers import digest, finish, make_draw, start
 
 pytestmark = pytest.mark.fuse
 
@@ -83,20 +80,6 @@ def wide(
     hffs("mount", rows, base / "mnt", *flags)
     yield Wide(base / "mnt" / inside, step, _names(step))
     hffs("umount", "--force", base / "mnt")
-
-
-def start(*arguments: str | int | Path) -> subprocess.Popen[str]:
-    """Readers as a program of its own, under way."""
-    command = [sys.executable, "-m", "tests.readers", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def finish(reader: subprocess.Popen[str]) -> list[object]:
-    """What readers have found."""
-    told, _ = reader.communicate(timeout=TIMEOUT_S)
-    assert reader.returncode == 0
-    found: list[object] = json.loads(told)
-    return found
 
 
 def _try(call: Callable[[], object]) -> object:
