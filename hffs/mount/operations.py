@@ -32,7 +32,7 @@ KEEP_S = 365 * 24 * 3600.0
 """How long the kernel may keep what it was told: the view is immutable."""
 
 _BLOCK_BYTES = 4096
-_XATTR_PREFIX = b"user.hffs."
+_USER_PREFIX, _XATTR_PREFIX = b"user.", b"user.hffs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,10 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """One of the `user.hffs.*` attributes."""
-        # `ls -l` asks for attributes of others (SELinux, ACLs), twice a file: answer at once
+        # `ls -l` asks for an ACL and a SELinux label of each file, until it is told that there are
+        # none of that kind here at all
+        if not name.startswith(_USER_PREFIX):
+            raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
         own = name.startswith(_XATTR_PREFIX)
         value = self._tree.xattrs(Inode(inode)).get(os.fsdecode(name)) if own else None
         if value is None:
