@@ -44,7 +44,9 @@ class Owner:
     umask: int
 
 
-def _fill(entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None) -> None:
+def _fill(
+    entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None
+) -> pyfuse3.EntryAttributes:
     """What one file has of its own; the kernel does not keep a size that is not known."""
     entry.st_ino = inode
     if size_bytes is None:
@@ -52,6 +54,7 @@ def _fill(entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None) ->
     else:
         entry.attr_timeout, entry.st_size = KEEP_S, size_bytes
         entry.st_blocks = (size_bytes + 511) // 512
+    return entry
 
 
 class Operations(pyfuse3.Operations):
@@ -65,21 +68,17 @@ class Operations(pyfuse3.Operations):
         self._owner = owner
         self._file_mode = stat.S_IFREG | (0o444 & ~owner.umask)
         self._folder_mode = stat.S_IFDIR | (0o555 & ~owner.umask)
-        # Each reply to `readdir` copies one of these, and nothing is awaited while it is filled: to
-        # make them anew would take as long as to list five files, and a request takes 20.
-        self._listed_file, self._listed_folder = self._blank_file(), self._blank_file()
-        self._make_folder(self._listed_folder, 0)
+        # pyfuse3 copies what it is given before it does anything else, and nothing is awaited while
+        # one of these is filled: to make it anew would take as long as to list five files.
+        self._file, self._folder = self._blank_file(), self._blank_file()
+        self._folder.st_mode = self._folder_mode
 
     def _attributes(self, inode: int, size_bytes: int | None) -> pyfuse3.EntryAttributes:
-        entry = self._blank_file()
-        if self._tree.is_folder(Inode(inode)):
-            self._make_folder(entry, inode)
-        _fill(entry, inode, size_bytes)
-        return entry
-
-    def _make_folder(self, entry: pyfuse3.EntryAttributes, inode: int) -> None:
-        entry.st_mode = self._folder_mode
-        entry.st_nlink = 2 + (self._tree.folders if inode == ROOT else 0)
+        """Those of a file or a folder, until this is called again."""
+        if not self._tree.is_folder(Inode(inode)):
+            return _fill(self._file, inode, size_bytes)
+        self._folder.st_nlink = 2 + (self._tree.folders if inode == ROOT else 0)
+        return _fill(self._folder, inode, size_bytes)
 
     def _blank_file(self) -> pyfuse3.EntryAttributes:
         """What all files have in common."""
@@ -129,10 +128,12 @@ class Operations(pyfuse3.Operations):
         """As many entries from `start_id` on as the kernel's buffer takes."""
         folder = Inode(fh or ROOT)
         has_folders = self._tree.folders and folder == ROOT
+        file = self._file
         for next_id, name, inode, size_bytes in self._tree.entries(folder, start_id):
-            is_folder = has_folders and self._tree.is_folder(inode)
-            entry = self._listed_folder if is_folder else self._listed_file
-            _fill(entry, inode, size_bytes)
+            if has_folders:
+                entry = self._attributes(inode, size_bytes)
+            else:
+                entry = _fill(file, inode, size_bytes)
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 break
 
