@@ -38,7 +38,7 @@ def make_photos(count: int) -> list[bytes]:
     with Image.open(Path(folders[0], "data/astronaut.png")) as opened:
         pixels = np.asarray(opened.convert("RGB").resize((SIDE_PX, SIDE_PX)))
     draw, bases = np.random.default_rng(0), list[bytes]()
-    while len(bases) < BASES:
+    while len(bases) < min(BASES, count):
         moved = np.roll(pixels, tuple(draw.integers(0, SIDE_PX, 2)), (0, 1)).astype(np.int16)
         noisy = np.clip(moved + draw.integers(-12, 13, moved.shape), 0, 255).astype(np.uint8)
         file = io.BytesIO()
@@ -148,7 +148,7 @@ def open_ratarmount(base: Path) -> Iterator[Path]:
         yield folder
 
 
-_OPENERS = {
+OPENERS = {
     "hffs": open_hffs,
     "squashfuse_ll": open_squashfuse,
     "passthrough_ll": open_passthrough,
@@ -157,14 +157,16 @@ _OPENERS = {
 
 
 @contextmanager
-def open_folders(base: Path, photos: list[bytes]) -> Iterator[dict[str, Path]]:
+def open_folders(
+    base: Path, photos: list[bytes], kinds: Sequence[str] = tuple(OPENERS)
+) -> Iterator[dict[str, Path]]:
     """The photos as every kind of folder that this machine has, by name; the plain one first."""
     write_photos(base, photos)
     folders = {_name_of_disk(base): base / "folder"}
     with ExitStack() as stack:
-        for name, open_ in _OPENERS.items():
+        for name in kinds:
             try:
-                folders[name] = stack.enter_context(open_(base))
+                folders[name] = stack.enter_context(OPENERS[name](base))
             except LeftOutError as why:
                 print(f"{name} is left out: {why}", file=sys.stderr)
         yield folders
