@@ -1,8 +1,8 @@
 """The one place where a request of the event loop waits for work done on a thread.
 
-A reader that is killed stays until its request is answered: the kernel waits for what a daemon has
-taken on, and tells it of the signal by a request that pyfuse3 keeps to itself. A trainer would hold
-its GPU for as long as a host is silent. So this looks whether whoever waits is still wanted.
+A reader that is told to end stays until its request is answered: the kernel waits for what a daemon
+has taken on, and tells it of the signal by a request that pyfuse3 keeps to itself. A trainer would
+hold its GPU, deaf to Ctrl-C, for as long as a host is silent. So this looks for such signals.
 """
 
 from __future__ import annotations
@@ -30,15 +30,19 @@ REQUEST_DEADLINE_S = 60.0
 
 
 _LOOK_S = 1.0
-_PENDING = re.compile(rb"^SigPnd:\s*([0-9a-f]+)", re.MULTILINE)
+_SIGNALS = re.compile(rb"^(SigPnd|ShdPnd|SigBlk):\s*([0-9a-f]+)", re.MULTILINE)
+_ENDING = sum(1 << (each - 1) for each in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
+"""Of one that kills, the kernel makes SIGKILL; others of these are handled by their program. What
+else a program may wait for (SIGCHLD, SIGALRM) is no reason to fail a call that seldom is restarted.
+"""
 
 
 async def wait_for(work: Future[T], what: str, reader: int = 0) -> T:
     """Result of work on a thread, DeadlineError past `REQUEST_DEADLINE_S`, which the log tells.
 
     `reader` is the thread that waits, as the kernel names it, 0 if it is not known; where it is
-    killed meanwhile this is FUSEError. Giving up the wait leaves the work alone: others may be
-    waiting for the same result.
+    told to end meanwhile this is FUSEError (EINTR). Giving up the wait leaves the work alone:
+    others may be waiting for the same result.
     """
     if not work.done():
         with trio.move_on_after(REQUEST_DEADLINE_S):
@@ -63,14 +67,17 @@ async def _wait_for_end(work: Future[T], reader: int) -> None:
     while not finished.is_set():
         with trio.move_on_after(_LOOK_S):
             await finished.wait()
-        if not finished.is_set() and is_killed(reader):
+        if not finished.is_set() and is_told_to_end(reader):
             raise pyfuse3.FUSEError(errno.EINTR)
 
 
-def is_killed(thread: int) -> bool:
-    """Whether a thread was sent what ends it, and has not ended yet; False if it cannot be seen."""
+def is_told_to_end(thread: int) -> bool:
+    """Whether a signal that ends a program waits for a thread; False where it cannot be seen."""
     try:
-        told = _PENDING.search(Path(f"/proc/{thread}/status").read_bytes())
-    except OSError:
+        found = dict(_SIGNALS.findall(Path(f"/proc/{thread}/status").read_bytes()))
+        pending, shared, blocked = (
+            int(found[key], 16) for key in (b"SigPnd", b"ShdPnd", b"SigBlk")
+        )
+    except (OSError, KeyError):
         return False
-    return told is not None and bool(int(told[1], 16) >> (signal.SIGKILL - 1) & 1)
+    return bool((pending | shared) & ~blocked & _ENDING)

@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -211,22 +212,41 @@ def test_two_readers_are_one_request(server: Server, tmp_path: Path, mount: Moun
     assert server.paths() == ["/0.img"]
 
 
-def test_regression_a_reader_that_waits_can_be_killed(
-    server: Server, tmp_path: Path, mount: Mount
+READ = "import sys; open(sys.argv[1], 'rb').read()"
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        (["cat"], signal.SIGKILL),
+        (["cat"], signal.SIGTERM),
+        ([sys.executable, "-c", READ], signal.SIGINT),
+    ],
+)
+def test_regression_a_reader_that_waits_can_be_ended(
+    program: list[str],
+    told: signal.Signals,
+    server: Server,
+    tmp_path: Path,
+    mount: Mount,
 ) -> None:
     asked, go = threading.Event(), threading.Event()
 
     def slow(exchange: Exchange) -> None:
         asked.set()
-        assert go.wait(20)
+        assert go.wait(60)
         exchange.answer(IMAGES[0])
 
     server.answers["/0.img"] = slow
     folder = mount(_jsonl(tmp_path, _urls(server, 2)), *ALLOWED)
-    reader = subprocess.Popen(["cat", folder / "0.jpg"], stdout=subprocess.DEVNULL)
+    reader = subprocess.Popen(
+        [*program, folder / "0.jpg"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     assert asked.wait(20)
-    reader.kill()
-    assert reader.wait(5) == -signal.SIGKILL
+    reader.send_signal(told)
+    _, said = reader.communicate(timeout=15)
+    assert reader.returncode == -told
+    assert told != signal.SIGINT or said.rstrip().endswith(b"KeyboardInterrupt")
     assert (folder / "1.jpg").read_bytes().startswith(b"\xff\xd8")
     go.set()
     assert (folder / "0.jpg").read_bytes() == IMAGES[0]
@@ -240,7 +260,7 @@ def test_regression_many_readers_that_wait_hold_nobody_up(
     go = threading.Event()
 
     def slow(exchange: Exchange) -> None:
-        assert go.wait(20)
+        assert go.wait(60)
         exchange.answer(IMAGES[0])
 
     server.answers |= {f"/{n}.img": slow for n in range(readers)}
@@ -248,18 +268,18 @@ def test_regression_many_readers_that_wait_hold_nobody_up(
     begun = threading.Barrier(readers + 1)
 
     def read(n: int) -> bytes:
-        begun.wait(20)
+        begun.wait(60)
         return (folder / f"{n}.jpg").read_bytes()
 
     with ThreadPoolExecutor(readers + 1) as pool:
         waiting = [pool.submit(read, n) for n in range(readers)]
         try:
-            begun.wait(20)
-            for n in range(readers):  # more and more of them wait meanwhile
-                assert pool.submit((folder / f"{n}.txt").read_text).result(5)
+            begun.wait(60)
+            for n in range(0, readers, 4):  # more and more of them wait meanwhile
+                assert pool.submit((folder / f"{n}.txt").read_text).result(15)
         finally:
             go.set()
-        assert {each.result(30) for each in waiting} == {IMAGES[0]}
+        assert {each.result(60) for each in waiting} == {IMAGES[0]}
 
 
 @pytest.mark.parametrize("is_trickling", [False, True])
