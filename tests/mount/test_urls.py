@@ -212,23 +212,15 @@ def test_two_readers_are_one_request(server: Server, tmp_path: Path, mount: Moun
     assert server.paths() == ["/0.img"]
 
 
-READ = "import sys; open(sys.argv[1], 'rb').read()"
-
-
-@pytest.mark.parametrize(
-    ("program", "told"),
-    [
-        (["cat"], signal.SIGKILL),
-        (["cat"], signal.SIGTERM),
-        ([sys.executable, "-c", READ], signal.SIGINT),
-    ],
+ENDED = (
+    (["cat"], signal.SIGKILL),
+    (["cat"], signal.SIGTERM),
+    ([sys.executable, "-c", "import sys; open(sys.argv[1], 'rb').read()"], signal.SIGINT),
 )
-def test_regression_a_reader_that_waits_can_be_ended(
-    program: list[str],
-    told: signal.Signals,
-    server: Server,
-    tmp_path: Path,
-    mount: Mount,
+
+
+def test_regression_readers_that_wait_can_be_ended(
+    server: Server, tmp_path: Path, mount: Mount
 ) -> None:
     asked, go = threading.Event(), threading.Event()
 
@@ -237,20 +229,23 @@ def test_regression_a_reader_that_waits_can_be_ended(
         assert go.wait(60)
         exchange.answer(IMAGES[0])
 
-    server.answers["/0.img"] = slow
-    folder = mount(_jsonl(tmp_path, _urls(server, 2)), *ALLOWED)
-    reader = subprocess.Popen(
-        [*program, folder / "0.jpg"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert asked.wait(20)
-    reader.send_signal(told)
-    _, said = reader.communicate(timeout=15)
-    assert reader.returncode == -told
-    assert told != signal.SIGINT or said.rstrip().endswith(b"KeyboardInterrupt")
-    assert (folder / "1.jpg").read_bytes().startswith(b"\xff\xd8")
+    server.answers |= {f"/{n}.img": slow for n in range(len(ENDED))}
+    server.answers["/3.img"] = _gives(IMAGES[2])
+    folder = mount(_jsonl(tmp_path, _urls(server, 4)), *ALLOWED)
+    for n, (program, told) in enumerate(ENDED):
+        asked.clear()
+        reader = subprocess.Popen(
+            [*program, folder / f"{n}.jpg"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        assert asked.wait(20)
+        reader.send_signal(told)
+        _, said = reader.communicate(timeout=15)
+        assert reader.returncode == -told
+        assert told != signal.SIGINT or said.rstrip().endswith(b"KeyboardInterrupt")
+    assert (folder / "3.jpg").read_bytes() == IMAGES[2]
     go.set()
-    assert (folder / "0.jpg").read_bytes() == IMAGES[0]
-    assert server.paths().count("/0.img") == 1
+    assert [(folder / f"{n}.jpg").read_bytes() for n in range(3)] == [IMAGES[0]] * 3
+    assert len(server.asked) == 4
 
 
 def test_regression_many_readers_that_wait_hold_nobody_up(
