@@ -23,7 +23,7 @@ WORKERS := auto
 PYTEST := -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.
-TEST_TOOLS := file git rsync getfattr:attr chromium
+TEST_TOOLS := file git rsync getfattr:attr chromium fuse-overlayfs
 
 .PHONY: help system test-system demo test check coverage bench lock clean
 

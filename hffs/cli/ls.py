@@ -18,6 +18,7 @@ class Line:
     """One mount as it is shown; None where only its own user's records could tell.
 
     `group` is the folder of the mounts that were started with it, None of a mount by itself.
+    `scratch` is the folder of its writable layer, None of one without.
     """
 
     mountpoint: str
@@ -29,6 +30,7 @@ class Line:
     fingerprint: str | None
     log: str | None
     group: str | None
+    scratch: str | None
 
 
 def ls(
@@ -45,25 +47,27 @@ def ls(
 
 
 def _gather() -> list[Line]:
-    from hffs.mount.mountinfo import check_health, read_hffs_mounts
+    from hffs.mount.layers import read_shown
     from hffs.mount.registry import Registry, find_state_folder
 
     registry = Registry(find_state_folder(os.environ))
     known = {record.mountpoint: record for record in registry.all()}
     lines = []
-    for mounted in read_hffs_mounts():
-        record = known.get(mounted.mountpoint)
+    for shown in read_shown():
+        record = known.get(shown.mountpoint)
+        source = shown.mounted.source.removeprefix("hffs#") or None
         lines.append(
             Line(
-                mountpoint=mounted.mountpoint,
-                source=record.source if record else mounted.source.removeprefix("hffs#") or None,
+                mountpoint=shown.mountpoint,
+                source=record.source if record else source,
                 commit=record.commit if record else None,
                 rows=record.positions if record else None,
                 pid=record.pid if record else None,
-                health=check_health(mounted.mountpoint).value,
+                health=shown.check_health().value,
                 fingerprint=record.fingerprint if record else None,
                 log=record.log if record else None,
-                group=record.group if record else _find_group(registry, mounted.mountpoint),
+                group=record.group if record else _find_group(registry, shown.mountpoint),
+                scratch=str(shown.layer) if shown.layer else None,
             )
         )
     return lines
@@ -77,11 +81,18 @@ def _find_group(registry: Registry, mountpoint: str) -> str | None:
 
 
 def _print_table(lines: list[Line]) -> None:
-    rows = [("MOUNTPOINT", "SOURCE", "COMMIT", "ROWS", "PID", "HEALTH")]
+    heads = ["MOUNTPOINT", "SOURCE", "COMMIT", "ROWS", "PID", "HEALTH"]
+    rows = [heads]
+    if any(line.scratch for line in lines):
+        heads.append("SCRATCH")
     for line in lines:
-        cells = (line.mountpoint, line.source, (line.commit or "")[:12], line.rows, line.pid)
-        rows.append((*("-" if cell in (None, "") else str(cell) for cell in cells), line.health))  # type: ignore[arg-type] # five cells and one make six
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        cells = (
+            line.mountpoint, line.source, (line.commit or "")[:12], line.rows, line.pid,
+            line.health, line.scratch,
+        )  # fmt: skip
+        shown = ("-" if cell in (None, "") else str(cell) for cell in cells)
+        rows.append(list(shown)[: len(heads)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     for row in rows:
         typer.echo(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +15,20 @@ import typer
 
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
-from hffs.config import Chosen, Config, build_configs
+from hffs.config import (
+    RECIPES,
+    Chosen,
+    Config,
+    Recipe,
+    apply_recipe,
+    build_configs,
+    explain_recipe,
+    find_recipe,
+)
 from hffs.errors import MountError, UsageError
 from hffs.mount import daemon
 from hffs.mount.group import run_group
+from hffs.mount.layers import check_scratch
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
 
@@ -28,14 +38,14 @@ if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
 
 _Source = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="SOURCE|CONFIG",
         help="Data set (a path, owner/name or an address), or a config file.",
     ),
 ]
 _Mountpoint = Annotated[
-    Path, typer.Argument(help="An empty folder; of several entries, each gets ID in it.")
+    Path | None, typer.Argument(help="An empty folder; of several entries, each gets ID in it.")
 ]
 _Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
 _Foreground = Annotated[bool, typer.Option("--foreground", "-f", help="Stay, and log to stderr.")]
@@ -52,6 +62,19 @@ _Order = Annotated[
         help="With --streaming: the files in the order in which they will be read, to fetch them "
         "ahead.",
     ),
+]
+
+
+_For = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="TRAINER",
+        help=f"Give the folder what a trainer needs ({', '.join(RECIPES)}); other flags win.",
+    ),
+]
+_Explain = Annotated[
+    bool, typer.Option("--explain", help="With --for: print the flags that it sets, and why.")
 ]
 
 
@@ -79,10 +102,12 @@ class _Where:
 
 @with_config_flags
 def mount(  # noqa: PLR0913 - one parameter an option
-    source: _Source,
-    mountpoint: _Mountpoint,
+    source: _Source = None,
+    mountpoint: _Mountpoint = None,
     *,
     flags: Flags,
+    trainer: _For = None,
+    explain: _Explain = False,
     entry: _Entry = None,
     foreground: _Foreground = False,
     allow_other: _AllowOther = False,
@@ -93,6 +118,12 @@ def mount(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Mount a data set, or all of a config file; returns when the files are there."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
+    recipe = None if trainer is None else find_recipe(trainer)
+    if explain:
+        _explain(recipe)
+        return
+    if source is None or mountpoint is None:
+        raise _missing("SOURCE|CONFIG" if source is None else "MOUNTPOINT")
     options = _Options(
         foreground,
         allow_other,
@@ -101,15 +132,44 @@ def mount(  # noqa: PLR0913 - one parameter an option
         _parse_umask(umask),
         None if order is None else order.absolute(),
     )
-    chosen = build_configs(source, flags, entry, os.environ)
+    chosen = _choose(source, flags, entry, recipe)
     if order is not None and len(chosen.configs) > 1:
-        fix = "choose one entry with --entry"
-        raise UsageError("cannot use --order", str(order), why="it is of one view", fix=fix)
-    check_fuse()
+        why, fix = "it is of one view", "choose one entry with --entry"
+        raise UsageError("cannot use --order", str(order), why=why, fix=fix)
+    _check_host(chosen, mountpoint)
     if len(chosen.configs) == 1:
         _mount(chosen.configs[0], prepare_mountpoint(mountpoint), options)
     else:
         _mount_several(chosen, mountpoint, options)
+
+
+def _missing(argument: str) -> UsageError:
+    return UsageError("missing argument", argument, fix="see `hffs mount --help`")
+
+
+def _choose(source: str, flags: Flags, entry: str | None, recipe: Recipe | None) -> Chosen:
+    """What is mounted; a recipe fills in what was not given."""
+    chosen = build_configs(source, flags, entry, os.environ)
+    if recipe is None:
+        return chosen
+    return replace(chosen, configs=tuple(apply_recipe(one, recipe) for one in chosen.configs))
+
+
+def _check_host(chosen: Chosen, mountpoint: Path) -> None:
+    """MountError or UsageError where this host or its folders cannot do what is asked."""
+    check_fuse()
+    for config in chosen.configs:
+        if config.scratch is not None:
+            check_scratch(config.scratch, Path(os.path.realpath(mountpoint)))
+
+
+def _explain(recipe: Recipe | None) -> None:
+    if recipe is None:
+        raise UsageError("cannot use --explain", why="--for names no trainer", fix="add --for NAME")
+    lines = list(explain_recipe(recipe)) or [("", "it needs nothing: mount as you like")]
+    width = max(len(flag) for flag, _ in lines)
+    for flag, why in lines:
+        print(f"{flag.ljust(width)}  # {why}" if flag else f"# {why}")
 
 
 def _mount(config: Config, place: Path, options: _Options) -> None:

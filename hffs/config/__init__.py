@@ -5,8 +5,10 @@ from hffs.config.entries import Entry
 from hffs.config.idle import find_idle_keys
 from hffs.config.keys import Key, Kind, all_keys
 from hffs.config.model import CompositeImageConfig, Config, FilterFunc, VideoConfig
+from hffs.config.recipes import RECIPES, Recipe, apply_recipe, explain_recipe, find_recipe
 
 __all__ = [
+    "RECIPES",
     "Chosen",
     "CompositeImageConfig",
     "Config",
@@ -14,11 +16,15 @@ __all__ = [
     "FilterFunc",
     "Key",
     "Kind",
+    "Recipe",
     "VideoConfig",
     "all_keys",
+    "apply_recipe",
     "build_config",
     "build_configs",
+    "explain_recipe",
     "find_idle_keys",
+    "find_recipe",
     "load_file",
     "refuse_unbuilt",
 ]

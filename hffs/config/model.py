@@ -33,6 +33,7 @@ from hffs.config.values import (
     Ratio,
     SelectIndex,
     Separator,
+    Shard,
     Split,
     Text,
     Values,
@@ -226,6 +227,12 @@ class Config(Block):
         "caption, in their order.",
     )
     seed: Whole = key(0, FILTERS, "Seed of that sample; each gives another one.")
+    shard: Shard | None = key(
+        None,
+        FILTERS,
+        "`RANK/WORLD`: one of WORLD parts of the view, for each of several ranks; files are called "
+        "as in the whole view.",
+    )
     composite_image_config: CompositeImageConfig = CompositeImageConfig()
     video: VideoConfig = VideoConfig()
     video_column: Annotated[Text | None, UNBUILT] = key(
@@ -271,8 +278,10 @@ class Config(Block):
         "or with a unit (`500MB`, `10GiB`).",
         shown="20 GB",
     )
-    scratch: Annotated[Folder | None, UNBUILT] = key(
-        None, CACHE, "Folder of a writable layer over the mount."
+    scratch: Folder | None = key(
+        None,
+        CACHE,
+        "Folder of a writable layer over the mount, for what trainers write beside the images.",
     )
     num_proc: Positive | None = key(
         None, RUNNING, "Workers for measuring, rendering and the Python filter.", shown="cores"

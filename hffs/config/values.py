@@ -30,6 +30,7 @@ _SLICE = rf"(?:\s*\[{_EDGE}:{_EDGE}\])?(?:\s*\((?:closest|pct1_dropremainder)\))
 _SPLIT_NAME = r"\w+(?:\.\w+)*"
 _SPLITS = re.compile(rf"{_SPLIT_NAME}{_SLICE}(?:\s*\+\s*{_SPLIT_NAME}{_SLICE})*")
 _LAYOUT = re.compile(r"horizontal|vertical|auto|[1-9]\d{0,2}x[1-9]\d{0,2}", re.ASCII)
+_SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
 _FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 DROP, ERROR, FILLER = "drop", "error", "text:"
@@ -111,6 +112,13 @@ def _split(value: str) -> str:
     return value
 
 
+def _shard(value: str) -> str:
+    found = _SHARD.fullmatch(value)
+    if not found or int(found[1]) >= int(found[2]):
+        raise ValueError("is not RANK/WORLD, with ranks from 0 to WORLD - 1, such as 0/8")
+    return f"{int(found[1])}/{int(found[2])}"
+
+
 def _missing_caption(value: str) -> str:
     if value not in (DROP, ERROR) and not (
         value.startswith(FILLER) and value.removeprefix(FILLER).strip()
@@ -184,6 +192,7 @@ Values = Annotated[
     BeforeValidator(_one_or_many),
 ]
 Split = Annotated[str, AfterValidator(_split)]
+Shard = Annotated[str, AfterValidator(_shard)]
 MissingCaption = Annotated[AnyText, AfterValidator(_missing_caption)]
 Separator = Annotated[AnyText, AfterValidator(_separator)]
 Layout = Annotated[str, AfterValidator(_layout)]

@@ -23,8 +23,9 @@ from typing import Any
 
 from hffs.errors import HffsError, MountError
 from hffs.mount.daemon import describe_end, raise_interrupt
-from hffs.mount.mountinfo import FS_TYPE, Health, check_health, find_mount, read_hffs_mounts
-from hffs.mount.preflight import check_folder, detach
+from hffs.mount.layers import Shown, find_shown, read_shown
+from hffs.mount.mountinfo import FS_TYPE
+from hffs.mount.preflight import check_folder
 from hffs.mount.registry import Group, Registry, read_start_time
 from hffs.mount.unmounting import unmount_group, wait_for_ends
 
@@ -72,8 +73,9 @@ def _claim(place: Path, names: tuple[str, ...], registry: Registry) -> Group:
         _refuse_taken(place, old, registry)
         known = {*names, *(old.members if old else ())}
         for dead in _mounts_in(place):
-            if dead == place or dead.name in known:
-                detach(dead)
+            at = Path(dead.mountpoint)
+            if at == place or at.name in known:
+                dead.detach(lazy=True)
         check_folder(place, known)
         there = {name for name in known if os.path.lexists(place / name)}
         for name in there:
@@ -95,21 +97,22 @@ def _claim(place: Path, names: tuple[str, ...], registry: Registry) -> Group:
 def _wait_for_ending_members(place: Path, registry: Registry) -> None:
     """A daemon ends a moment after its mount; it tidies up, for which it needs the lock."""
     members = [record for record in registry.all() if record.group == str(place)]
-    wait_for_ends([each for each in members if find_mount(each.mountpoint) is None], force=False)
+    wait_for_ends([each for each in members if find_shown(each.mountpoint) is None], force=False)
 
 
-def _mounts_in(place: Path) -> list[Path]:
+def _mounts_in(place: Path) -> list[Shown]:
     """What hffs has mounted directly in a folder, then what it has on it."""
-    mounted = [Path(each.mountpoint) for each in read_hffs_mounts()]
-    inside = sorted(path for path in mounted if path.parent == place)
-    return [*inside, *(path for path in mounted if path == place)]
+    shown = read_shown()
+    inside = [each for each in shown if Path(each.mountpoint).parent == place]
+    inside.sort(key=lambda each: each.mountpoint)
+    return [*inside, *(each for each in shown if each.mountpoint == str(place))]
 
 
 def _refuse_taken(place: Path, old: Group | None, registry: Registry) -> None:
     if old is not None and old.is_starting():
         why = f"process {old.pid} is mounting in it"
         raise MountError("cannot mount on", str(place), why=why, fix="wait for it, or stop it")
-    taken = {path for path in _mounts_in(place) if check_health(str(path)) is not Health.DEAD}
+    taken = {Path(each.mountpoint) for each in _mounts_in(place) if not each.is_dead}
     taken |= {Path(each.mountpoint) for each in registry.all() if each.group == str(place)}
     if place in taken:
         why, fix = f"{FS_TYPE} is mounted there already", f"`hffs umount {place}` first"

@@ -66,11 +66,6 @@ def read_mounts() -> list[Mounted]:
     return parse_mountinfo(_TABLE.read_text(errors="surrogateescape"))
 
 
-def read_hffs_mounts() -> list[Mounted]:
-    """The mounts of hffs among them."""
-    return [mounted for mounted in read_mounts() if mounted.fs_type == FS_TYPE]
-
-
 def find_mount(mountpoint: str) -> Mounted | None:
     """What is mounted exactly at an absolute path; of several, the one on top."""
     found = [mounted for mounted in read_mounts() if mounted.mountpoint == mountpoint]

@@ -8,6 +8,9 @@ for as long as it likes. Facts about the kernel and pyfuse3 that shaped this ada
 - pyfuse3 always lists with attributes. A file whose size is not known yet is listed with size 0
   and an attribute timeout of 0: the kernel asks `getattr`, which is exact, before anybody sees
   it. A wrong size that was cached would cut the file off silently.
+- An overlay asks for the size of a file when it first meets its name, and never again: copying
+  one that was listed with size 0 would then make an empty file, silently. Below an overlay a name
+  whose size is not known is not kept, and `lookup` is as exact as `getattr`.
 - `read` gets the handle alone, so the handle is the inode.
 - `flush` answering ENOSYS saves a request for each open file.
 """
@@ -44,28 +47,16 @@ class Owner:
     umask: int
 
 
-def _fill(
-    entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None
-) -> pyfuse3.EntryAttributes:
-    """What one file has of its own; the kernel does not keep a size that is not known."""
-    entry.st_ino = inode
-    if size_bytes is None:
-        entry.attr_timeout, entry.st_size, entry.st_blocks = 0, 0, 0
-    else:
-        entry.attr_timeout, entry.st_size = KEEP_S, size_bytes
-        entry.st_blocks = (size_bytes + 511) // 512
-    return entry
-
-
 class Operations(pyfuse3.Operations):
     """The handlers of one mount."""
 
     supports_dot_lookup = False  # only NFS asks for "." and ".." by name
 
-    def __init__(self, tree: Tree, owner: Owner) -> None:
+    def __init__(self, tree: Tree, owner: Owner, *, is_below_overlay: bool = False) -> None:
         super().__init__()
         self._tree = tree
         self._owner = owner
+        self._is_below_overlay = is_below_overlay
         self._file_mode = stat.S_IFREG | (0o444 & ~owner.umask)
         self._folder_mode = stat.S_IFDIR | (0o555 & ~owner.umask)
         # pyfuse3 copies what it is given before it does anything else, and nothing is awaited while
@@ -76,9 +67,23 @@ class Operations(pyfuse3.Operations):
     def _attributes(self, inode: int, size_bytes: int | None) -> pyfuse3.EntryAttributes:
         """Those of a file or a folder, until this is called again."""
         if not self._tree.is_folder(Inode(inode)):
-            return _fill(self._file, inode, size_bytes)
+            return self._fill(self._file, inode, size_bytes)
         self._folder.st_nlink = 2 + (self._tree.folders if inode == ROOT else 0)
-        return _fill(self._folder, inode, size_bytes)
+        return self._fill(self._folder, inode, size_bytes)
+
+    def _fill(
+        self, entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None
+    ) -> pyfuse3.EntryAttributes:
+        """What one file has of its own; the kernel does not keep a size that is not known."""
+        entry.st_ino = inode
+        if size_bytes is None:
+            entry.attr_timeout, entry.st_size, entry.st_blocks = 0, 0, 0
+        else:
+            entry.attr_timeout, entry.st_size = KEEP_S, size_bytes
+            entry.st_blocks = (size_bytes + 511) // 512
+        if self._is_below_overlay:
+            entry.entry_timeout = entry.attr_timeout
+        return entry
 
     def _blank_file(self) -> pyfuse3.EntryAttributes:
         """What all files have in common."""
@@ -103,14 +108,19 @@ class Operations(pyfuse3.Operations):
             absent.st_ino = 0
             absent.entry_timeout = KEEP_S
             return absent
+        if self._is_below_overlay:
+            return await self._exact_attributes(inode, ctx.pid)
         return self._attributes(inode, self._tree.size_bytes(inode))
 
     @guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Exact attributes: a size that only rendering can tell is rendered for."""
-        size = self._tree.size_bytes(Inode(inode))
+        return await self._exact_attributes(Inode(inode), ctx.pid)
+
+    async def _exact_attributes(self, inode: Inode, reader: int) -> pyfuse3.EntryAttributes:
+        size = self._tree.size_bytes(inode)
         if size is None:
-            size = len(await self._bytes(Inode(inode), ctx.pid))
+            size = len(await self._bytes(inode, reader))
         return self._attributes(inode, size)
 
     @guarded
@@ -133,7 +143,7 @@ class Operations(pyfuse3.Operations):
             if has_folders:
                 entry = self._attributes(inode, size_bytes)
             else:
-                entry = _fill(file, inode, size_bytes)
+                entry = self._fill(file, inode, size_bytes)
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 break
 

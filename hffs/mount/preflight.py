@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 from collections.abc import Container
 from pathlib import Path
 
 from hffs.errors import MountError
-from hffs.mount.mountinfo import FS_TYPE, Health, Mounted, check_health, find_mount
+from hffs.mount.detaching import INSTALL_FUSE
+from hffs.mount.layers import find_shown
+from hffs.mount.mountinfo import FS_TYPE, find_mount
 
 DEVICE = Path("/dev/fuse")
-_INSTALL = "install it (Debian, Ubuntu: apt-get install fuse3)"
-_DETACH_DEADLINE_S = 10
 
 
 def check_fuse() -> None:
@@ -27,7 +26,7 @@ def check_fuse() -> None:
     if os.geteuid() == 0:
         return
     if shutil.which("fusermount3") is None:
-        raise MountError("cannot mount", why="fusermount3 is missing", fix=_INSTALL)
+        raise MountError("cannot mount", why="fusermount3 is missing", fix=INSTALL_FUSE)
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         raise MountError(
             "cannot mount", why=f"this user may not open {DEVICE}",
@@ -41,24 +40,20 @@ def prepare_mountpoint(path: Path) -> Path:
     A mount of hffs whose daemon is dead is taken away first.
     """
     place = Path(os.path.abspath(path))
+    shown = find_shown(str(place))
+    if shown is not None and shown.is_dead:
+        shown.detach(lazy=True)
+        shown = None
     taken = find_mount(str(place))
-    if taken is not None and is_dead(taken):
-        detach(place)
-        taken = find_mount(str(place))
     if taken is not None:
-        fix = (
-            f"`hffs umount {place}` first" if taken.fs_type == FS_TYPE else "choose another folder"
-        )
+        kind, fix = taken.fs_type, "choose another folder"
+        if shown is not None:
+            kind, fix = FS_TYPE, f"`hffs umount {place}` first"
         raise MountError(
-            "cannot mount on", str(place), why=f"{taken.fs_type} is mounted there already", fix=fix
+            "cannot mount on", str(place), why=f"{kind} is mounted there already", fix=fix
         )
     check_folder(place)
     return Path(os.path.realpath(place))
-
-
-def is_dead(mounted: Mounted) -> bool:
-    """Whether a mount is one of hffs that nobody answers for any more."""
-    return mounted.fs_type == FS_TYPE and check_health(mounted.mountpoint) is Health.DEAD
 
 
 def check_folder(place: Path, known: Container[str] = ()) -> None:
@@ -82,24 +77,3 @@ def check_folder(place: Path, known: Container[str] = ()) -> None:
         raise refuse(f"the folder is not empty ({occupied} is in it)", "choose an empty one")
     if os.geteuid() != 0 and not os.access(place, os.W_OK):
         raise refuse("no permission to write to it", "choose a folder of your own")
-
-
-def detach(place: Path, *, lazy: bool = True) -> None:
-    """Take a mount away; lazily: at once for new users, later for those who are still in it."""
-    if os.geteuid() == 0:
-        command = ["umount", "-i", *(["-l"] if lazy else []), "--", str(place)]
-    else:
-        command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(place)]
-    try:
-        done = subprocess.run(  # noqa: S603 - fixed programs, arguments are not parsed by a shell
-            command, capture_output=True, text=True, timeout=_DETACH_DEADLINE_S, check=False
-        )
-    except FileNotFoundError as error:
-        raise MountError(
-            "cannot unmount", str(place), why=f"{command[0]} is missing", fix=_INSTALL
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        why = f"{command[0]} did not end within {_DETACH_DEADLINE_S} s"
-        raise MountError("cannot unmount", str(place), why=why, fix="try --force") from error
-    if done.returncode != 0:
-        raise MountError("cannot unmount", str(place), why=done.stderr.strip() or "unknown reason")

@@ -32,8 +32,9 @@ class Record:
     fingerprint: str
     positions: int
     log: str | None
-    # A daemon of a version without groups goes on over an upgrade, and so does its record.
+    # A daemon of a version without these goes on over an upgrade, and so does its record.
     group: str | None = None
+    scratch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hffs.config import Config
 from hffs.data.shards import Located
 from hffs.mount import daemon
 from hffs.mount.daemon import Listener
+from hffs.mount.layers import Layer, Mark, open_layer
 from hffs.mount.operations import Owner
 from hffs.mount.registry import Record, Registry, read_start_time
 from hffs.mount.session import serve
@@ -61,19 +64,37 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
             listener.ready()
 
         try:
-            serve(
-                tree,
-                request.mountpoint,
-                request.owner,
-                allow_other=request.allow_other,
-                ready=announce,
-            )
+            with _find_place(request, info) as where:
+                serve(
+                    tree,
+                    where,
+                    request.owner,
+                    allow_other=request.allow_other,
+                    ready=announce,
+                )
         finally:
             if request.group is not None:
                 leave_group(registry, request.mountpoint)
             # Last: until then a new group on the same folder waits.
             registry.remove(str(request.mountpoint), os.getpid())
     log.info("unmounted %s", request.mountpoint)
+
+
+@contextmanager
+def _find_place(request: MountRequest, info: ViewInfo) -> Iterator[Path | Layer]:
+    """Where to mount: on the mount point, or below the writable layer that is shown there."""
+    scratch = request.config.scratch
+    if scratch is None:
+        yield request.mountpoint
+        return
+    mark = Mark(
+        str(request.mountpoint), info.source, info.commit or info.identity, info.fingerprint
+    )
+    owner = request.owner
+    # Whoever may not see the mount may not see through the layer, which asks the mount as root.
+    mode = 0o777 & ~owner.umask if request.allow_other else 0o700
+    with open_layer(scratch, mark, (owner.uid, owner.gid), mode) as layer:
+        yield layer
 
 
 def _decide(request: MountRequest, located: Located, listener: Listener) -> None:
@@ -105,4 +126,5 @@ def _make_record(request: MountRequest, info: ViewInfo) -> Record:
         positions=info.positions,
         log=str(request.log) if request.log else None,
         group=str(request.group) if request.group else None,
+        scratch=str(request.config.scratch / info.fingerprint) if request.config.scratch else None,
     )

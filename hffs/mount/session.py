@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import pyfuse3
 import trio
 
-from hffs.errors import MountError
+from hffs.errors import HffsError, MountError
+from hffs.mount.layers import Layer
 from hffs.mount.operations import Operations, Owner
 from hffs.mount.receiving import Receiver
 from hffs.view.tree import Tree
@@ -38,21 +41,45 @@ it is more than all readers of a host. (pyfuse3's own is 99; each takes some 20 
 _BASE_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "default_permissions", "subtype=hffs")
 
 
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What one mount needs to be known by its tasks."""
+
+    mountpoint: Path
+    layer: Layer | None
+    ready: Callable[[], None]
+    failures: list[HffsError]
+
+
 def serve(
-    tree: Tree, mountpoint: Path, owner: Owner, *, allow_other: bool, ready: Callable[[], None]
+    tree: Tree,
+    where: Path | Layer,
+    owner: Owner,
+    *,
+    allow_other: bool,
+    ready: Callable[[], None],
 ) -> None:
-    """Mount a tree and answer for it until it is unmounted or told to stop."""
+    """Mount a tree and answer for it until it is unmounted or told to stop.
+
+    `where` is a mount point, or a layer, which then comes and goes with the mount.
+    """
+    layer = where if isinstance(where, Layer) else None
+    mountpoint = where.lower if isinstance(where, Layer) else where
     options = {*_BASE_OPTIONS, f"fsname={_make_fsname(tree.manifest.info.source)}"}
     if allow_other:
         options.add("allow_other")
     early = _remember_signals()
-    _start(Operations(tree, owner), mountpoint, options)
-    receiver = Receiver()
+    _start(Operations(tree, owner, is_below_overlay=layer is not None), mountpoint, options)
+    session, receiver = _Session(mountpoint, layer, ready, []), Receiver()
     receiver.attach()
     try:
-        trio.run(_run, mountpoint, ready, early, instruments=[receiver])
+        trio.run(_run, session, early, instruments=[receiver])
     finally:
         pyfuse3.close(unmount=True)
+        if layer is not None:  # it may have been put up at the last moment
+            layer.detach()
+    for failure in session.failures:
+        raise failure
 
 
 def _remember_signals() -> list[int]:
@@ -93,30 +120,54 @@ def _start(operations: Operations, mountpoint: Path, options: set[str]) -> None:
             os.close(kept)
 
 
-async def _run(mountpoint: Path, ready: Callable[[], None], early: Sequence[int]) -> None:
+async def _run(session: _Session, early: Sequence[int]) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, nursery.cancel_scope)
+        await nursery.start(_stop_on_signal, session, nursery.cancel_scope)
         if early:  # nobody listened yet
             nursery.cancel_scope.cancel()
-        nursery.start_soon(_announce, mountpoint, ready)
+        nursery.start_soon(_announce, session, nursery)
         await pyfuse3.main(max_tasks=_WAITING_MAX)
         nursery.cancel_scope.cancel()
 
 
-async def _announce(mountpoint: Path, ready: Callable[[], None]) -> None:
-    """The mount is ready when a stat through the kernel came back."""
-    await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
-    _widen_readahead(mountpoint)
-    ready()
+async def _announce(session: _Session, nursery: trio.Nursery) -> None:
+    """The mount is ready when a stat through the kernel came back, and its layer is shown."""
+    await trio.to_thread.run_sync(os.stat, session.mountpoint, abandon_on_cancel=True)
+    _widen_readahead(session.mountpoint)
+    if session.layer is not None:
+        try:
+            await trio.to_thread.run_sync(session.layer.mount, abandon_on_cancel=True)
+        except HffsError as error:
+            session.failures.append(error)
+            pyfuse3.terminate()
+            return
+        nursery.start_soon(_end_with, session.layer)
+    session.ready()
+
+
+async def _end_with(layer: Layer) -> None:
+    """End when somebody takes the layer away: nobody would see the mount below it again."""
+    with select.epoll() as changes, open("/proc/self/mountinfo") as table:
+        changes.register(table, select.EPOLLPRI)  # at each change of the table (proc(5))
+        while await trio.to_thread.run_sync(layer.is_shown):
+            await trio.lowlevel.wait_readable(changes.fileno())
+            changes.poll(0)
+    log.info("%s is unmounted", layer.mountpoint)
+    pyfuse3.terminate()
 
 
 async def _stop_on_signal(
-    scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    session: _Session,
+    scope: trio.CancelScope,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     with trio.open_signal_receiver(*_STOPPING) as signals:
         task_status.started()
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
+            if session.layer is not None:
+                with trio.move_on_after(_DRAIN_S):
+                    await trio.to_thread.run_sync(session.layer.detach, abandon_on_cancel=True)
             pyfuse3.terminate()
             await trio.sleep(_DRAIN_S)
             scope.cancel()

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hffs.errors import MountError
-from hffs.mount.mountinfo import FS_TYPE, find_mount, read_hffs_mounts
-from hffs.mount.preflight import detach, is_dead
+from hffs.mount.layers import find_shown, read_shown
+from hffs.mount.mountinfo import find_mount
 from hffs.mount.registry import Group, Record, Registry, read_start_time
 
 _END_S = 10.0
@@ -119,8 +119,7 @@ def _find_place(plain: Path) -> Path | None:
     """The mount point as the kernel calls it: resolved, but never by asking the mount itself."""
     place = Path(os.path.realpath(plain.parent)) / plain.name
     for candidate in (plain, place, Path(os.path.realpath(plain))):
-        mounted = find_mount(str(candidate))
-        if mounted is not None and mounted.fs_type == FS_TYPE:
+        if find_shown(str(candidate)) is not None:
             return candidate
     return None
 
@@ -130,7 +129,7 @@ def _nothing_mounted(plain: Path) -> MountError:
     mounted = find_mount(str(plain)) or find_mount(str(real))
     if mounted is not None:
         return _not_ours(plain, mounted.fs_type)
-    below = [each.mountpoint for each in read_hffs_mounts() if Path(each.mountpoint).parent == real]
+    below = [each.mountpoint for each in read_shown() if Path(each.mountpoint).parent == real]
     fix = f"below it are {', '.join(below)}" if below else "see `hffs ls`"
     return MountError("cannot unmount", str(plain), why="nothing is mounted there", fix=fix)
 
@@ -143,15 +142,16 @@ def _not_ours(place: Path, fs_type: str) -> MountError:
 
 def _detach(place: Path, *, force: bool) -> None:
     """Nothing to do where nothing is mounted any more."""
-    mounted = find_mount(str(place))
-    if mounted is None:
-        return
-    if mounted.fs_type != FS_TYPE:
+    shown = find_shown(str(place))
+    if shown is None:
+        mounted = find_mount(str(place))
+        if mounted is None:
+            return
         raise _not_ours(place, mounted.fs_type)
     try:
-        detach(place, lazy=force or is_dead(mounted))
+        shown.detach(lazy=force or shown.is_dead)
     except MountError as error:
-        if find_mount(str(place)) is None:  # its daemon was faster
+        if find_shown(str(place)) is None:  # its daemon was faster
             return
         if "busy" in error.why:
             fix = f"close what uses it (fuser -vm {place}), or `hffs umount --force {place}`"

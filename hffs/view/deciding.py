@@ -41,6 +41,7 @@ from hffs.view.measuring import Measurer
 from hffs.view.places import Places
 from hffs.view.reading import open_reader
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
+from hffs.view.sharding import Part, cut_files
 
 UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
 """Steps that leave out what cannot be shown as asked, rather than what was asked to be left out."""
@@ -112,6 +113,8 @@ def _decide(config: Config, places: Places, examined: Examined) -> Decided:
     if not len(examined.choice.cells):
         raise _nothing_left(examined, config.split)
     files = make_files(config, examined)
+    if config.shard is not None:
+        files = _cut(files, config.shard, examined)
     if config.metadata_jsonl:
         files = replace(files, metadata=_write_metadata(places, examined, files))
     if config.images_only:
@@ -119,6 +122,16 @@ def _decide(config: Config, places: Places, examined: Examined) -> Decided:
     if places.view.exists() and not is_lasting(config, reopen(places)):
         remove_whole(places.view)  # decided by what a function, or other hosts, said then
     return keep(places, _describe(config, examined, files), files, examined.inputs.index)
+
+
+def _cut(files: Files, shard: str, examined: Examined) -> Files:
+    part, images = Part.parse(shard), len(examined.choice.cells)
+    cut = cut_files(files, part, len(examined.rendering.tiles))
+    if not len(cut.cells):
+        why = f"{images} images are fewer than {part.world} ranks"
+        name = examined.inputs.source.name
+        raise DataError(f"nothing is in shard {shard} of", name, why=why, fix="use fewer ranks")
+    return cut
 
 
 def make_files(config: Config, examined: Examined) -> Files:
@@ -253,6 +266,7 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
         removed=examined.removed,
         dropped=examined.dropped,
         unsettled=examined.measurer.unsettled,
+        shard=config.shard or "",
     )
 
 

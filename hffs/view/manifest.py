@@ -33,9 +33,9 @@ class ViewInfo:
 
     `removed` is what filters took away, `dropped` what could not be shown (no image, no caption,
     no size), both by step or reason with the number of images, in order. `caption_extension` is
-    empty where there are no caption files, `commit` where the source is not of the Hub.
-    `unsettled` is how many images could not be fetched when this was decided: where there are
-    some, it is decided anew.
+    empty where there are no caption files, `commit` where the source is not of the Hub, `shard`
+    where this is not a part of a view. `unsettled` is how many images could not be fetched when
+    this was decided: where there are some, it is decided anew.
     """
 
     source: str
@@ -58,6 +58,7 @@ class ViewInfo:
     removed: Counts
     dropped: Counts
     unsettled: int = 0
+    shard: str = ""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
@@ -77,20 +78,20 @@ class CaptionFiles:
     """
 
     def __init__(self, offsets: NDArray[np.int64], blob: NDArray[np.uint8], each: int = 1) -> None:
-        self.offsets, self.blob, self._each = offsets, blob, each
+        self.offsets, self.blob, self.each = offsets, blob, each
         self._at = offsets.data
         self._bytes = blob.data
         self.total_bytes = int(offsets[-1]) * each
 
     def size_bytes(self, position: Position) -> int:
         """Exact size of one caption file."""
-        number = position // self._each
+        number = position // self.each
         size: int = self._at[number + 1] - self._at[number]
         return size
 
     def read(self, position: Position) -> memoryview:
         """One caption file, UTF-8."""
-        number = position // self._each
+        number = position // self.each
         return self._bytes[self._at[number] : self._at[number + 1]]
 
 

@@ -29,6 +29,7 @@ _DECIDING_KEYS = {
     "caption_column", "fallback_caption_column", "description_column", "missing_caption",
     "caption_multi", "caption_separator", "composite_image_config", "image_format", "orientation",
     "names", "name_width", "caption_extension", "images_only", "metadata_jsonl", "group_by",
+    "shard",
 }  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def read_ahead(work: Work) -> int:
 def train_epoch(work: Work) -> float:
     """Images a second of an epoch, by its own clock: not of starting Python and torch."""
     command = [sys.executable, "-m", "tests.bench.access_training", str(work.folder)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return float(told)
 
 

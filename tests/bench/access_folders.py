@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def open_squashfuse(base: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_passthrough(base: Path) -> Iterator[Path]:
-    """With all that it can cache."""
+    """With all that it can cache; it holds a descriptor for each file that the kernel knows."""
     program, compiler = base / "passthrough_ll", _need("cc")
     if not _PASSTHROUGH.exists():
         raise LeftOutError(f"{_PASSTHROUGH} is missing: libfuse3-dev brings it")
@@ -127,6 +128,8 @@ def open_passthrough(base: Path) -> Iterator[Path]:
     if subprocess.run(build, check=False, stderr=subprocess.DEVNULL).returncode:
         raise LeftOutError(f"{_PASSTHROUGH} does not compile")
     options = f"source={base / 'folder'},cache=always,timeout=86400"
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     command: list[str | Path] = [program, "-f", "-o", options, base / "passthrough"]
     with _mounted(base / "passthrough", command) as folder:
         yield folder

@@ -146,7 +146,6 @@ UNBUILT = {
     "video.fps_column": "f",
     "audio_caption_fields": ["tags"],
     "lyrics_column": "words",
-    "scratch": "/s",
 }
 
 
@@ -173,9 +172,9 @@ def test_a_key_that_is_not_built_may_have_its_default() -> None:
 
 def test_everything_that_is_not_built_is_named_at_once() -> None:
     with pytest.raises(
-        ConfigError, match=r"not built yet: lyrics_column \(.*\), scratch \(.*\); leave"
+        ConfigError, match=r"not built yet: audio_column \(.*\), lyrics_column \(.*\); leave"
     ):
-        refuse_unbuilt(build(scratch="/s", lyrics_column="words"))
+        refuse_unbuilt(build(audio_column="sound", lyrics_column="words"))
 
 
 def test_what_is_built_is_not_refused() -> None:

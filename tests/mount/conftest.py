@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hffs.mount.mountinfo import read_hffs_mounts
-from hffs.mount.preflight import detach
+from hffs.mount.layers import read_shown
 from tests.command import Hffs
 from tests.far_photos import ROWS, shard_of
 from tests.hub import HubServer
@@ -18,9 +17,9 @@ from tests.mixed_photos import Mixed, mount_mixed
 def _leave_no_mount(tmp_path: Path) -> Iterator[None]:
     """What a failed test leaves mounted would stop pytest from removing its folders."""
     yield
-    for mounted in read_hffs_mounts():
-        if Path(mounted.mountpoint).is_relative_to(tmp_path):
-            detach(Path(mounted.mountpoint))
+    for shown in read_shown():
+        if Path(shown.mountpoint).is_relative_to(tmp_path):
+            shown.detach(lazy=True)
 
 
 @pytest.fixture

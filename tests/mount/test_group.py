@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,9 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hffs.mount.mountinfo import Health, check_health, read_hffs_mounts
+from hffs.mount.layers import read_shown
+from hffs.mount.mountinfo import Health, check_health
 from hffs.mount.registry import Group, Registry, read_start_time
 from tests.command import Hffs
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse
 
@@ -94,14 +95,7 @@ def _pids(hffs: Hffs, folder: Path) -> dict[str, int]:
 
 
 def _mounted(folder: Path) -> list[Path]:
-    return [p for m in read_hffs_mounts() if (p := Path(m.mountpoint)).is_relative_to(folder)]
-
-
-def _wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+    return [p for m in read_shown() if (p := Path(m.mountpoint)).is_relative_to(folder)]
 
 
 def _has_ended(pid: int) -> bool:
@@ -175,7 +169,7 @@ def test_they_go_one_by_one(hffs: Hffs, config: Path, folder: Path) -> None:
     assert os.listdir(folder) == ["art"]
     assert (folder / "art" / "0.txt").read_text() == "art 0"
     os.kill(pids["art"], signal.SIGTERM)
-    _wait_until(lambda: _has_ended(pids["art"]))
+    wait_until(lambda: _has_ended(pids["art"]))
     _expect_nothing_left(hffs, folder, pids)
 
 
@@ -184,7 +178,7 @@ FAILING: list[tuple[dict[str, object], list[str], int, str]] = [
     ({"dataset_name": "/nowhere/x.parquet"}, ["--foreground"], 3, "entry bad: cannot"),
     ({"dataset_name": "ART", "filter_func": {"min_width": 999}}, [], 5, "entry bad: nothing is"),
     ({"dataset_name": "ART", "filter_func": {"min_width": 999}}, ["-f"], 5, "entry bad: nothing"),
-    ({"dataset_name": "ART", "scratch": "/s"}, [], 2, "entry bad: not built yet: scratch"),
+    ({"dataset_name": "ART", "lyrics_column": "l"}, [], 2, "entry bad: not built yet: lyrics"),
 ]
 
 
@@ -299,7 +293,7 @@ def _kill(hffs: Hffs, folder: Path, names: list[str]) -> dict[str, int]:
     pids = _pids(hffs, folder)
     for name in names:
         os.kill(pids[name], signal.SIGKILL)
-    _wait_until(
+    wait_until(
         lambda: all(check_health(str(folder / name)) is Health.DEAD for name in names),
     )
     return pids
@@ -349,7 +343,7 @@ def _foreground(hffs: Hffs, config: Path, folder: Path) -> Iterator[subprocess.P
     command = [sys.executable, "-m", "hffs", "mount", "--foreground", str(config), str(folder)]
     process = subprocess.Popen(command, env=hffs.environ, stderr=subprocess.PIPE, text=True)
     try:
-        _wait_until(lambda: _has_started(hffs, folder))
+        wait_until(lambda: _has_started(hffs, folder))
         yield process
     finally:
         process.kill()
@@ -416,7 +410,7 @@ def test_in_the_foreground_none_outlives_the_supervisor(
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
         process.kill()
-        _wait_until(lambda: all(map(_has_ended, pids.values())))
+        wait_until(lambda: all(map(_has_ended, pids.values())))
         assert os.listdir(folder) == []
         _expect_nothing_left(hffs, folder, pids)
 

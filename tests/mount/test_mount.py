@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image
 
 from hffs.mount.registry import read_start_time
 from tests.command import Hffs, Mount
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse
 
@@ -272,13 +272,6 @@ def _health(hffs: Hffs, folder: Path) -> tuple[int, str]:
     return line["pid"], line["health"]
 
 
-def _wait_until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_unmounts_with_readers_active(
     mount: Mount, hffs: Hffs, photos: Path, number: signal.Signals
@@ -288,7 +281,7 @@ def test_a_signal_unmounts_with_readers_active(
     reader = os.open(folder / "0.jpg", os.O_RDONLY)
     assert os.read(reader, 3) == JPEGS[0][:3]
     os.kill(pid, number)
-    _wait_until(lambda: read_start_time(pid) is None)
+    wait_until(lambda: read_start_time(pid) is None)
     assert os.listdir(folder) == []
     with contextlib.suppress(OSError):  # the daemon that close would tell is gone
         os.close(reader)
@@ -298,7 +291,7 @@ def test_a_dead_mount_is_seen_and_mounted_over(mount: Mount, hffs: Hffs, photos:
     folder = mount(photos)
     pid = _health(hffs, folder)[0]
     os.kill(pid, signal.SIGKILL)
-    _wait_until(lambda: _health(hffs, folder)[1] == "dead")
+    wait_until(lambda: _health(hffs, folder)[1] == "dead")
     hffs("mount", photos, folder)
     assert (folder / "0.jpg").read_bytes() == JPEGS[0]
     assert _health(hffs, folder)[1] == "ok"
@@ -340,7 +333,7 @@ def test_foreground_stays_until_it_is_told(hffs: Hffs, photos: Path, tmp_path: P
     command = [sys.executable, "-m", "hffs", "mount", "--foreground", str(photos), str(folder)]
     process = subprocess.Popen(command, env=hffs.environ, stderr=subprocess.PIPE, text=True)
     try:
-        _wait_until(lambda: hffs.describe(folder) is not None)
+        wait_until(lambda: hffs.describe(folder) is not None)
         assert (folder / "0.jpg").read_bytes() == JPEGS[0]
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=10)

@@ -6,7 +6,8 @@ import pytest
 
 from hffs.errors import MountError
 from hffs.mount import preflight
-from hffs.mount.preflight import check_fuse, detach, prepare_mountpoint
+from hffs.mount.detaching import detach
+from hffs.mount.preflight import check_fuse, prepare_mountpoint
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from tests.view.conftest import encode, write_set
 
 NOT_OF_A_VIEW = {
     "id", "dataset_name", "config_name", "split", "revision", "data_files", "offline", "token_file",
-    "cache_dir", "cache_size", "num_proc", "allow_http_urls", "allow_private_urls", "streaming",
+    "cache_dir", "scratch", "cache_size", "num_proc", "allow_http_urls", "allow_private_urls",
+    "streaming",
 }  # fmt: skip
 """Which source, where the caches are, and how fast: what a source came to has keys of its own."""
 
