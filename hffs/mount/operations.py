@@ -35,7 +35,7 @@ KEEP_S = 365 * 24 * 3600.0
 """How long the kernel may keep what it was told: the view is immutable."""
 
 _BLOCK_BYTES = 4096
-_XATTR_PREFIX = b"user.hffs."
+_USER_PREFIX, _XATTR_PREFIX = b"user.", b"user.hffs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +59,21 @@ class Operations(pyfuse3.Operations):
         self._is_below_overlay = is_below_overlay
         self._file_mode = stat.S_IFREG | (0o444 & ~owner.umask)
         self._folder_mode = stat.S_IFDIR | (0o555 & ~owner.umask)
-        # Each reply to `readdir` copies one of these, and nothing is awaited while it is filled: to
-        # make them anew would take as long as to list five files, and a request takes 20.
-        self._listed_file, self._listed_folder = self._blank_file(), self._blank_file()
-        self._make_folder(self._listed_folder, 0)
+        # pyfuse3 copies what it is given before it does anything else, and nothing is awaited while
+        # one of these is filled: to make it anew would take as long as to list five files.
+        self._file, self._folder = self._blank_file(), self._blank_file()
+        self._folder.st_mode = self._folder_mode
 
     def _attributes(self, inode: int, size_bytes: int | None) -> pyfuse3.EntryAttributes:
-        entry = self._blank_file()
-        if self._tree.is_folder(Inode(inode)):
-            self._make_folder(entry, inode)
-        self._fill(entry, inode, size_bytes)
-        return entry
+        """Those of a file or a folder, until this is called again."""
+        if not self._tree.is_folder(Inode(inode)):
+            return self._fill(self._file, inode, size_bytes)
+        self._folder.st_nlink = 2 + (self._tree.folders if inode == ROOT else 0)
+        return self._fill(self._folder, inode, size_bytes)
 
-    def _fill(self, entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None) -> None:
+    def _fill(
+        self, entry: pyfuse3.EntryAttributes, inode: int, size_bytes: int | None
+    ) -> pyfuse3.EntryAttributes:
         """What one file has of its own; the kernel does not keep a size that is not known."""
         entry.st_ino = inode
         if size_bytes is None:
@@ -81,10 +83,7 @@ class Operations(pyfuse3.Operations):
             entry.st_blocks = (size_bytes + 511) // 512
         if self._is_below_overlay:
             entry.entry_timeout = entry.attr_timeout
-
-    def _make_folder(self, entry: pyfuse3.EntryAttributes, inode: int) -> None:
-        entry.st_mode = self._folder_mode
-        entry.st_nlink = 2 + (self._tree.folders if inode == ROOT else 0)
+        return entry
 
     def _blank_file(self) -> pyfuse3.EntryAttributes:
         """What all files have in common."""
@@ -110,18 +109,18 @@ class Operations(pyfuse3.Operations):
             absent.entry_timeout = KEEP_S
             return absent
         if self._is_below_overlay:
-            return await self._exact_attributes(inode)
+            return await self._exact_attributes(inode, ctx.pid)
         return self._attributes(inode, self._tree.size_bytes(inode))
 
     @guarded
     async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
         """Exact attributes: a size that only rendering can tell is rendered for."""
-        return await self._exact_attributes(Inode(inode))
+        return await self._exact_attributes(Inode(inode), ctx.pid)
 
-    async def _exact_attributes(self, inode: Inode) -> pyfuse3.EntryAttributes:
+    async def _exact_attributes(self, inode: Inode, reader: int) -> pyfuse3.EntryAttributes:
         size = self._tree.size_bytes(inode)
         if size is None:
-            size = len(await self._bytes(inode))
+            size = len(await self._bytes(inode, reader))
         return self._attributes(inode, size)
 
     @guarded
@@ -139,10 +138,12 @@ class Operations(pyfuse3.Operations):
         """As many entries from `start_id` on as the kernel's buffer takes."""
         folder = Inode(fh or ROOT)
         has_folders = self._tree.folders and folder == ROOT
+        file = self._file
         for next_id, name, inode, size_bytes in self._tree.entries(folder, start_id):
-            is_folder = has_folders and self._tree.is_folder(inode)
-            entry = self._listed_folder if is_folder else self._listed_file
-            self._fill(entry, inode, size_bytes)
+            if has_folders:
+                entry = self._attributes(inode, size_bytes)
+            else:
+                entry = self._fill(file, inode, size_bytes)
             if not pyfuse3.readdir_reply(token, name, entry, next_id):
                 break
 
@@ -153,7 +154,7 @@ class Operations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EROFS)
         self._tree.prepare(Inode(inode))
         if self._tree.ready(Inode(inode)) is None:
-            await self._bytes(Inode(inode))
+            await self._bytes(Inode(inode), ctx.pid)
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
     @guarded
@@ -164,8 +165,8 @@ class Operations(pyfuse3.Operations):
             data = await self._bytes(Inode(fh))
         return data[off : off + size]
 
-    async def _bytes(self, inode: Inode) -> memoryview:
-        return await wait_for(self._tree.request(inode), self._tree.name(inode))
+    async def _bytes(self, inode: Inode, reader: int = 0) -> memoryview:
+        return await wait_for(self._tree.request(inode), self._tree.name(inode), reader)
 
     @guarded
     async def flush(self, fh: int) -> None:
@@ -193,7 +194,10 @@ class Operations(pyfuse3.Operations):
     @guarded
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         """One of the `user.hffs.*` attributes."""
-        # `ls -l` asks for attributes of others (SELinux, ACLs), twice a file: answer at once
+        # `ls -l` asks for an ACL and a SELinux label of each file, until it is told that there are
+        # none of that kind here at all
+        if not name.startswith(_USER_PREFIX):
+            raise pyfuse3.FUSEError(errno.EOPNOTSUPP)
         own = name.startswith(_XATTR_PREFIX)
         value = self._tree.xattrs(Inode(inode)).get(os.fsdecode(name)) if own else None
         if value is None:

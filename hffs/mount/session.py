@@ -25,6 +25,7 @@ import trio
 from hffs.errors import HffsError, MountError
 from hffs.mount.layers import Layer
 from hffs.mount.operations import Operations, Owner
+from hffs.mount.receiving import Receiver
 from hffs.view.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,11 @@ log = logging.getLogger(__name__)
 _DRAIN_S = 3.0
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _READAHEAD_KIB = 1024
+_WAITING_MAX = 4096
+"""Requests that may wait for a thread or the network at a time: beyond it nothing is answered, so
+it is more than all readers of a host. (pyfuse3's own is 99; each takes some 20 KB.)
+"""
+
 _BASE_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "default_permissions", "subtype=hffs")
 
 
@@ -64,9 +70,10 @@ def serve(
         options.add("allow_other")
     early = _remember_signals()
     _start(Operations(tree, owner, is_below_overlay=layer is not None), mountpoint, options)
-    session = _Session(mountpoint, layer, ready, [])
+    session, receiver = _Session(mountpoint, layer, ready, []), Receiver()
+    receiver.attach()
     try:
-        trio.run(_run, session, early)
+        trio.run(_run, session, early, instruments=[receiver])
     finally:
         pyfuse3.close(unmount=True)
         if layer is not None:  # it may have been put up at the last moment
@@ -119,7 +126,7 @@ async def _run(session: _Session, early: Sequence[int]) -> None:
         if early:  # nobody listened yet
             nursery.cancel_scope.cancel()
         nursery.start_soon(_announce, session, nursery)
-        await pyfuse3.main()
+        await pyfuse3.main(max_tasks=_WAITING_MAX)
         nursery.cancel_scope.cancel()
 
 

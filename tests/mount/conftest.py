@@ -10,6 +10,7 @@ from tests.command import Hffs
 from tests.far_photos import ROWS, shard_of
 from tests.hub import HubServer
 from tests.hub_store import Repo
+from tests.mixed_photos import Mixed, mount_mixed
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +35,11 @@ def far_photos(hub: HubServer, hffs: Hffs, tmp_path: Path) -> Repo:
     )
     hffs.environ.update(hub.env(tmp_path / "home"))
     return repo
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mixed]:
+    """A mounted set of files of every kind."""
+    mounted = mount_mixed(tmp_path_factory.mktemp("mixed"))
+    yield mounted
+    mounted.hffs("umount", "--force", mounted.folder)

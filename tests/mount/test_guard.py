@@ -1,5 +1,8 @@
 import errno
 import logging
+import os
+import signal
+import subprocess
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -92,3 +95,20 @@ def test_a_deadline_ends_the_wait_and_not_the_work(
     ]
     never.set_result(1)
     assert never.result() == 1
+
+
+def test_only_signals_that_end_a_program_end_its_wait() -> None:
+    handling = ["bash", "-c", "trap : TERM USR1; echo ready; read"]
+    with subprocess.Popen(handling, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        program.send_signal(signal.SIGSTOP)  # what comes now waits
+        os.waitid(os.P_PID, program.pid, os.WSTOPPED)
+        seen = [waiting.is_told_to_end(program.pid)]
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            program.send_signal(number)
+            seen.append(waiting.is_told_to_end(program.pid))
+        program.kill()
+    assert seen == [False, False, True]
+    assert not waiting.is_told_to_end(program.pid)  # has ended
+    assert not waiting.is_told_to_end(0)  # of a container that this one does not see

@@ -8,6 +8,8 @@ import json
 import os
 import select
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +210,71 @@ def test_two_readers_are_one_request(server: Server, tmp_path: Path, mount: Moun
         go.set()
         assert {each.result(20) for each in waiting} == {IMAGES[0]}
     assert server.paths() == ["/0.img"]
+
+
+ENDED = (
+    (["cat"], signal.SIGKILL),
+    (["cat"], signal.SIGTERM),
+    ([sys.executable, "-c", "import sys; open(sys.argv[1], 'rb').read()"], signal.SIGINT),
+)
+
+
+def test_regression_readers_that_wait_can_be_ended(
+    server: Server, tmp_path: Path, mount: Mount
+) -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        asked.set()
+        assert go.wait(60)
+        exchange.answer(IMAGES[0])
+
+    server.answers |= {f"/{n}.img": slow for n in range(len(ENDED))}
+    server.answers["/3.img"] = _gives(IMAGES[2])
+    folder = mount(_jsonl(tmp_path, _urls(server, 4)), *ALLOWED)
+    for n, (program, told) in enumerate(ENDED):
+        asked.clear()
+        reader = subprocess.Popen(
+            [*program, folder / f"{n}.jpg"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        assert asked.wait(20)
+        reader.send_signal(told)
+        _, said = reader.communicate(timeout=15)
+        assert reader.returncode == -told
+        assert told != signal.SIGINT or said.rstrip().endswith(b"KeyboardInterrupt")
+    assert (folder / "3.jpg").read_bytes() == IMAGES[2]
+    go.set()
+    assert [(folder / f"{n}.jpg").read_bytes() for n in range(3)] == [IMAGES[0]] * 3
+    assert len(server.asked) == 4
+
+
+def test_regression_many_readers_that_wait_hold_nobody_up(
+    server: Server, tmp_path: Path, mount: Mount
+) -> None:
+    readers = 160
+    go = threading.Event()
+
+    def slow(exchange: Exchange) -> None:
+        assert go.wait(60)
+        exchange.answer(IMAGES[0])
+
+    server.answers |= {f"/{n}.img": slow for n in range(readers)}
+    folder = mount(_jsonl(tmp_path, _urls(server, readers)), *ALLOWED)
+    begun = threading.Barrier(readers + 1)
+
+    def read(n: int) -> bytes:
+        begun.wait(60)
+        return (folder / f"{n}.jpg").read_bytes()
+
+    with ThreadPoolExecutor(readers + 1) as pool:
+        waiting = [pool.submit(read, n) for n in range(readers)]
+        try:
+            begun.wait(60)
+            for n in range(0, readers, 4):  # more and more of them wait meanwhile
+                assert pool.submit((folder / f"{n}.txt").read_text).result(15)
+        finally:
+            go.set()
+        assert {each.result(60) for each in waiting} == {IMAGES[0]}
 
 
 @pytest.mark.parametrize("is_trickling", [False, True])
