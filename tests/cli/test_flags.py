@@ -60,6 +60,7 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "filter_func.python": (["--python", "my.filters:keep"], "my.filters:keep"),
     "max_num_samples": (["--max-num-samples", "10"], 10),
     "seed": (["--seed", "-3"], -3),
+    "shard": (["--shard", "3/8"], "3/8"),
     "composite_image_config.enabled": (["--composite"], True),
     "composite_image_config.image_count": (["--image-count", "4", "--no-composite"], 4),
     "composite_image_config.select_index": (["--select-index", "0", "--select-index", "3"], [0, 3]),
