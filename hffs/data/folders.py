@@ -1,4 +1,4 @@
-"""Folders that are this user's alone, and those that are complete or absent.
+"""Folders that are this user's alone, and folders and files that are complete or absent.
 
 The latter are made under another name and renamed: of two processes that make the same folder one
 wins and both use the winner's; what a killed maker left behind goes when anything is
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import math
 import os
 import re
@@ -17,7 +18,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,6 +83,22 @@ def make_whole(folder: Path) -> Iterator[Path]:
         fix = "free or choose another cache_dir"
         why = error.strerror or str(error)
         raise MountError("cannot write", str(folder), why=why, fix=fix) from error
+
+
+def write_json(path: Path, fields: Mapping[str, object], indent: int | None = None) -> None:
+    """Write a file in the place of the one before, which stays until then; its folder is made.
+
+    What JSON does not have is written as its text. Raises OSError.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(fields, file, indent=indent, default=str)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
 
 
 def remove_whole(folder: Path) -> None:

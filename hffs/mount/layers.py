@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hffs.data.folders import write_json
 from hffs.errors import MountError, UsageError
 from hffs.mount.detaching import detach
 from hffs.mount.mountinfo import FS_TYPE, Health, Mounted, check_health, find_mount, read_mounts
@@ -159,10 +160,10 @@ def _in_use(folder: Path) -> MountError:
 
 
 def _write_mark(folder: Path, mark: Mark) -> None:
-    handle, name = tempfile.mkstemp(dir=folder)
-    with os.fdopen(handle, "w") as file:
-        json.dump(asdict(mark), file, indent=2)
-    os.replace(name, folder / _MARK)
+    try:
+        write_json(folder / _MARK, asdict(mark), indent=2)
+    except OSError as error:
+        raise _refuse(folder, error) from error
 
 
 def _read_mark(folder: Path) -> Mark | None:

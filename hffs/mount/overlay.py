@@ -17,6 +17,7 @@ import subprocess
 from pathlib import Path
 
 from hffs.errors import MountError
+from hffs.mount.detaching import detach
 from hffs.mount.mountinfo import find_mount
 
 LOWER, UPPER, WORK = "lower", "upper", "work"
@@ -47,20 +48,17 @@ def mount_overlay(folder: Path, mountpoint: Path) -> None:
 
     What lies below must answer meanwhile. MountError says why neither program could.
     """
-    reasons = []
+    programs = [["fuse-overlayfs", "-o", _FUSE, str(mountpoint)]]
     if os.geteuid() == 0:
         options = _KERNEL_IN_NAMESPACE if _is_in_user_namespace() else _KERNEL
         kernel = ["mount", "-i", "-t", "overlay", "-o", options, "overlay", str(mountpoint)]
-        reasons.append(_run(kernel, folder) or _find_fault(mountpoint))
-        if not reasons[0]:
+        programs.insert(0, kernel)
+    reasons = []
+    for program in programs:
+        reason = _run(program, folder) or _find_fault(mountpoint)
+        if not reason:
             return
-    if shutil.which("fuse-overlayfs") is None:
-        reasons.append("fuse-overlayfs is missing")
-    else:
-        reasons.append(_run(["fuse-overlayfs", "-o", _FUSE, str(mountpoint)], folder))
-        reasons[-1] = reasons[-1] or _find_fault(mountpoint)
-        if not reasons[-1]:
-            return
+        reasons.append(reason)
     why = "; ".join(reasons)
     fix = f"{_ELSEWHERE}, or {_INSTALL}" if "is missing" in why else _ELSEWHERE
     raise MountError("cannot make a writable layer in", str(folder), why=why, fix=fix)
@@ -100,6 +98,6 @@ def _find_fault(mountpoint: Path) -> str:
     if made is None or made.fs_type not in OVERLAY_TYPES:
         return "it is not there"
     if os.statvfs(mountpoint).f_flag & os.ST_RDONLY:
-        subprocess.run(["umount", "-i", "--", str(mountpoint)], check=False)  # noqa: S603, S607 - as above
+        detach(mountpoint, lazy=False)
         return "the kernel could make it for reading only there"
     return ""

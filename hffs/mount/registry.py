@@ -13,11 +13,12 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from hffs.data.folders import write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,8 @@ class Record:
     fingerprint: str
     positions: int
     log: str | None
-    # A daemon of a version without these goes on over an upgrade, and so does its record.
+    # A daemon of a version without groups goes on over an upgrade, and so does its record.
     group: str | None = None
-    scratch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Registry:
 
     def add(self, record: Record) -> None:
         """Write a record, whole or not at all."""
-        _write(_path(self._folder, record.mountpoint), asdict(record))
+        write_json(_path(self._folder, record.mountpoint), asdict(record))
 
     def remove(self, mountpoint: str, pid: int) -> None:
         """Drop the record of a mount if it is still that daemon's."""
@@ -121,7 +121,7 @@ class Registry:
         """Write a group in the place of what was there; without members nothing is kept of it."""
         path = _path(self._groups, group.folder)
         if group.members:
-            _write(path, asdict(group))
+            write_json(path, asdict(group))
         else:
             path.unlink(missing_ok=True)
 
@@ -137,14 +137,6 @@ class Registry:
 def _path(folder: Path, key: str) -> Path:
     digest = hashlib.blake2b(os.fsencode(key), digest_size=12).hexdigest()
     return folder / f"{digest}.json"
-
-
-def _write(path: Path, fields: Mapping[str, object]) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        json.dump(fields, file)
-    os.replace(name, path)
 
 
 def _read_living(path: Path) -> Record | None:

@@ -126,5 +126,4 @@ def _make_record(request: MountRequest, info: ViewInfo) -> Record:
         positions=info.positions,
         log=str(request.log) if request.log else None,
         group=str(request.group) if request.group else None,
-        scratch=str(request.config.scratch / info.fingerprint) if request.config.scratch else None,
     )

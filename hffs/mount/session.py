@@ -61,7 +61,8 @@ def serve(
 ) -> None:
     """Mount a tree and answer for it until it is unmounted or told to stop.
 
-    `where` is a mount point, or a layer, which then comes and goes with the mount.
+    `where` is a mount point, or a layer, which is then shown as soon as the mount answers. At the
+    end it may still be there, put up at the last moment: who opened it takes it away.
     """
     layer = where if isinstance(where, Layer) else None
     mountpoint = where.lower if isinstance(where, Layer) else where
@@ -76,8 +77,6 @@ def serve(
         trio.run(_run, session, early, instruments=[receiver])
     finally:
         pyfuse3.close(unmount=True)
-        if layer is not None:  # it may have been put up at the last moment
-            layer.detach()
     for failure in session.failures:
         raise failure
 

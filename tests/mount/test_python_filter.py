@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +17,7 @@ from PIL import Image
 
 import hffs as hffs_package
 from tests.command import Hffs, Mount
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse
 
@@ -58,13 +58,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_function_is_asked_anew_at_each_mount(
@@ -163,7 +156,7 @@ def waiting(
         start_new_session=True,
     ) as process:
         try:
-            wait_for(lambda: bool(_workers(module.parent)))
+            wait_until(lambda: bool(_workers(module.parent)))
             yield process
         finally:
             process.kill()
@@ -185,5 +178,5 @@ def test_no_worker_outlives_an_interrupted_mount(
         assert "Traceback" not in told
     else:
         assert told == "hffs: interrupted\n"
-    wait_for(lambda: not any(map(is_running, _workers(module.parent))))
+    wait_until(lambda: not any(map(is_running, _workers(module.parent))))
     assert hffs.describe(module.with_name("mnt")) is None

@@ -485,3 +485,18 @@ def test_without_root_it_takes_fuse_overlayfs(photo_parquet: Path, nobody: Nobod
         "fuse-overlayfs is missing; install fuse-overlayfs (Debian, Ubuntu: apt-get install "
         "fuse-overlayfs)\n"
     )
+
+
+def test_a_layer_that_cannot_be_marked_is_refused_in_one_line(
+    photo_parquet: Path, hffs: Hffs, folder: Path, scratch: Path
+) -> None:
+    hffs("mount", photo_parquet, folder, "--scratch", scratch)
+    layer = _layer(hffs, folder)
+    hffs("umount", folder)
+    (layer / "layer.json").unlink()
+    (layer / "layer.json").mkdir()
+    done = hffs.run("mount", photo_parquet, folder, "--scratch", scratch)
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"hffs: cannot keep a writable layer in {layer}: Is a directory;")
+    assert done.stderr.count("\n") == 1
+    assert find_mount(str(folder)) is None

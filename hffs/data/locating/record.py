@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hffs.config import Config
-from hffs.data.folders import prepare_private_folder
+from hffs.data.folders import prepare_private_folder, write_json
 from hffs.data.hub.cached import is_commit
 from hffs.data.hub.resolution import MAIN, Request
 from hffs.data.locating.local import IMAGE_EXTENSIONS, list_files, locate_plain
@@ -211,15 +210,7 @@ def keep_acquired(wanted: Wanted, store: Path, record: Record) -> None:
     """
     path = _record_path(wanted, store)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(asdict(record), file, default=str)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_json(path, asdict(record))
     except OSError as error:
         why, fix = error.strerror or str(error), "free or choose another cache_dir"
         raise MountError("cannot write", str(path), why=why, fix=fix) from error

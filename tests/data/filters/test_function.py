@@ -22,6 +22,7 @@ from hffs.data.filters.function import apply_row_filter
 from hffs.data.locating.local import locate
 from hffs.data.source import Source, open_source
 from hffs.errors import ConfigError, DataError
+from tests.waiting import wait_until
 
 Write = Callable[[str], None]
 
@@ -52,13 +53,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -289,7 +283,7 @@ def test_what_a_function_started_ends_with_it(numbers: Source, write: Write) -> 
         "    raise ValueError\n"
     )
     assert "ValueError" in refusal(numbers)
-    wait_for(lambda: not is_running(int(Path("pid").read_text())))
+    wait_until(lambda: not is_running(int(Path("pid").read_text())))
 
 
 def test_a_thread_that_never_ends_holds_nothing_up(
@@ -380,10 +374,10 @@ def test_no_worker_is_left_when_hffs_is_killed(
     environ = os.environ | {"PYTHONPATH": str(Path(function.__file__).parents[3])}
     command = [sys.executable, "-c", DRIVER, numbers.name]
     with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as driver:
-        wait_for(lambda: bool(started()))
+        wait_until(lambda: bool(started()))
         driver.send_signal(number)
     assert driver.returncode != 0
-    wait_for(lambda: not any(map(is_running, started())))
+    wait_until(lambda: not any(map(is_running, started())))
 
 
 def test_times_are_those_of_python(tmp_path: Path, write: Write) -> None:
