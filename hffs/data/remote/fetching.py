@@ -245,6 +245,7 @@ class _Loop:
         self._queue.drop(job)
         for batch, scope in self._scopes.items():
             if not batch.is_wanted:
+                self._queue.close(batch)  # what is asked for until it has ended must not join it
                 scope.cancel()
 
     async def _serve(self, batch: Batch) -> None:

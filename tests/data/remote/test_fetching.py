@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trio
 
 from hffs.data.cache import DiskCache
 from hffs.data.hub.resolution import Request
@@ -501,6 +502,39 @@ def test_a_range_that_does_not_come_in_time_is_an_error_of_its_own(
     assert QUICK.deadline_s <= time.monotonic() - begun < QUICK.deadline_s + 2
     hub.come_back()
     assert bytes(fetcher.read(store.file, [Range(0, 100)])[0]) == store.cut(Range(0, 100))
+
+
+class Lingering:
+    """An origin whose first request never ends by itself, and slowly when it is cancelled."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def host(self, file: RemoteFile) -> str:
+        return "far"
+
+    async def get(self, file: RemoteFile, place: Range) -> memoryview:
+        self.asked += 1
+        if self.asked == 1:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.5)
+        return memoryview(bytes(place.size_bytes))
+
+    async def aclose(self) -> None:
+        pass
+
+
+def test_regression_nothing_joins_a_request_that_was_given_up(tmp_path: Path) -> None:
+    limits = replace(PATIENT, deadline_s=1.0)
+    cache, origin = DiskCache(tmp_path / "blobs", 1 << 30), Lingering()
+    file = RemoteFile("s3://art/a", "v1", 100)
+    with closing(Fetcher(cache, lambda: {"s3": origin}, limits)) as fetcher:
+        with pytest.raises(DeadlineError):
+            fetcher.read(file, [Range(0, 20)])
+        assert fetcher.read(file, [Range(0, 20)]) == [bytes(20)]
 
 
 def test_a_trickle_is_cut_off_at_the_deadline(
