@@ -3,15 +3,16 @@
 Owns the folder, the format of its entries, their checksums and their eviction. Knows nothing of
 what a blob means; nothing is unpickled or interpreted.
 
-    root/.lock          held (flock) by the one process that evicts
+    root/.lock          held (flock) by the one process that evicts; how many bytes it left
+    root/.put           a byte for each block that any process has put since then
     root/ab/cdef...     an entry: header, key, padding, payload; named by the key's hash
     root/ab/.tmp-...    an entry being written; swept when it is an hour old
 
 Invariants: an entry appears by rename, whole or not at all, and is never written again; what
 `get` returns has the asked key and passed its checksum; an open blob outlives its eviction;
 nothing is followed through a symbolic link or taken from another user; a cache that cannot
-write costs time, never a read; no put takes the file system below its floor of free space, but
-for what others write at the same moment.
+write costs time, never a read; no put takes the file system below its floor of free space, nor the
+cache of all processes above its cap, but for what others write at the same moment.
 """
 
 from __future__ import annotations
@@ -45,13 +46,17 @@ _HEADER = struct.Struct("<8sIIQ")  # magic, CRC-32 of key and payload, length of
 _MAGIC = b"hffsblob"
 _ALIGN_BYTES = 64  # what Arrow wants of a buffer
 _BLOCK_BYTES = 4096  # what a file takes of the disk is counted in these
+_LOCK, _TALLY = ".lock", ".put"
+_LEFT_BYTES = 8
 _TEMPORARY = ".tmp-"
 _TOUCH_S = 60
 _STRAY_S = 3600
 _KEPT_FRACTION = 0.9
 
 _RESCAN_FRACTION = 0.1
-"""Of the cap, put by this process since its last scan: others may have filled the rest by then."""
+"""Of the cap, put since the last scan: then the count is made right, if it was not. What is put
+while another scans may be lost to it, and an entry that is put again is counted twice.
+"""
 
 _MAP_BYTES = 1 << 20
 """Entries from this size on are mapped, smaller ones read: each map holds a file descriptor."""
@@ -102,8 +107,7 @@ class DiskCache:
         self._hopeless: tuple[float, int] | None = None  # when, and what was free
         self._lock = threading.Lock()
         self._warned: set[str] = set()
-        self._scanned_bytes: int | None = None  # None until the first scan
-        self._fresh_bytes = 0  # put since the last scan
+        self._has_scanned = False
 
     def get(self, key: str) -> memoryview | None:
         """Blob stored under the key, read-only; None if there is none (any more)."""
@@ -218,39 +222,54 @@ class DiskCache:
         return self._clock() - since >= _HOPELESS_S or abs(free - before) >= _NOTICED_BYTES
 
     def _account(self, added_bytes: int) -> None:
-        with self._lock:
-            self._fresh_bytes += added_bytes
-            scanned, fresh = self._scanned_bytes, self._fresh_bytes
+        """Count what was put, with what others put, and evict where all of it is too much.
+
+        Each process counts in one file, as the others may fill the cache without this one knowing.
+        """
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        with open_own(self._root / _TALLY, flags) as tally:
+            os.write(tally, bytes(added_bytes // _BLOCK_BYTES))
+            fresh = os.fstat(tally).st_size * _BLOCK_BYTES
         overdue = fresh > self._cap_bytes * _RESCAN_FRACTION
-        if scanned is None or overdue or scanned + fresh > self._cap_bytes:
+        if not self._has_scanned or overdue or self._read_left() + fresh > self._cap_bytes:
             self._evict()
+
+    def _read_left(self) -> int:
+        """What the last scan left of the cache, in bytes."""
+        with open_own(self._root / _LOCK, os.O_RDWR | os.O_CREAT) as lock:
+            return int.from_bytes(os.pread(lock, _LEFT_BYTES, 0), "little")
 
     def _evict(self, lacking_bytes: int = 0) -> bool:
         """Cut the cache to its cap, and by what is lacking if it has that much.
 
         A tenth of it goes as well, so that the next puts need not scan. False if another is at it.
         """
-        with self._lock:
-            fresh = self._fresh_bytes
-        with open_own(self._root / ".lock", os.O_RDWR | os.O_CREAT) as lock:
+        with open_own(self._root / _LOCK, os.O_RDWR | os.O_CREAT) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            numbers = np.fromiter(
-                (each for entry in self._scan() for each in (entry.mtime_ns, entry.disk_bytes)),
-                np.int64,
-            ).reshape(-1, 2)
-            total = int(numbers[:, 1].sum())
-            kept = total if total <= self._cap_bytes else int(self._cap_bytes * _KEPT_FRACTION)
-            if 0 < lacking_bytes <= total:
-                kept = max(min(kept, int(total * _KEPT_FRACTION) - lacking_bytes), 0)
-            if total > kept:
-                total -= self._remove_oldest(numbers, total - kept)
-        with self._lock:
-            self._scanned_bytes = total
-            self._fresh_bytes -= fresh
+            with open_own(self._root / _TALLY, os.O_WRONLY | os.O_CREAT) as tally:
+                before = os.fstat(tally).st_size
+                left = self._cut(lacking_bytes)
+                os.ftruncate(tally, os.fstat(tally).st_size - before)
+            os.pwrite(lock, left.to_bytes(_LEFT_BYTES, "little"), 0)
+        self._has_scanned = True
         return True
+
+    def _cut(self, lacking_bytes: int) -> int:
+        """As `_evict`, by who has the lock: what is left, in bytes."""
+        numbers = np.fromiter(
+            (each for entry in self._scan() for each in (entry.mtime_ns, entry.disk_bytes)),
+            np.int64,
+        ).reshape(-1, 2)
+        total = int(numbers[:, 1].sum())
+        kept = total if total <= self._cap_bytes else int(self._cap_bytes * _KEPT_FRACTION)
+        if 0 < lacking_bytes <= total:
+            kept = max(min(kept, int(total * _KEPT_FRACTION) - lacking_bytes), 0)
+        if total > kept:
+            total -= self._remove_oldest(numbers, total - kept)
+        return total
 
     def _remove_oldest(self, numbers: NDArray[np.int64], surplus_bytes: int) -> int:
         """Delete entries that were used least recently; how many bytes they had.

@@ -333,11 +333,21 @@ def test_a_cache_found_over_its_cap_is_cut_at_the_first_put(tmp_path: Path) -> N
     assert len(files(tmp_path)) == 9
 
 
-def test_what_others_put_is_met_before_it_doubles_the_cap(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [2, 8])
+def test_the_cap_holds_after_every_put_of_any_process(tmp_path: Path, count: int) -> None:
+    caches = [small(tmp_path, blocks=100) for _ in range(count)]
+    for number in range(400):
+        caches[number * 7 % count].put(f"key {number}", bytes(number * 20))
+        assert blocks_of(tmp_path) <= 100
+    assert len(files(tmp_path)) > 20
+
+
+def test_a_count_that_was_lost_is_made_right(tmp_path: Path) -> None:
     one, other = small(tmp_path, blocks=100), small(tmp_path, blocks=100)
     one.put("first", b"data")
     for number in range(95):
         other.put(f"key {number}", b"data")
+    (tmp_path / "cache/.put").unlink()
     for number in range(12):
         one.put(f"more {number}", b"data")
     assert len(files(tmp_path)) <= 100
