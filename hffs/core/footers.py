@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.page_headers import Encoding
+from hffs.core.tails import Span, bad_footer
 from hffs.core.thrift import (
     Cursor,
     Kind,
@@ -27,12 +28,8 @@ from hffs.core.thrift import (
     skip_value,
 )
 from hffs.core.varints import MAX_VARINT_BYTES, decode_integers, find_ends
-from hffs.errors import FormatError, UnsupportedError
+from hffs.errors import UnsupportedError
 
-TAIL_BYTES = 8
-"""What a file ends with: the length of its footer, and the magic."""
-
-_MAGIC, _MAGIC_ENCRYPTED = b"PAR1", b"PARE"
 _BYTE_ARRAY = 6
 _MAX_CHUNK_VALUES = 1 << 16
 _MAX_LOCATION_VALUES = 16
@@ -41,19 +38,6 @@ _LOCATION = np.array([0x16, 0x15, 0x16, 0], np.uint8)
 _INTEGERS = frozenset({Kind.I16, Kind.I32, Kind.I64})
 _STRUCTS = frozenset({Kind.STRUCT})
 _DICTIONARIES = {Encoding.PLAIN_DICTIONARY, Encoding.RLE_DICTIONARY}
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Some bytes of a file."""
-
-    offset: int
-    size_bytes: int
-
-    @property
-    def end(self) -> int:
-        """Offset of the first byte behind them."""
-        return self.offset + self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +78,6 @@ class OffsetIndex:
     first_rows: NDArray[np.int64]
 
 
-def find_footer(tail: memoryview, file_size_bytes: int) -> Span:
-    """Find the FileMetaData struct from the last bytes of a file, at least `TAIL_BYTES`."""
-    end = bytes(Cursor(tail).data[-TAIL_BYTES:])
-    if len(end) < TAIL_BYTES:
-        raise _bad(f"{len(end)} bytes are no Parquet file")
-    if end[4:] == _MAGIC_ENCRYPTED:
-        raise UnsupportedError("cannot read the footer", why="it is encrypted")
-    if end[4:] != _MAGIC:
-        raise _bad("the file does not end as a Parquet file does")
-    size_bytes = int.from_bytes(end[:4], "little")
-    offset = file_size_bytes - TAIL_BYTES - size_bytes
-    if not size_bytes or offset < len(_MAGIC):
-        raise _bad(f"a footer of {size_bytes} bytes in a file of {file_size_bytes}")
-    return Span(offset, size_bytes)
-
-
 def parse_chunks(footer: memoryview, leaf: int) -> list[ChunkPlace]:
     """List the chunks of a leaf, one for each row group, from the bytes of a FileMetaData struct.
 
@@ -140,7 +108,8 @@ def _parse_group(cursor: Cursor, leaf: int) -> ChunkPlace:
         else:
             skip_value(cursor, kind)
     if column is None or rows is None:
-        raise _bad(f"a row group without column {leaf}" if column is None else "rows of no number")
+        why = f"a row group without column {leaf}" if column is None else "rows of no number"
+        raise bad_footer(why)
     return _parse_column(column, rows)
 
 
@@ -167,7 +136,7 @@ def _parse_column(column: Struct, rows: int) -> ChunkPlace:
         _parse_span(column, 4),
     )
     if min(offset, place.chunk.size_bytes, place.slots, rows, place.null_count or 0) < 0:
-        raise _bad("a negative number for a column chunk")
+        raise bad_footer("a negative number for a column chunk")
     return place
 
 
@@ -177,7 +146,7 @@ def _parse_span(column: Struct, field: int) -> Span | None:
     if offset is None or size_bytes is None:
         return None
     if offset < 0 or size_bytes <= 0:
-        raise _bad(f"an index of {size_bytes} bytes at byte {offset}")
+        raise bad_footer(f"an index of {size_bytes} bytes at byte {offset}")
     return Span(offset, size_bytes)
 
 
@@ -194,7 +163,7 @@ def parse_offset_index(data: memoryview, place: ChunkPlace) -> OffsetIndex:
         else:
             skip_value(cursor, kind)
     if pages is None:
-        raise _bad("an offset index without pages")
+        raise bad_footer("an offset index without pages")
     _check_pages(pages, place)
     return pages
 
@@ -233,16 +202,16 @@ def _check_pages(pages: OffsetIndex, place: ChunkPlace) -> None:
     offsets, sizes, first_rows = pages.offsets, pages.sizes, pages.first_rows
     if not len(offsets):
         if place.slots:
-            raise _bad(f"an offset index of no pages for {place.slots} values")
+            raise bad_footer(f"an offset index of no pages for {place.slots} values")
         return
     start, end = place.chunk.offset, place.chunk.end
     if offsets.min() < start or int(offsets.max()) > end or sizes.min() <= 0:
-        raise _bad("a page that lies outside its column chunk")
+        raise bad_footer("a page that lies outside its column chunk")
     ends = np.append(offsets[1:], end)
     if (sizes > ends - offsets).any():
-        raise _bad("a page that runs into the next, or over its column chunk")
+        raise bad_footer("a page that runs into the next, or over its column chunk")
     if first_rows[0] or (first_rows[1:] < first_rows[:-1]).any() or first_rows[-1] >= place.rows:
-        raise _bad(f"pages that do not divide the {place.rows} rows of their row group")
+        raise bad_footer(f"pages that do not divide the {place.rows} rows of their row group")
 
 
 def find_dictionary(pages: OffsetIndex, place: ChunkPlace) -> Span | None:
@@ -256,12 +225,8 @@ def find_dictionary(pages: OffsetIndex, place: ChunkPlace) -> Span | None:
 def _read_count(cursor: Cursor, kind: int, elements: frozenset[Kind]) -> int:
     """Read the header of a list of some kinds: how many elements follow."""
     if kind != Kind.LIST:
-        raise _bad(f"type {kind} before byte {cursor.at}, where a list was to be")
+        raise bad_footer(f"type {kind} before byte {cursor.at}, where a list was to be")
     header = read_list_header(cursor)
     if header.size and header.kind not in elements:
-        raise _bad(f"a list of type {header.kind} before byte {cursor.at}")
+        raise bad_footer(f"a list of type {header.kind} before byte {cursor.at}")
     return header.size
-
-
-def _bad(why: str) -> FormatError:
-    return FormatError("cannot read the footer", why=why)

@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 from hffs.core.footers import (
     ChunkPlace,
     OffsetIndex,
-    Span,
     find_dictionary,
-    find_footer,
     parse_chunks,
     parse_offset_index,
 )
 from hffs.core.page_headers import read_header
+from hffs.core.tails import Span, find_footer
 from hffs.core.thrift import Cursor
 from hffs.errors import FormatError, UnsupportedError
 from tests.parquet_bytes import Field, Header, Wide, thrift, uvarint, zigzag

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from hffs.core.footers import (
     ChunkPlace,
     find_dictionary,
-    find_footer,
     parse_chunks,
     parse_offset_index,
 )
@@ -37,6 +36,7 @@ from hffs.core.page_values import (
     decode_page,
 )
 from hffs.core.pages import Chunk, list_pages
+from hffs.core.tails import find_footer
 from hffs.core.thrift import Cursor
 from hffs.data.decompressing import open_codec
 from hffs.errors import FormatError, UnsupportedError

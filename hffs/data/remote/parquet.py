@@ -18,8 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hffs.core.footers import TAIL_BYTES as TRAILER_BYTES
-from hffs.core.footers import find_footer
+from hffs.core.tails import TAIL_BYTES as TRAILER_BYTES
+from hffs.core.tails import find_footer
 from hffs.data.arrow import format_errors
 from hffs.data.remote.files import Range, RangeReader, RemoteFile
 from hffs.errors import FormatError
