@@ -19,7 +19,9 @@ import typer
 
 from hffs.cli.children import ask_child
 from hffs.cli.flags import Flags, with_config_flags
-from hffs.config import Config, build_configs
+from hffs.cli.sources import choose_configs
+from hffs.config import Config
+from hffs.config.recorded import RecordedConfig
 from hffs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +62,11 @@ def inspect(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Show what a data set holds, what each filter removes and why; nothing is mounted."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
-    chosen = build_configs(source, flags, entry, os.environ)
+    chosen = choose_configs(source, flags, entry, os.environ)
+    for config in chosen.configs:
+        if isinstance(config, RecordedConfig):
+            which, fix = str(config.view_file), "inspect its source, or open it as any Parquet"
+            raise UsageError("cannot inspect", which, why="it is a view that is decided", fix=fix)
     if html is not None:
         html = _check_page(html)
     if chosen.skipped:

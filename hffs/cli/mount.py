@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,16 +15,8 @@ import typer
 
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
-from hffs.config import (
-    RECIPES,
-    Chosen,
-    Config,
-    Recipe,
-    apply_recipe,
-    build_configs,
-    explain_recipe,
-    find_recipe,
-)
+from hffs.cli.sources import choose_configs
+from hffs.config import RECIPES, Chosen, Config, Recipe, explain_recipe, find_recipe
 from hffs.errors import MountError, UsageError
 from hffs.mount import daemon
 from hffs.mount.group import run_group
@@ -40,8 +32,8 @@ if TYPE_CHECKING:
 _Source = Annotated[
     str | None,
     typer.Argument(
-        metavar="SOURCE|CONFIG",
-        help="Data set (a path, owner/name or an address), or a config file.",
+        metavar="SOURCE|CONFIG|VIEW",
+        help="Data set (a path, owner/name or an address), a config file, or what hffs view wrote.",
     ),
 ]
 _Mountpoint = Annotated[
@@ -132,7 +124,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
         _parse_umask(umask),
         None if order is None else order.absolute(),
     )
-    chosen = _choose(source, flags, entry, recipe)
+    chosen = choose_configs(source, flags, entry, os.environ, recipe)
     if order is not None and len(chosen.configs) > 1:
         why, fix = "it is of one view", "choose one entry with --entry"
         raise UsageError("cannot use --order", str(order), why=why, fix=fix)
@@ -145,14 +137,6 @@ def mount(  # noqa: PLR0913 - one parameter an option
 
 def _missing(argument: str) -> UsageError:
     return UsageError("missing argument", argument, fix="see `hffs mount --help`")
-
-
-def _choose(source: str, flags: Flags, entry: str | None, recipe: Recipe | None) -> Chosen:
-    """What is mounted; a recipe fills in what was not given."""
-    chosen = build_configs(source, flags, entry, os.environ)
-    if recipe is None:
-        return chosen
-    return replace(chosen, configs=tuple(apply_recipe(one, recipe) for one in chosen.configs))
 
 
 def _check_host(chosen: Chosen, mountpoint: Path) -> None:

@@ -15,8 +15,9 @@ import typer
 from hffs.cli.children import ask_child
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
+from hffs.cli.sources import choose_configs
 from hffs.cli.untrusted import clean_line
-from hffs.config import Config, build_configs
+from hffs.config import Config
 from hffs.errors import OutageError, UsageError
 from hffs.mount.mountinfo import find_mount
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 _Source = Annotated[
     str,
     typer.Argument(
-        metavar="MOUNTPOINT|SOURCE|CONFIG",
-        help="A folder that hffs is mounted on, a data set (a path, owner/name or an address), or "
-        "a config file.",
+        metavar="MOUNTPOINT|SOURCE|CONFIG|VIEW",
+        help="A folder that hffs is mounted on, a data set (a path, owner/name or an address), a "
+        "config file, or what hffs view wrote.",
     ),
 ]
 _Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
@@ -57,7 +58,7 @@ def warm(
         with closing(TerminalListener()) as listener:
             results = {source: asdict(touch_mount(place, listener, first))}
     else:
-        chosen = build_configs(source, flags, entry, os.environ)
+        chosen = choose_configs(source, flags, entry, os.environ)
         results = {config.id: _warm_apart(config, first) for config in chosen.configs}
     _show(results, as_json=as_json)
 

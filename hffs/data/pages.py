@@ -217,7 +217,10 @@ class PageStore:
         return found
 
     def _row_key(self, place: _Place, slot: int) -> str:
-        return f"row/{self._file(place).content}/{place.range.start}/{slot}"
+        # By what the decoder is told to read, so that it holds whatever an index says of places.
+        column = self._index.column
+        which = f"{column.name}/{column.kind}/{int(column.is_list)}/{place.group}"
+        return f"row/{self._file(place).content}/{which}/{slot}"
 
     def _file(self, place: _Place) -> RemoteFile:
         return self._located.shards[place.shard].remote

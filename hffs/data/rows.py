@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hffs.core.base64text import decode_text, decode_value
+from hffs.core.formats import sniff
 from hffs.core.zips import inflate
 from hffs.data.cache import DiskCache
 from hffs.data.cells.containers import open_container
@@ -86,7 +87,10 @@ class Fetchers:
 
 
 class RowStore:
-    """Reads the cells of one index; close it when nothing is being read any more."""
+    """Reads the cells of one index; close it when nothing is being read any more.
+
+    Of an index that is foreign, bytes that do not begin as an image are a FormatError.
+    """
 
     def __init__(
         self,
@@ -132,7 +136,7 @@ class RowStore:
             view = self._open(segment)
             if view is None:
                 return None
-        return self._cut(view, cell)
+        return self._admit(cell, self._cut(view, cell))
 
     def load(self, cell: int) -> memoryview:
         """Bytes of a cell, whatever it takes: a whole group of rows may have to be decoded.
@@ -140,8 +144,9 @@ class RowStore:
         Raises StaleError (its file changed), SourceError, FormatError, and what fetching raises.
         """
         ready = self.read(cell)
-        if ready is not None:
-            return ready
+        return self._admit(cell, self._load(cell)) if ready is None else ready
+
+    def _load(self, cell: int) -> memoryview:
         segment = self._segments[cell]
         kind = self._kinds[segment]
         if kind == SegmentKind.FILES:
@@ -219,6 +224,15 @@ class RowStore:
             self._files.clear()
             self._archives.clear()
             self._views.clear()
+
+    def _admit(self, cell: int, data: memoryview) -> memoryview:
+        """The bytes of a cell, if they may be given."""
+        if self._index.is_foreign:
+            told, found = self._index.format[cell], sniff(data)
+            if not found or (found != told and not self.is_far(cell)):
+                which = f"row {int(self._index.row[cell])} of {self._located.name}"
+                raise FormatError("cannot use the image of", which, why="its bytes are no image")
+        return data
 
     def _cut(self, view: memoryview, cell: int) -> memoryview:
         start, length = self._offsets[cell], self._stored[cell]

@@ -107,7 +107,8 @@ class Located:
     @property
     def is_remote(self) -> bool:
         """Whether shards, or files that cells name, are read where they lie."""
-        return self.listing is not None or any(shard.is_remote for shard in self.shards)
+        is_named = bool(self.address) or self.listing is not None
+        return is_named or any(shard.is_remote for shard in self.shards)
 
     @property
     def slices(self) -> list[str]:

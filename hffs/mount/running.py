@@ -21,7 +21,7 @@ from hffs.mount.session import serve
 from hffs.mount.unmounting import leave_group
 from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
-from hffs.view.opening import is_decided, open_view
+from hffs.view.opening import decide_view, is_decided, open_view
 from hffs.view.places import find_places
 
 log = logging.getLogger(__name__)
@@ -102,10 +102,9 @@ def _decide(request: MountRequest, located: Located, listener: Listener) -> None
     in the daemon's memory for as long as it serves.
     """
     from hffs.data.arrow import do_without_pandas
-    from hffs.view.deciding import decide
 
     do_without_pandas()
-    decide(request.config, find_places(request.config, located), listener, request.workers)
+    decide_view(request.config, find_places(request.config, located), listener, request.workers)
     listener.ready()
 
 

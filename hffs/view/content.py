@@ -249,8 +249,16 @@ class Content:
         return images
 
     def _publish(self, cell: int, images: list[memoryview]) -> list[memoryview]:
-        """Make the files of a cell known, now that they are there."""
+        """Make the files of a cell known, now that they are there.
+
+        RenderError where one has another size than was told before: whoever was told it would read
+        it cut short, or padded.
+        """
         for slot, image in zip(self._slots_of(cell), images, strict=True):
+            told = self._stores.sizes.get(slot)
+            if told not in (None, len(image)):
+                why = f"it has {len(image)} bytes, and had {told} when that was recorded"
+                raise RenderError("cannot render", self._manifest.info.source, why=why)
             self._stores.sizes.learn(slot, len(image))
             self._recent.put(slot, image)
         return images

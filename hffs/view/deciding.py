@@ -34,14 +34,13 @@ from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError, DataError
 from hffs.view import metadata_file
 from hffs.view.choosing import NO_CAPTION, NO_GROUP, Choice, Inputs, choose
-from hffs.view.kept import Decided, is_lasting, keep, name_arrays, reopen
+from hffs.view.kept import Decided, fingerprint_files, is_lasting, keep, reopen
 from hffs.view.layout import Layout, make_folders
-from hffs.view.manifest import CaptionFiles, Counts, Files, ViewInfo, make_fingerprint
+from hffs.view.manifest import CaptionFiles, Counts, Files, ViewInfo
 from hffs.view.measuring import Measurer
 from hffs.view.places import Places
 from hffs.view.reading import open_reader
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
-from hffs.view.sharding import Part, cut_files
 
 UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
 """Steps that leave out what cannot be shown as asked, rather than what was asked to be left out."""
@@ -113,8 +112,6 @@ def _decide(config: Config, places: Places, examined: Examined) -> Decided:
     if not len(examined.choice.cells):
         raise _nothing_left(examined, config.split)
     files = make_files(config, examined)
-    if config.shard is not None:
-        files = _cut(files, config.shard, examined)
     if config.metadata_jsonl:
         files = replace(files, metadata=_write_metadata(places, examined, files))
     if config.images_only:
@@ -122,16 +119,6 @@ def _decide(config: Config, places: Places, examined: Examined) -> Decided:
     if places.view.exists() and not is_lasting(config, reopen(places)):
         remove_whole(places.view)  # decided by what a function, or other hosts, said then
     return keep(places, _describe(config, examined, files), files, examined.inputs.index)
-
-
-def _cut(files: Files, shard: str, examined: Examined) -> Files:
-    part, images = Part.parse(shard), len(examined.choice.cells)
-    cut = cut_files(files, part, len(examined.rendering.tiles))
-    if not len(cut.cells):
-        why = f"{images} images are fewer than {part.world} ranks"
-        name = examined.inputs.source.name
-        raise DataError(f"nothing is in shard {shard} of", name, why=why, fix="use fewer ranks")
-    return cut
 
 
 def make_files(config: Config, examined: Examined) -> Files:
@@ -234,26 +221,17 @@ def make_path(files: Files, extensions: list[str], position: Position) -> str:
 def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
     inputs, choice, rendering = examined.inputs, examined.choice, examined.rendering
     source, index = inputs.source, inputs.index
-    rendered = int(np.count_nonzero(~np.array(rendering.passing())[files.forms]))
     composite = rendering.reshape.composite
     extension = "" if files.captions is None else config.caption_extension
-    facts = {
-        "identity": index.identity,
-        "target": rendering.target,
-        "captions": extension,
-        "width": str(_find_padding(files.layout)),
-    }
-    if rendered:
-        facts["encoder"] = rendering.identity
     return ViewInfo(
         source=source.name,
         commit=source.commit,
         identity=index.identity,
-        fingerprint=make_fingerprint(facts, name_arrays(files)),
+        fingerprint=fingerprint_files(files, rendering, index.identity, extension),
         source_rows=source.rows,
         columns=tuple(source.schema.names),
         positions=len(files.cells),
-        rendered=rendered,
+        rendered=rendering.count_rendered(files.forms),
         image_column=index.column.name,
         caption_column=choice.captions.column if choice.captions else None,
         image_format=rendering.target,
@@ -266,13 +244,7 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
         removed=examined.removed,
         dropped=examined.dropped,
         unsettled=examined.measurer.unsettled,
-        shard=config.shard or "",
     )
-
-
-def _find_padding(layout: Layout) -> int:
-    """The least digits of a name, 0 where every number has as many by itself."""
-    return layout.width if len(str(layout.number(Position(0)))) < layout.width else 0
 
 
 def _nothing_left(examined: Examined, split: str) -> DataError:

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.config import Config
+from hffs.config.recorded import RecordedConfig
 from hffs.data.arrays import Stored, load_kept, save_arrays
 from hffs.data.cells.building import CellIndex, load_index
 from hffs.data.folders import remove_whole
 from hffs.data.source import ImageColumn
 from hffs.view.layout import Folders, Layout
-from hffs.view.manifest import CaptionFiles, Files, Manifest, ViewInfo
+from hffs.view.manifest import CaptionFiles, Files, Manifest, ViewInfo, make_fingerprint
 from hffs.view.places import Places
+from hffs.view.rendering import Rendering
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -55,7 +57,7 @@ def reopen(places: Places) -> Decided | None:
         remove_whole(places.view)
         return None
     index = load_index(places.index(column), places.located)
-    if index is None or index.identity != info.identity:
+    if index is None or index.identity != places.identify(info.identity):
         remove_whole(places.view)
         return None
     return Decided(manifest, index)
@@ -63,9 +65,27 @@ def reopen(places: Places) -> Decided | None:
 
 def is_lasting(config: Config, decided: Decided | None) -> bool:
     """Whether what was decided before would not be decided otherwise now."""
+    if isinstance(config, RecordedConfig):
+        return decided is not None
     if decided is None or config.filter_func.python is not None:
         return False  # nothing tells whether the function of a filter has changed
     return not decided.manifest.info.unsettled  # images that could not be fetched may be there now
+
+
+def fingerprint_files(files: Files, rendering: Rendering, identity: str, extension: str) -> str:
+    """The fingerprint of a view's files, over an index of some identity.
+
+    `extension` is that of caption files, empty where there are none.
+    """
+    facts = {
+        "identity": identity,
+        "target": rendering.target,
+        "captions": extension,
+        "width": str(files.layout.padding),
+    }
+    if rendering.count_rendered(files.forms):
+        facts["encoder"] = rendering.identity
+    return make_fingerprint(facts, name_arrays(files))
 
 
 def name_arrays(files: Files) -> dict[str, NDArray[Any]]:

@@ -47,8 +47,8 @@ def make_folders(names: Sequence[str], of: NDArray[np.int32]) -> Folders:
 class Layout:
     """Numbers and folders of a view's positions.
 
-    `numbers` (int64, ascending) are the positions themselves where None; `folders` None is a flat
-    root. `width` is the least number of digits in a name.
+    `numbers` (int64, ascending) are the positions themselves where None, counted from `first` on;
+    `folders` None is a flat root. `width` is the least number of digits in a name.
     """
 
     def __init__(
@@ -57,14 +57,22 @@ class Layout:
         numbers: NDArray[np.int64] | None = None,
         folders: Folders | None = None,
         width: int = 0,
+        first: int = 0,
     ) -> None:
         self.positions = positions
-        self.numbers, self.folders, self.width = numbers, folders, width
-        self._numbers: memoryview | range = range(positions) if numbers is None else numbers.data
+        self.numbers, self.folders, self.width, self.first = numbers, folders, width, first
+        self._numbers: memoryview | range = range(first, first + positions)
+        if numbers is not None:
+            self._numbers = numbers.data
         self._folder_of = None if folders is None else folders.of.data
         self._by_name = {}
         if folders is not None:
             self._by_name = {name.encode(): number for number, name in enumerate(folders.names)}
+
+    @property
+    def padding(self) -> int:
+        """The least digits of a name, 0 where every number has as many by itself."""
+        return self.width if len(str(self.number(Position(0)))) < self.width else 0
 
     def number(self, position: Position) -> int:
         """The number in a position's names."""
@@ -74,7 +82,8 @@ class Layout:
     def find_number(self, number: int) -> Position | None:
         """The position that has a number."""
         if self.numbers is None:
-            return Position(number) if number < self.positions else None
+            place = number - self.first
+            return Position(place) if 0 <= place < self.positions else None
         # As an array: numpy would take a number beyond int64 for a float, or an object.
         if number > np.iinfo(np.int64).max:
             return None
@@ -85,7 +94,8 @@ class Layout:
     def find_numbers(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """The positions that have some numbers, -1 for each that none has."""
         if self.numbers is None:
-            return np.where((numbers >= 0) & (numbers < self.positions), numbers, -1)
+            places = numbers - self.first
+            return np.where((numbers >= self.first) & (places < self.positions), places, -1)
         if not self.positions:
             return np.full(len(numbers), -1)
         places = np.minimum(np.searchsorted(self.numbers, numbers), self.positions - 1)

@@ -33,9 +33,10 @@ class ViewInfo:
 
     `removed` is what filters took away, `dropped` what could not be shown (no image, no caption,
     no size), both by step or reason with the number of images, in order. `caption_extension` is
-    empty where there are no caption files, `commit` where the source is not of the Hub, `shard`
-    where this is not a part of a view. `unsettled` is how many images could not be fetched when
-    this was decided: where there are some, it is decided anew.
+    empty where there are no caption files, `commit` where the source is not of the Hub. `unsettled`
+    is how many images could not be fetched when this was decided: where there are some, it is
+    decided anew. Of a part of a view `shard` says which (`3/8`, empty of a whole one), and `whole`
+    is the fingerprint of the view that it is a part of.
     """
 
     source: str
@@ -59,6 +60,7 @@ class ViewInfo:
     dropped: Counts
     unsettled: int = 0
     shard: str = ""
+    whole: str = ""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
@@ -74,14 +76,15 @@ class ViewInfo:
 class CaptionFiles:
     """The caption files of a view: one blob, and where each text begins in it.
 
-    Each text is that of `each` positions in a row: the tiles of one image.
+    Each text is that of `each` positions in a row: the tiles of one image. Of a part of a view the
+    blob is that of the whole.
     """
 
     def __init__(self, offsets: NDArray[np.int64], blob: NDArray[np.uint8], each: int = 1) -> None:
         self.offsets, self.blob, self.each = offsets, blob, each
         self._at = offsets.data
         self._bytes = blob.data
-        self.total_bytes = int(offsets[-1]) * each
+        self.total_bytes = int(offsets[-1] - offsets[0]) * each
 
     def size_bytes(self, position: Position) -> int:
         """Exact size of one caption file."""
@@ -128,9 +131,11 @@ class Manifest(Files):
         """One time for all files, the same wherever the fingerprint is the same.
 
         Some trainers key their caches by mtime, so it comes from the fingerprint, not from a
-        clock: another view, another time.
+        clock: another view, another time. A part of a view has the time of the whole, so that a
+        file has one time in whichever part it is.
         """
-        seconds = _EPOCH_S + int(self.info.fingerprint[:12], 16) % _SPAN_S
+        fingerprint = self.info.whole or self.info.fingerprint
+        seconds = _EPOCH_S + int(fingerprint[:12], 16) % _SPAN_S
         return seconds * 1_000_000_000
 
     def summary(self) -> dict[str, object]:

@@ -142,6 +142,11 @@ def load_or_measure(
     return replace(memory.measured, unsettled=len(failures))
 
 
+def recall(folder: Path, count: int) -> Measured:
+    """What was measured of the cells of an index before; 0 of the rest."""
+    return _recall(folder, count).measured
+
+
 def _settle(
     folder: Path, memory: _Memory, cells: NDArray[np.int64], sizes: list[_Size | HffsError]
 ) -> list[HffsError]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -16,16 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.config import Config, find_idle_keys
+from hffs.config.recorded import RecordedConfig
 from hffs.data.cache import DiskCache
 from hffs.data.locating.record import find_source, find_store, name_source
-from hffs.data.shards import Located, make_key
+from hffs.data.shards import Located
 from hffs.data.watcher import Watcher
 from hffs.view.content import Content, Stores
 from hffs.view.kept import Decided, is_lasting, reopen
 from hffs.view.manifest import Manifest
-from hffs.view.places import Places, find_places
+from hffs.view.places import Places, find_places, name_rendered
 from hffs.view.reading import describe_remote, open_rows
-from hffs.view.rendering import parse_rendering
+from hffs.view.rendering import Rendering, parse_rendering
+from hffs.view.sharding import take_part
 from hffs.view.sizes import LearnedSizes
 from hffs.view.tree import Tree
 
@@ -49,6 +52,25 @@ def is_decided(config: Config, located: Located) -> bool:
     return _find_decided(config, find_places(config, located)) is not None
 
 
+def decide_view(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
+    """Decide a view, or take the decision from the file that it was recorded in, and keep it.
+
+    Raises DataError, ConfigError, SourceError or AccessError.
+    """
+    if isinstance(config, RecordedConfig):
+        from hffs.view.portable.installing import install
+
+        return install(config, places, watcher, workers)
+    from hffs.view.deciding import decide
+
+    return decide(config, places, watcher, workers)
+
+
+def find_or_decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
+    """A view as it was decided before, if that lasts, else as it is decided now."""
+    return _find_decided(config, places) or decide_view(config, places, watcher, workers)
+
+
 def _find_decided(config: Config, places: Places) -> Decided | None:
     decided = reopen(places)
     return decided if is_lasting(config, decided) else None
@@ -69,12 +91,11 @@ def open_view(
     AccessError, ConfigError or DataError, each naming the thing.
     """
     places = find_places(config, decided_of or get_source(config, watcher))
-    decided = reopen(places) if decided_of else _find_decided(config, places)
+    decided = reopen(places) if decided_of else None
     if decided is None:
-        from hffs.view.deciding import decide
-
-        decided = decide(config, places, watcher, workers)
-    index = decided.index
+        decided = find_or_decide(config, places, watcher, workers)
+    rendering = parse_rendering(config)
+    decided, index = _take_part(config, decided, rendering), decided.index
     for notice in chain(
         find_idle_keys(config),
         _find_notices(decided.manifest, images_only=config.images_only),
@@ -82,18 +103,26 @@ def open_view(
     ):
         watcher.notice(notice)
     cache = DiskCache(places.blobs, config.cache_size)
-    rendering = parse_rendering(config)
-    key = make_key(index.identity, rendering.identity)
-    sizes = LearnedSizes(places.rendered(key), len(index) * rendering.slots)
+    sizes = LearnedSizes(places.find_sizes(index, rendering), len(index) * rendering.slots)
     cells = None if order is None else _read_order(order, decided, watcher)
     with open_rows(config, places, index, cache, cells) as rows:
-        stores = Stores(index, rows, cache, sizes, f"image/{key}")
+        stores = Stores(index, rows, cache, sizes, f"image/{name_rendered(index, rendering)}")
         content = Content(decided.manifest, stores, rendering, workers)
         try:
             rows.pin()
             yield Tree(decided.manifest, content)
         finally:
             content.close()
+
+
+def _take_part(config: Config, decided: Decided, rendering: Rendering) -> Decided:
+    """What is shown of a view: all of it, or the part that a configuration asks for.
+
+    The whole is what is decided and kept, once for all parts.
+    """
+    if config.shard is None:
+        return decided
+    return replace(decided, manifest=take_part(decided.manifest, config.shard, rendering))
 
 
 def _read_order(path: Path, decided: Decided, watcher: Watcher) -> NDArray[np.int64]:

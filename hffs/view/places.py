@@ -19,27 +19,33 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hffs.config import Config
+from hffs.config.recorded import RecordedConfig
+from hffs.data.cells.index import CellIndex
 from hffs.data.locating.record import find_store
 from hffs.data.shards import Located, make_key, pin_shards
 from hffs.data.source import ImageColumn
-from hffs.view.rendering import parse_rendering
+from hffs.view.rendering import Rendering, parse_rendering
 
 _DECIDING_KEYS = {
     "image_column", "width_column", "height_column", "filter_func", "max_num_samples", "seed",
     "caption_column", "fallback_caption_column", "description_column", "missing_caption",
     "caption_multi", "caption_separator", "composite_image_config", "image_format", "orientation",
     "names", "name_width", "caption_extension", "images_only", "metadata_jsonl", "group_by",
-    "shard",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The folders of one configuration's view over a source as it is now."""
+    """The folders of one configuration's view over a source as it is now.
+
+    What a view file says is kept apart, under its `seal`: it may say of images of the same source
+    what is not so, and nothing else must be served that.
+    """
 
     store: Path
     located: Located
     view: Path
+    seal: str = ""
 
     @property
     def blobs(self) -> Path:
@@ -53,17 +59,29 @@ class Places:
 
     def index(self, column: ImageColumn) -> Path:
         """Folder of the source's cell index."""
-        return self.store / "index" / make_key(pin_shards(self.located), asdict(column))
+        facts: list[object] = [pin_shards(self.located), asdict(column)]
+        if self.seal:
+            facts += [self.seal, self.located.address]
+        return self.store / "index" / make_key(*facts)
+
+    def identify(self, identity: str) -> str:
+        """What the index is called here whose cells are those of an index of some identity."""
+        return make_key(identity, self.seal) if self.seal else identity
 
     def measured(self, identity: str) -> Path:
         """Folder of the measured sizes of an index's cells."""
         return self.store / "measured" / identity
 
-    def rendered(self, rendering: str) -> Path:
-        """File of learned sizes; its folder is made."""
+    def find_sizes(self, index: CellIndex, rendering: Rendering) -> Path:
+        """File of the learned sizes of rendered images; its folder is made."""
         folder = self.store / "rendered"
         folder.mkdir(mode=0o700, exist_ok=True)
-        return folder / rendering
+        return folder / name_rendered(index, rendering)
+
+
+def name_rendered(index: CellIndex, rendering: Rendering) -> str:
+    """What names the rendered images of a source: under it they are cached, and sizes kept."""
+    return make_key(index.identity, rendering.identity)
 
 
 def find_places(config: Config, located: Located) -> Places:
@@ -74,5 +92,8 @@ def find_places(config: Config, located: Located) -> Places:
     # Another release of the encoder may make other bytes: then the view is another one.
     encoder = parse_rendering(config).identity
     store = find_store(config)
-    view = make_key(pin_shards(located), located.commit, rules, named, encoder)
-    return Places(store, located, store / "views" / view)
+    facts = [pin_shards(located), located.commit, rules, named, encoder]
+    if isinstance(config, RecordedConfig):
+        view = make_key(*facts, config.seal, located.address)
+        return Places(store, located, store / "views" / view, config.seal)
+    return Places(store, located, store / "views" / make_key(*facts))

@@ -63,6 +63,10 @@ class Rendering:
         """Whether the source's bytes pass through untouched, for each form."""
         return [codecs.passes_through(*form) for form in self._forms()]
 
+    def count_rendered(self, forms: NDArray[np.uint8]) -> int:
+        """How many images of some forms are not served as they are."""
+        return int(np.count_nonzero(~np.array(self.passing())[forms]))
+
     def extensions(self) -> list[str]:
         """The extension of a file of each form, which its bytes agree with."""
         return [codecs.extension(*form) for form in self._forms()]

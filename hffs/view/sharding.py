@@ -1,79 +1,120 @@
-"""One part of a view for each of several ranks: which files it has, cut from those of the whole.
+"""One of several equal parts of a view, for one of several readers that share the whole.
 
-Owns the cut. Invariants: the parts of all ranks are disjoint, together they are the whole view, in
-its order; they differ by one image at most; the tiles of an image stay together; a file has the
-name, caption and bytes that it has in the whole view.
+Owns where a part begins and ends, and what of the whole it has. A part is cut out of a view that is
+decided: its arrays are slices, nothing is copied, and the files of all parts together are those of
+the whole: same names, bytes and times. Invariants: parts are contiguous, disjoint and complete;
+their sizes differ by one image at most, and all tiles of an image are in one of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hffs.view.layout import Folders, Layout, make_folders
-from hffs.view.manifest import CaptionFiles, Files
+from hffs.errors import DataError
+from hffs.view.layout import Layout, make_folders
+from hffs.view.manifest import CaptionFiles, Manifest, make_fingerprint
+from hffs.view.rendering import Rendering
+
+_BLOCK_BYTES = 1 << 24
+_LINE_END = ord("\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The part of `rank`, counted from 0, of `world` ranks."""
+class Part(NamedTuple):
+    """Which part: `rank` counts from 0, up to `world - 1`."""
 
     rank: int
     world: int
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`RANK/WORLD`, which `hffs.config` has checked.
+    def cut(self, count: int) -> slice:
+        """The part of so many things.
 
-        >>> Part.parse("3/8")
-        Part(rank=3, world=8)
+        >>> [Part(rank, 3).cut(7) for rank in range(3)]
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
         """
-        rank, world = text.split("/")
-        return cls(int(rank), int(world))
-
-    def plan_bounds(self, count: int) -> tuple[int, int]:
-        """The first of `count` things, and the one behind the last.
-
-        >>> [Part(rank, 3).plan_bounds(8) for rank in range(3)]
-        [(0, 2), (2, 5), (5, 8)]
-        """
-        return count * self.rank // self.world, count * (self.rank + 1) // self.world
+        return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
 
 
-def cut_files(files: Files, part: Part, tiles: int) -> Files:
-    """The files of a part; each image of the view has `tiles` of them. There may be none.
+def parse_part(shard: str) -> Part:
+    """The part that a configuration's `shard` means, which is checked by then.
 
-    `metadata.jsonl` is left out: it is written of what is left.
+    >>> parse_part("3/8")
+    Part(rank=3, world=8)
     """
-    first, end = part.plan_bounds(len(files.cells) // tiles)
-    chosen = slice(first * tiles, end * tiles)
-    return Files(
-        cells=files.cells[chosen],
-        forms=files.forms[chosen],
-        tiles=None if files.tiles is None else files.tiles[chosen],
-        layout=_cut_layout(files.layout, chosen),
-        captions=None if files.captions is None else _cut_captions(files.captions, first, end),
-        metadata=None,
+    rank, world = shard.split("/")
+    return Part(int(rank), int(world))
+
+
+def take_part(whole: Manifest, shard: str, rendering: Rendering) -> Manifest:
+    """A part of a view; the only part is the whole.
+
+    Raises DataError where there are more parts than images.
+    """
+    tiles = len(rendering.tiles)
+    part, images = parse_part(shard), whole.positions // tiles
+    if part.world == 1:
+        return whole
+    if part.world > images:
+        why = f"the view has {images} images, which is less than {part.world} parts"
+        fix = f"use at most {images} parts" if images > 1 else "mount it whole"
+        raise DataError("cannot take shard", f"{shard} of {whole.info.source}", why=why, fix=fix)
+    chosen = part.cut(images)
+    positions = slice(chosen.start * tiles, chosen.stop * tiles)
+    captions = whole.captions
+    if captions is not None:
+        offsets = captions.offsets[chosen.start : chosen.stop + 1]
+        captions = CaptionFiles(offsets, captions.blob, tiles)
+    forms = whole.forms[positions]
+    facts = {"whole": whole.info.fingerprint, "shard": shard}
+    info = replace(
+        whole.info,
+        fingerprint=make_fingerprint(facts, {}),
+        positions=len(forms),
+        rendered=rendering.count_rendered(forms),
+        shard=shard,
+        whole=whole.info.fingerprint,
+    )
+    return Manifest(
+        info=info,
+        cells=whole.cells[positions],
+        forms=forms,
+        tiles=None if whole.tiles is None else whole.tiles[positions],
+        layout=_cut_layout(whole.layout, positions),
+        captions=captions,
+        metadata=None if whole.metadata is None else _cut_lines(whole.metadata, positions),
     )
 
 
-def _cut_layout(layout: Layout, chosen: slice) -> Layout:
-    numbers = np.arange(chosen.start, chosen.stop, dtype=np.int64)
-    if layout.numbers is not None:
-        numbers = np.asarray(layout.numbers[chosen])
-    folders = None if layout.folders is None else _cut_folders(layout.folders, chosen)
-    return Layout(len(numbers), numbers, folders, layout.width)
+def _cut_layout(whole: Layout, positions: slice) -> Layout:
+    numbers, folders = whole.numbers, whole.folders
+    if folders is not None:
+        used, of = np.unique(folders.of[positions], return_inverse=True)
+        folders = make_folders([folders.names[each] for each in used], of.astype(np.int32))
+    return Layout(
+        positions.stop - positions.start,
+        None if numbers is None else numbers[positions],
+        folders,
+        whole.width,
+        positions.start,
+    )
 
 
-def _cut_folders(folders: Folders, chosen: slice) -> Folders:
-    """Folders of which nothing is left are not there."""
-    used, of = np.unique(folders.of[chosen], return_inverse=True)
-    return make_folders([folders.names[number] for number in used], of.astype(np.int32))
+def _cut_lines(blob: NDArray[np.uint8], lines: slice) -> NDArray[np.uint8]:
+    """Some lines of a text, a line for each position."""
+    return blob[_find_line(blob, lines.start) : _find_line(blob, lines.stop)]
 
 
-def _cut_captions(captions: CaptionFiles, first: int, end: int) -> CaptionFiles:
-    start, stop = int(captions.offsets[first]), int(captions.offsets[end])
-    offsets = captions.offsets[first : end + 1] - start
-    return CaptionFiles(offsets, captions.blob[start:stop], captions.each)
+def _find_line(blob: NDArray[np.uint8], number: int) -> int:
+    """Where a line begins, or the text ends."""
+    if not number:
+        return 0
+    passed = 0
+    for start in range(0, len(blob), _BLOCK_BYTES):
+        ends = np.flatnonzero(blob[start : start + _BLOCK_BYTES] == _LINE_END)
+        if passed + len(ends) >= number:
+            return start + int(ends[number - passed - 1]) + 1
+        passed += len(ends)
+    return len(blob)

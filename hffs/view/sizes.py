@@ -32,9 +32,27 @@ class LearnedSizes:
         """Remember the size of a rendered cell."""
         self._at[cell] = size_bytes
 
+    def known(self) -> NDArray[np.int64]:
+        """All sizes as they are now, 0 where one is not known."""
+        return np.array(self._array)
+
     def total_bytes(self, cells: NDArray[np.int64]) -> int:
         """Sum of the known sizes of some cells."""
         return int(self._array[cells].sum())
+
+
+def keep_sizes(path: Path, sizes: NDArray[np.int64]) -> None:
+    """Begin with sizes that are known already; if there are some in the file, with those."""
+    if _is_whole(path, len(sizes)):
+        return
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".sizes-")
+    try:
+        with open(handle, "wb") as file:
+            file.write(np.ascontiguousarray(sizes).data)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
 
 
 def _is_whole(path: Path, cells: int) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from tests.command import Hffs, Mount
+from tests.command import Mount
 from tests.view.conftest import encode, write_set
 
 pytestmark = pytest.mark.fuse
@@ -77,35 +77,3 @@ def test_a_listing_in_parts_is_whole(mount: Mount, tmp_path: Path) -> None:
     assert len(names) == len(set(names)) == 2 * count + 1
     assert names[-1] == "metadata.jsonl"
     assert (flat / "2999.caption").read_text() == "c2999"
-
-
-def test_the_parts_of_all_ranks_are_the_folder(photo_parquet: Path, mount: Mount) -> None:
-    def read(folder: Path) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    flags = ("--metadata-jsonl", "--min-width", "300")
-    whole = read(mount(photo_parquet, *flags))
-    parts = [read(mount(photo_parquet, *flags, "--shard", f"{rank}/3")) for rank in range(3)]
-    lines = b"".join(part.pop("metadata.jsonl") for part in parts)
-    assert lines == whole.pop("metadata.jsonl")
-    assert sum(map(len, parts)) == len(whole)
-    assert {name: data for part in parts for name, data in part.items()} == whole
-
-
-@pytest.mark.parametrize(
-    ("shard", "end"),
-    [
-        ("3/3", (2, "is not RANK/WORLD, with ranks from 0 to WORLD - 1, such as 0/8")),
-        ("-1/3", (2, "is not RANK/WORLD")),
-        ("0/0", (2, "is not RANK/WORLD")),
-        ("1", (2, "is not RANK/WORLD")),
-        ("7/1000", (5, "nothing is in shard 7/1000 of ")),
-    ],
-)
-def test_a_part_that_cannot_be_is_refused(
-    source: Path, hffs: Hffs, tmp_path: Path, shard: str, end: tuple[int, str]
-) -> None:
-    (tmp_path / "mnt").mkdir()
-    done = hffs.run("mount", source, tmp_path / "mnt", f"--shard={shard}")
-    assert (done.returncode, done.stderr.count("\n")) == (end[0], 1)
-    assert end[1] in done.stderr

@@ -69,6 +69,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+FOREIGN = "foreign"
+"""Set in the facts of an index that was not built here."""
+
 _MAY_COME_BACK = (MISSING, DENIED, EMPTY_FILE)
 
 
@@ -111,6 +114,14 @@ def load_or_build(
     return _restore(folder, stored, source)
 
 
+def keep_foreign(
+    folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any], located: Located
+) -> None:
+    """Keep the arrays of an index that was not built here; `facts` are its column and identity."""
+    meta = {**facts, "dropped": {}, FOREIGN: True, "shards": pin_each(located.shards)}
+    save_arrays(folder, Stored(arrays, meta))
+
+
 def build_index(source: Source, column: ImageColumn, progress: Progress) -> Stored:
     """Locate every cell of a source."""
     done = 0
@@ -131,13 +142,13 @@ def build_index(source: Source, column: ImageColumn, progress: Progress) -> Stor
                 why = f"it has {seen} rows, and had {source.shard_rows[number]}"
                 raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
     found = collector.finish(column)
-    return Stored(found.arrays, {**found.meta, "shards": _pin(source.shards)})
+    return Stored(found.arrays, {**found.meta, "shards": pin_each(source.shards)})
 
 
 def _restore(folder: Path, stored: Stored, located: Located) -> CellIndex:
     """The index that a folder holds; FormatError if it is none, or another source's."""
     try:
-        if stored.meta["shards"] != _pin(located.shards):
+        if stored.meta["shards"] != pin_each(located.shards):
             raise FormatError("cannot use", str(folder), why="it is of other files")
         return CellIndex(
             ImageColumn(**stored.meta["column"]),
@@ -156,6 +167,7 @@ def _restore(folder: Path, stored: Stored, located: Located) -> CellIndex:
                 etags=TextTable(**_take(stored, "etags.", TEXT_ARRAYS)),
             ),
             far_ranges=FarRangeTable(**_take(stored, "far_ranges.", FAR_RANGE_ARRAYS)),
+            is_foreign=bool(stored.meta.get(FOREIGN)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError("cannot use", str(folder), why=f"{error} is wrong") from error
@@ -169,7 +181,8 @@ def _take(stored: Stored, prefix: str, kinds: Mapping[str, type]) -> dict[str, N
     return arrays
 
 
-def _pin(shards: tuple[Shard, ...]) -> list[list[object]]:
+def pin_each(shards: tuple[Shard, ...]) -> list[list[object]]:
+    """What pins each of some shards."""
     return [shard.pin for shard in shards]
 
 

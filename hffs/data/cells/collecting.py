@@ -213,7 +213,7 @@ class Collector:
         cells["crc"][found.slots] = found.crcs
 
     def _add_url(self, cells: Cells, slot: int, url: bytes) -> bool:
-        if len(url) > _MOST_URL_BYTES or not _URL.fullmatch(url) or not _is_utf8(url):
+        if not is_fetchable(url):
             self._dropped[BAD_URL] += 1
             return False
         cells["segment"][slot] = self._number(SegmentKind.URLS)
@@ -376,9 +376,12 @@ def _pin_arrays(table: str, pins: array[int]) -> Cells:
     return {f"{table}.size_bytes": sizes, f"{table}.mtime_ns": mtimes}
 
 
-def _is_utf8(text: bytes) -> bool:
+def is_fetchable(url: bytes) -> bool:
+    """Whether bytes are a URL that may be asked for."""
+    if len(url) > _MOST_URL_BYTES or not _URL.fullmatch(url):
+        return False
     try:
-        text.decode()
+        url.decode()
     except UnicodeDecodeError:
         return False
     return True

@@ -170,6 +170,7 @@ class CellIndex:
     known before a cell is fetched. Of far files `format` is what their names say, of members of far
     tars what these begin with.
     `identity` names everything that the cells' bytes depend on. `dropped` counts what is no cell.
+    One that `is_foreign` was not made on this host, and may call any bytes of the source a cell.
     """
 
     column: ImageColumn
@@ -191,6 +192,7 @@ class CellIndex:
     pages: PageTable
     far_files: FarFileTable
     far_ranges: FarRangeTable
+    is_foreign: bool = False
 
     def __len__(self) -> int:
         return len(self.row)

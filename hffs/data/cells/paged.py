@@ -16,18 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.footers import (
-    TAIL_BYTES,
     ChunkPlace,
     OffsetIndex,
-    Span,
     find_dictionary,
-    find_footer,
     parse_chunks,
     parse_offset_index,
 )
 from hffs.core.levels import Levels, PageLevels
 from hffs.core.page_headers import Encoding
 from hffs.core.page_values import Dictionary, decode_dictionary, decode_head, decode_page
+from hffs.core.tails import TAIL_BYTES, Span, find_footer
 from hffs.data.arrow import NO_SLOT, find_bytes, find_slots
 from hffs.data.cells.batches import CellBatch, ChunkPages
 from hffs.data.cells.decode import ParquetCells, read_leaf_paths

@@ -37,6 +37,15 @@ class FoundFile:
     kind: ImageFormat
 
 
+@dataclass(frozen=True, slots=True)
+class FilePin:
+    """Where a file is, by its real path below the root, and what pins it."""
+
+    name: bytes
+    size_bytes: int
+    mtime_ns: int
+
+
 class PathResolver:
     """Finds the files that cells name below one root; folders are resolved once each.
 
@@ -64,6 +73,21 @@ class PathResolver:
             return DENIED
         except OSError:
             return MISSING
+
+    def pin(self, path: bytes) -> FilePin | str:
+        """As `find`, of a file that need not be opened: what it is was seen before."""
+        try:
+            real = self._resolve(path)
+            if not real.startswith(os.path.join(self.root, b"")):
+                return OUTSIDE
+            status = os.stat(real)
+        except PermissionError:
+            return DENIED
+        except OSError:
+            return MISSING
+        if not stat.S_ISREG(status.st_mode):
+            return MISSING
+        return FilePin(os.path.relpath(real, self.root), status.st_size, status.st_mtime_ns)
 
     def _resolve(self, path: bytes) -> bytes:
         """Real path; a link is followed only where there is one, which most files are not."""

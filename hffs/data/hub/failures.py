@@ -46,6 +46,9 @@ _LIBRARIES = (
 
 _NOTHING_AT = re.compile(r"Unable to find '(?:hf://datasets/[^@]*@[0-9a-f]{40}/)?(.*?)'")
 _NO_ONE_FORMAT = "Couldn't infer the same data file format"
+NO_REVISION = "cannot find revision"
+"""What is said of one that a repository does not have."""
+
 _COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 _EITHER = " on the Hugging Face Hub either: "
 _CONFIGS = re.compile(r"(?:Available:|available configs:) \[(.*?)\]", re.DOTALL)
@@ -155,7 +158,7 @@ def _no_revision(error: HfHubHTTPError, request: Request) -> SourceError:
         why = f"the Hub has it no longer, though {request.revision} meant it a moment ago"
         return SourceError("cannot read", which, why=why, fix="try again")
     which, fix = f"{request.revision} of {request.name}", "give a branch, a tag or a commit"
-    return SourceError("cannot find revision", which, why="it is not there", fix=fix)
+    return SourceError(NO_REVISION, which, why="it is not there", fix=fix)
 
 
 def _gated(request: Request, is_unknown: bool) -> AccessError:

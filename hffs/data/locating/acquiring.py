@@ -53,6 +53,10 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
 
     Raises SourceError (not found, not reachable), AccessError, DataError (cannot be used).
     """
+    if wanted.recorded:
+        from hffs.data.locating.recorded import acquire_recorded
+
+        return acquire_recorded(wanted, wanted.recorded, store, watcher)
     if wanted.is_local:
         return _keep(wanted, store, find_local(wanted), watcher)
     if wanted.request.offline and wanted.is_far:

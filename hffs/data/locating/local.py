@@ -84,6 +84,14 @@ def list_files(dataset_name: str) -> list[str]:
     return list(_walk(dataset_name, path)) if path.is_dir() else [str(path)]
 
 
+def find_base(dataset_name: str) -> Path:
+    """The folder that a local name stands for files of: itself, or the one that they are in."""
+    path = _absolute(dataset_name)
+    if _is_glob(dataset_name):
+        return _find_root(path)
+    return path if path.is_dir() else path.parent
+
+
 def _absolute(dataset_name: str) -> Path:
     if _URL.match(dataset_name):
         fix = "give a path, owner/name on the Hub, or an address of s3, gs, az or https"
@@ -113,10 +121,15 @@ def _locate_file(name: str, path: Path, split: str) -> Located | None:
     return _located(name, path.parent, [path], choose_split(name, [path.name], split))
 
 
-def _locate_glob(name: str, pattern: Path, split: str) -> Located | None:
+def _find_root(pattern: Path) -> Path:
     root = pattern
     while glob.has_magic(str(root)):
         root = root.parent
+    return root
+
+
+def _locate_glob(name: str, pattern: Path, split: str) -> Located | None:
+    root = _find_root(pattern)
     found = [Path(match) for match in glob.iglob(str(pattern), recursive=True)]
     paths = [path for path in found if path.suffix.lower() in _LAYOUTS and not path.is_dir()]
     if not found:

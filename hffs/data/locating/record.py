@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hffs.config import Config
+from hffs.config.recorded import RecordedConfig
 from hffs.data.folders import prepare_private_folder, write_json
 from hffs.data.hub.cached import is_commit
 from hffs.data.hub.resolution import MAIN, Request
@@ -33,16 +34,29 @@ _FILES = re.compile(r"\.(?:parquet|arrow|jsonl?|csv|tsv|tar|zip|txt|toml)$", re.
 
 
 @dataclass(frozen=True, slots=True)
+class ViewSeal:
+    """The view file that a source is recorded in, and what seals it (`hffs.data.viewfile`); the
+    user has said where the source is, if `is_placed`.
+    """
+
+    file: Path
+    seal: str
+    is_placed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """A source as a configuration names it; `split` may have slices and several terms.
 
-    With `streaming`, what is on the Hub is read where it lies, as it is anywhere else but here.
+    With `streaming`, what is on the Hub is read where it lies, as it is anywhere else but here. One
+    that is `recorded` is no other than it was then.
     """
 
     request: Request
     split: str = "train"
     image_column: str | None = None
     streaming: bool = False
+    recorded: ViewSeal | None = None
 
     @property
     def is_local(self) -> bool:
@@ -63,7 +77,7 @@ class Wanted:
     def is_pinned(self) -> bool:
         """Whether nobody has to be asked what is meant today."""
         request = self.request
-        return request.offline or is_commit(request.revision)
+        return request.offline or is_commit(request.revision) or self.recorded is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +136,10 @@ def name_source(config: Config) -> Wanted:
     )
     if is_elsewhere(name):
         _refuse_hub_keys(config, name)
-    return Wanted(request, config.split, config.image_column, config.streaming)
+    recorded = None
+    if isinstance(config, RecordedConfig):
+        recorded = ViewSeal(config.view_file, config.seal, config.is_placed)
+    return Wanted(request, config.split, config.image_column, config.streaming, recorded)
 
 
 def _refuse_hub_keys(config: Config, name: str) -> None:
@@ -137,7 +154,7 @@ def find_source(wanted: Wanted, store: Path) -> Located | None:
 
     Raises SourceError, AccessError or DataError where a local path is none.
     """
-    if not wanted.is_local:
+    if not wanted.is_local or wanted.recorded:
         return load_acquired(wanted, store) if wanted.is_pinned else None
     request = wanted.request
     if request.config is None and request.data_files is None:
@@ -157,6 +174,8 @@ def load_acquired(wanted: Wanted, store: Path) -> Located | None:
 
 def _find_pin(wanted: Wanted, record: Record) -> str:
     """The pin that a record has if it holds for who wants it now."""
+    if wanted.recorded and not record.pin:  # each of its files is looked at
+        return ""
     if wanted.is_local:
         return pin_files(wanted.request.name)
     if record.pin and wanted.request.offline:
@@ -229,6 +248,8 @@ def _record_path(wanted: Wanted, store: Path) -> Path:
     asked.append(sorted(files.items()) if isinstance(files, Mapping) else files)
     if wanted.is_far:
         asked.append("streaming")
+    if wanted.recorded:
+        asked.append(wanted.recorded.seal)
     return store / "sources" / f"{make_key(asked, request.revision)}.json"
 
 

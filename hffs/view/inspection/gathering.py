@@ -59,6 +59,8 @@ def inspect_view(config: Config, watcher: Watcher, workers: int, wanted: Wanted)
     """Look at the view that a configuration describes; raises as deciding it would."""
     for notice in find_idle_keys(config):
         watcher.notice(notice)
+    if config.shard is not None:
+        watcher.notice(f"shard {config.shard} is not looked at: what is told is of the whole view")
     places = find_places(config, get_source(config, watcher))
     with examine(config, places, watcher, workers) as examined:
         planned = Planned(config, examined, make_files(config, examined))

@@ -1,0 +1,164 @@
+"""`hffs view`: decide a view once, and write it to a file that opens it on any host.
+
+Owns where the file goes: it appears whole or not at all, and never in the place of anything but a
+view. The view is decided in a child process, as for a mount.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hffs.cli.children import ask_child
+from hffs.cli.flags import Flags, with_config_flags
+from hffs.cli.sources import choose_configs
+from hffs.config import Config
+from hffs.config.recorded import RecordedConfig
+from hffs.data.viewfile.header import SUFFIX, read_header
+from hffs.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from hffs.mount.daemon import Listener
+
+_Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE|CONFIG",
+        help="Data set (a path, owner/name or an address), or a config file.",
+    ),
+]
+_Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help=f"The file, VIEW{SUFFIX}.")
+]
+_Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace a file that is no view.")]
+_Digests = Annotated[
+    bool,
+    typer.Option(
+        "--digest/--no-digest",
+        help="Read the files of a local data set for digests of their content, so that copies "
+        "with other times are known for the same.",
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+
+
+@with_config_flags
+def view(  # noqa: PLR0913 - one parameter an option
+    source: _Source,
+    *,
+    output: _Output,
+    flags: Flags,
+    entry: _Entry = None,
+    force: _Force = False,
+    digest: _Digests = True,
+    as_json: _Json = False,
+) -> None:
+    """Decide a view and write it to a file, which `hffs mount` opens on any host."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
+    config = _choose(source, flags, entry)
+    path = _check_output(output, config, force=force)
+    recorded = _record(config, path, reads=digest)
+    recorded |= {"view": str(path), "size_bytes": path.stat().st_size}
+    if as_json:
+        print(json.dumps(recorded, indent=2))
+        return
+    count, size = recorded["positions"], recorded["size_bytes"]
+    print(
+        f"{path}: {count} images of {recorded['source']}, {size / 1e6:.1f} MB "
+        f"({size / count:.0f} bytes each), fingerprint {recorded['fingerprint'][:12]}"
+    )
+
+
+def _choose(source: str, flags: Flags, entry: str | None) -> Config:
+    chosen = choose_configs(source, flags, entry, os.environ)
+    config = chosen.configs[0]
+    if len(chosen.configs) > 1:
+        ids = ", ".join(each.id for each in chosen.configs)
+        fix = "choose one by --entry ID"
+        raise UsageError("cannot record", source, why=f"it has several entries: {ids}", fix=fix)
+    if isinstance(config, RecordedConfig):
+        why = "it is a view that is recorded"
+        raise UsageError("cannot record", source, why=why, fix="copy the file")
+    if config.shard is not None:
+        why, fix = "a view is recorded whole", "give it to hffs mount"
+        raise UsageError("cannot use --shard", config.shard, why=why, fix=fix)
+    return config
+
+
+def _check_output(output: Path, config: Config, *, force: bool) -> Path:
+    """The file to write, with links followed; refused before anything is decided."""
+    path = Path(os.path.realpath(output))
+
+    def refuse(why: str, fix: str = "name another file") -> UsageError:
+        return UsageError("cannot write the view to", str(output), why=why, fix=fix)
+
+    if path.suffix.lower() != SUFFIX:
+        raise refuse(f"its name does not end in {SUFFIX}", f"name it {path.stem}{SUFFIX}")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise refuse(f"there is no folder {path.parent} that can be written to")
+    source = Path(os.path.realpath(config.dataset_name))
+    if path == source or (source.is_dir() and path.is_relative_to(source)):
+        raise refuse("it would be a part of the data set")
+    if path.is_dir() or (path.exists() and not path.is_file()):
+        raise refuse("it is no plain file")
+    if path.exists() and not force and not _is_view(path):
+        raise refuse("it is there, and is no view", "name another file, or say --force")
+    return path
+
+
+def _is_view(path: Path) -> bool:
+    try:
+        return read_header(path) is not None
+    except FormatError:  # one that is damaged, or of a release to come
+        return True
+
+
+def _record(config: Config, path: Path, *, reads: bool) -> dict[str, Any]:
+    """Write the file beside its place, then put it there."""
+    scratch = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+
+    def work(apart: Listener, workers: int) -> bytes:
+        from hffs.data.arrow import do_without_pandas
+        from hffs.view.portable.recording import record_view
+
+        do_without_pandas()
+        return json.dumps(
+            asdict(record_view(config, scratch, apart, workers, reads=reads))
+        ).encode()
+
+    try:
+        recorded: dict[str, Any] = json.loads(ask_child(config, work))
+        scratch.chmod(0o666 & ~_read_umask())
+        scratch.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError("cannot write the view to", str(path), why=why) from error
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
+    return recorded
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _sync(folder: Path) -> None:
+    """After a power cut the new name must not be without its file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
