@@ -15,8 +15,8 @@ import typer
 
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
-from hffs.cli.sources import choose_configs
-from hffs.config import RECIPES, Chosen, Config, Recipe, explain_recipe, find_recipe
+from hffs.cli.sources import Trainer, choose_configs
+from hffs.config import Chosen, Config, Recipe, explain_recipe, find_recipe
 from hffs.errors import MountError, UsageError
 from hffs.mount import daemon
 from hffs.mount.group import run_group
@@ -56,15 +56,6 @@ _Order = Annotated[
     ),
 ]
 
-
-_For = Annotated[
-    str | None,
-    typer.Option(
-        "--for",
-        metavar="TRAINER",
-        help=f"Give the folder what a trainer needs ({', '.join(RECIPES)}); other flags win.",
-    ),
-]
 _Explain = Annotated[
     bool, typer.Option("--explain", help="With --for: print the flags that it sets, and why.")
 ]
@@ -98,7 +89,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
     mountpoint: _Mountpoint = None,
     *,
     flags: Flags,
-    trainer: _For = None,
+    trainer: Trainer = None,
     explain: _Explain = False,
     entry: _Entry = None,
     foreground: _Foreground = False,
@@ -115,7 +106,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
         _explain(recipe)
         return
     if source is None or mountpoint is None:
-        raise _missing("SOURCE|CONFIG" if source is None else "MOUNTPOINT")
+        raise _missing("SOURCE|CONFIG|VIEW" if source is None else "MOUNTPOINT")
     options = _Options(
         foreground,
         allow_other,
@@ -124,7 +115,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
         _parse_umask(umask),
         None if order is None else order.absolute(),
     )
-    chosen = choose_configs(source, flags, entry, os.environ, recipe)
+    chosen = choose_configs(source, flags, entry, os.environ, trainer)
     if order is not None and len(chosen.configs) > 1:
         why, fix = "it is of one view", "choose one entry with --entry"
         raise UsageError("cannot use --order", str(order), why=why, fix=fix)

@@ -1,7 +1,7 @@
 """What a command is asked to look at: a data set, a config file, or a view that was recorded.
 
 Owns telling a view file from a data set, wherever one may be named. What it says of its view goes
-under the flags of the host that it is opened on.
+under the flags of the host that it is opened on, and what a recipe adds.
 """
 
 from __future__ import annotations
@@ -9,22 +9,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from hffs.cli.flags import Flags
 from hffs.config import (
+    RECIPES,
     Chosen,
     Config,
-    Recipe,
-    all_keys,
     apply_recipe,
     build_config,
     build_configs,
 )
 from hffs.config.recorded import RecordedConfig, restore_config
 from hffs.data.viewfile.header import Header, looks_like_view, read_header
-from hffs.errors import ConfigError
 
 _SOURCE = "dataset_name"
+
+Trainer = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="TRAINER",
+        help=f"Give the folder what a trainer needs ({', '.join(RECIPES)}); other flags win.",
+    ),
+]
+"""The option that names a recipe."""
 
 
 def choose_configs(
@@ -32,17 +43,17 @@ def choose_configs(
     flags: Flags,
     entry: str | None,
     environ: Mapping[str, str],
-    recipe: Recipe | None = None,
+    trainer: str | None = None,
 ) -> Chosen:
     """The configurations that a command means, as `build_configs` has them, views expanded.
 
-    Beside a view, `--dataset-name` says where its source is here; a recipe fills in what was not
-    given. Raises ConfigError, and FormatError for a view file that is damaged.
+    Beside a view, `--dataset-name` says where its source is here; what a trainer needs is filled in
+    where it was not given. Raises ConfigError, and FormatError for a view file that is damaged.
     """
     chosen = _choose(source, flags, entry, environ)
-    if recipe is None:
+    if trainer is None:
         return chosen
-    return replace(chosen, configs=tuple(_follow(config, recipe) for config in chosen.configs))
+    return replace(chosen, configs=tuple(apply_recipe(each, trainer) for each in chosen.configs))
 
 
 def _choose(source: str, flags: Flags, entry: str | None, environ: Mapping[str, str]) -> Chosen:
@@ -55,18 +66,6 @@ def _choose(source: str, flags: Flags, entry: str | None, environ: Mapping[str, 
     if _SOURCE in flags:  # made absolute as any source is
         place = build_config(str(flags[_SOURCE]), {}, None, environ).dataset_name
     return Chosen((_restore(found, given, place),))
-
-
-def _follow(config: Config, recipe: Recipe) -> Config:
-    """A configuration by a recipe, which must not make a recorded view another one."""
-    followed = apply_recipe(config, recipe)
-    if isinstance(config, RecordedConfig):
-        for name in recipe.keys:
-            if getattr(followed, name) != getattr(config, name):
-                file, flag = str(config.view_file), all_keys()[name].flag
-                fix = "record it with the same --for"
-                raise ConfigError("cannot use --for", file, why=f"it needs {flag}", fix=fix)
-    return followed
 
 
 def _expand(config: Config) -> Config:

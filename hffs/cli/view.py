@@ -19,7 +19,7 @@ import typer
 
 from hffs.cli.children import ask_child
 from hffs.cli.flags import Flags, with_config_flags
-from hffs.cli.sources import choose_configs
+from hffs.cli.sources import Trainer, choose_configs
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.data.viewfile.header import SUFFIX, read_header
@@ -57,6 +57,7 @@ def view(  # noqa: PLR0913 - one parameter an option
     *,
     output: _Output,
     flags: Flags,
+    trainer: Trainer = None,
     entry: _Entry = None,
     force: _Force = False,
     digest: _Digests = True,
@@ -64,7 +65,7 @@ def view(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Decide a view and write it to a file, which `hffs mount` opens on any host."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
-    config = _choose(source, flags, entry)
+    config = _choose(source, flags, entry, trainer)
     path = _check_output(output, config, force=force)
     recorded = _record(config, path, reads=digest)
     recorded |= {"view": str(path), "size_bytes": path.stat().st_size}
@@ -78,8 +79,8 @@ def view(  # noqa: PLR0913 - one parameter an option
     )
 
 
-def _choose(source: str, flags: Flags, entry: str | None) -> Config:
-    chosen = choose_configs(source, flags, entry, os.environ)
+def _choose(source: str, flags: Flags, entry: str | None, trainer: str | None) -> Config:
+    chosen = choose_configs(source, flags, entry, os.environ, trainer)
     config = chosen.configs[0]
     if len(chosen.configs) > 1:
         ids = ", ".join(each.id for each in chosen.configs)

@@ -14,7 +14,8 @@ from types import MappingProxyType
 
 from hffs.config.keys import Key, Kind, all_keys
 from hffs.config.model import Config
-from hffs.errors import UsageError
+from hffs.config.recorded import RecordedConfig
+from hffs.errors import ConfigError, UsageError
 
 SCRATCH_FOLDER = "scratch"
 """Where layers are kept if no folder is given: in `cache_dir`."""
@@ -80,11 +81,20 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def apply_recipe(config: Config, recipe: Recipe) -> Config:
-    """The configuration with what the recipe adds to what was given."""
+def apply_recipe(config: Config, trainer: str) -> Config:
+    """The configuration with what a trainer's recipe adds to what was given.
+
+    Raises ConfigError where that would make a recorded view another one.
+    """
+    recipe = find_recipe(trainer)
     added = {
         name: value for name, value in recipe.keys.items() if name not in config.model_fields_set
     }
+    if isinstance(config, RecordedConfig):
+        for name, value in added.items():
+            why = f"{config.view_file} was recorded without {_as_flag(all_keys()[name], value)}"
+            fix = f"record it with hffs view --for {trainer}"
+            raise ConfigError("cannot use --for", trainer, why=why, fix=fix)
     if recipe.writes and config.scratch is None:
         added["scratch"] = config.cache_dir / SCRATCH_FOLDER
     return config.model_copy(update=added) if added else config

@@ -14,7 +14,7 @@ ENVIRON = {"HOME": "/home/me"}
 
 def cook(name: str, **flags: Any) -> Config:
     (config,) = build_configs("owner/set", flags, None, ENVIRON).configs
-    return apply_recipe(config, find_recipe(name))
+    return apply_recipe(config, name)
 
 
 @pytest.mark.parametrize("name", RECIPES)

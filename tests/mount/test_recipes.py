@@ -50,7 +50,7 @@ def test_the_flags_of_a_recipe_are_printed_without_mounting(hffs: Hffs) -> None:
     [
         (("--for", "koya", "--explain"), "cannot use --for koya: no recipe of that name; did you"),
         (("--explain",), "cannot use --explain: --for names no trainer; add --for NAME"),
-        ((), "missing argument SOURCE|CONFIG; see `hffs mount --help`"),
+        ((), "missing argument SOURCE|CONFIG|VIEW; see `hffs mount --help`"),
         (("owner/set",), "missing argument MOUNTPOINT; see `hffs mount --help`"),
     ],
 )

@@ -373,6 +373,26 @@ def test_what_would_change_a_view_is_refused(
     assert line.replace("VIEW", str(host.view)) in told
 
 
+def test_a_recipe_is_recorded_and_a_layer_is_of_the_host(
+    photo_parquet: Path, hffs: Hffs, host: Host
+) -> None:
+    hffs("view", photo_parquet, "-o", host.view)
+    assert host.refuse(host.view, "--for", "kohya") == (
+        2,
+        f"cannot use --for kohya: {host.view} was recorded without --caption-extension caption; "
+        "record it with hffs view --for kohya",
+    )
+    hffs("view", photo_parquet, "-o", host.view, "--for", "kohya", "--name-width", "5")
+    folder = host.mount(host.view, "--for", "kohya")
+    assert {"00000.jpg", "00000.caption"} <= set(os.listdir(folder))
+    (folder / "00000_0512x0512_sd.npz").write_bytes(b"latents")
+    host.hffs("umount", folder)
+    again = host.mount(host.view, "--for", "kohya")
+    assert (again / "00000_0512x0512_sd.npz").read_bytes() == b"latents"
+    host.hffs("umount", again)
+    assert "00000_0512x0512_sd.npz" not in os.listdir(host.mount(host.view))
+
+
 def test_a_view_is_warmed_and_not_inspected(photo_parquet: Path, hffs: Hffs, host: Host) -> None:
     hffs("view", photo_parquet, "-o", host.view)
     warmed = json.loads(host.hffs("warm", host.view, "--json"))
