@@ -10,8 +10,10 @@ import json
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,7 +109,8 @@ def _check_output(output: Path, config: Config, *, force: bool) -> Path:
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise refuse(f"there is no folder {path.parent} that can be written to")
     source = Path(os.path.realpath(config.dataset_name))
-    if path == source or (source.is_dir() and path.is_relative_to(source)):
+    is_inside = path == source or (source.is_dir() and path.is_relative_to(source))
+    if is_inside or fnmatch(str(path), str(source)):
         raise refuse("it would be a part of the data set")
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise refuse("it is no plain file")
@@ -132,22 +135,29 @@ def _record(config: Config, path: Path, *, reads: bool) -> dict[str, Any]:
         from hffs.view.portable.recording import record_view
 
         do_without_pandas()
-        return json.dumps(
-            asdict(record_view(config, scratch, apart, workers, reads=reads))
-        ).encode()
+        with _writing(path):
+            summary = record_view(config, scratch, apart, workers, reads=reads)
+        return json.dumps(asdict(summary)).encode()
 
     try:
         recorded: dict[str, Any] = json.loads(ask_child(config, work))
-        scratch.chmod(0o666 & ~_read_umask())
-        scratch.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise UsageError("cannot write the view to", str(path), why=why) from error
+        with _writing(path):
+            scratch.chmod(0o666 & ~_read_umask())
+            scratch.replace(path)
+            _sync(path.parent)
     finally:
         with suppress(OSError):
             scratch.unlink()
     return recorded
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError("cannot write the view to", str(path), why=why) from error
 
 
 def _read_umask() -> int:

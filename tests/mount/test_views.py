@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -439,10 +441,31 @@ def test_what_cannot_be_written_is_one_line(
     done = hffs.run("view", tmp_path / "set", "-o", tmp_path / output)
     assert done.returncode == 2
     assert re.fullmatch(f"hffs: cannot write the view to .*: {line}\n", done.stderr)
+    if output.startswith("set/"):
+        done = hffs.run("view", tmp_path / "set/*.parquet", "-o", tmp_path / output)
+        assert "it would be a part of the data set" in done.stderr
     if output == "there.parquet":
         hffs("view", tmp_path / "set", "-o", tmp_path / output, "--force")
         hffs("view", tmp_path / "set", "-o", tmp_path / output)
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_full_disk_leaves_the_file_that_was_there(
+    photo_parquet: Path, hffs: Hffs, tmp_path: Path
+) -> None:
+    path = tmp_path / "v.parquet"
+    hffs("view", photo_parquet, "-o", path)
+    before = path.read_bytes()
+    limit = len(before) // 2  # a file may not grow beyond that; SIGXFSZ is ignored by Python
+    command = f'ulimit -f {limit // 1024}; exec "$0" "$@"'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, "-m", "hffs", "view", photo_parquet, "-o", path],
+        env=hffs.environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == f"hffs: cannot write the view to {path}: File too large\n"
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.glob("*v.parquet*")] == ["v.parquet"]
 
 
 def test_what_cannot_be_recorded_is_one_line(
