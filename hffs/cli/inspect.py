@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +21,7 @@ from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.sources import choose_configs
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
+from hffs.data.folders import replace_whole
 from hffs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -162,13 +162,9 @@ def _check_page(page: Path) -> Path:
 
 def _write_page(path: Path, page: str) -> None:
     """Write a file whole or not at all."""
-    scratch = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
-        with scratch.open("x", encoding="utf-8") as file:
-            file.write(page)
-        scratch.replace(path)
+        with replace_whole(path) as file:
+            file.write(page.encode())
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink()
         why = error.strerror or str(error)
         raise UsageError("cannot write the page to", str(path), why=why) from error

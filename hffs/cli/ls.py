@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hffs.cli.untrusted import clean_line
+
 if TYPE_CHECKING:
     from hffs.mount.registry import Registry
 
@@ -90,7 +92,7 @@ def _print_table(lines: list[Line]) -> None:
             line.mountpoint, line.source, (line.commit or "")[:12], line.rows, line.pid,
             line.health, line.scratch,
         )  # fmt: skip
-        shown = ("-" if cell in (None, "") else str(cell) for cell in cells)
+        shown = ("-" if cell in (None, "") else clean_line(str(cell)) for cell in cells)
         rows.append(list(shown)[: len(heads)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     for row in rows:

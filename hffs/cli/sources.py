@@ -22,8 +22,9 @@ from hffs.config import (
     build_config,
     build_configs,
 )
-from hffs.config.recorded import RecordedConfig, restore_config
-from hffs.data.viewfile.header import Header, looks_like_view, read_header
+from hffs.config.recorded import restore_config
+from hffs.data.viewfile.header import is_view, read_header
+from hffs.errors import ConfigError
 
 _SOURCE = "dataset_name"
 
@@ -57,27 +58,30 @@ def choose_configs(
 
 
 def _choose(source: str, flags: Flags, entry: str | None, environ: Mapping[str, str]) -> Chosen:
-    found = _find_view(source)
-    if found is None:
-        chosen = build_configs(source, flags, entry, environ)
-        return replace(chosen, configs=tuple(map(_expand, chosen.configs)))
-    given = build_config(source, {k: v for k, v in flags.items() if k != _SOURCE}, entry, environ)
+    """Where views are meant, `--dataset-name` is no other source, but where theirs is."""
     place = None
-    if _SOURCE in flags:  # made absolute as any source is
-        place = build_config(str(flags[_SOURCE]), {}, None, environ).dataset_name
-    return Chosen((_restore(found, given, place),))
+    chosen = _build_without_place(source, flags, entry, environ) if _SOURCE in flags else None
+    if chosen is None:
+        chosen = build_configs(source, flags, entry, environ)
+    else:
+        place = build_config(str(flags[_SOURCE]), {}, None, environ).dataset_name  # made absolute
+    return replace(chosen, configs=tuple(_expand(each, place) for each in chosen.configs))
 
 
-def _expand(config: Config) -> Config:
+def _build_without_place(
+    source: str, flags: Flags, entry: str | None, environ: Mapping[str, str]
+) -> Chosen | None:
+    """Configurations without the flag that names their source; None unless they are of views."""
+    others = {name: value for name, value in flags.items() if name != _SOURCE}
+    try:
+        chosen = build_configs(source, others, entry, environ)
+    except ConfigError:  # an entry may have no source of its own
+        return None
+    are_views = [is_view(Path(config.dataset_name)) for config in chosen.configs]
+    return chosen if all(are_views) else None
+
+
+def _expand(config: Config, place: str | None) -> Config:
     """The configuration of a view file that stands in the place of a source, else itself."""
-    found = _find_view(config.dataset_name)
-    return config if found is None else _restore(found, config, None)
-
-
-def _find_view(name: str) -> tuple[Header, str] | None:
-    return read_header(Path(name)) if looks_like_view(name) else None
-
-
-def _restore(found: tuple[Header, str], given: Config, place: str | None) -> RecordedConfig:
-    header, seal = found
-    return restore_config(header.config, given, place, seal)
+    found = read_header(Path(config.dataset_name))
+    return config if found is None else restore_config(found[0].config, config, place, found[1])

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,8 +24,9 @@ from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.sources import Trainer, choose_configs
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
-from hffs.data.viewfile.header import SUFFIX, read_header
-from hffs.errors import FormatError, UsageError
+from hffs.data.folders import replace_whole
+from hffs.data.viewfile.header import SUFFIX, is_view
+from hffs.errors import UsageError
 
 if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
@@ -114,40 +115,25 @@ def _check_output(output: Path, config: Config, *, force: bool) -> Path:
         raise refuse("it would be a part of the data set")
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise refuse("it is no plain file")
-    if path.exists() and not force and not _is_view(path):
+    if path.exists() and not force and not is_view(path):
         raise refuse("it is there, and is no view", "name another file, or say --force")
     return path
 
 
-def _is_view(path: Path) -> bool:
-    try:
-        return read_header(path) is not None
-    except FormatError:  # one that is damaged, or of a release to come
-        return True
-
-
 def _record(config: Config, path: Path, *, reads: bool) -> dict[str, Any]:
     """Write the file beside its place, then put it there."""
-    scratch = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    with _writing(path), replace_whole(path) as file:
 
-    def work(apart: Listener, workers: int) -> bytes:
-        from hffs.data.arrow import do_without_pandas
-        from hffs.view.portable.recording import record_view
+        def work(apart: Listener, workers: int) -> bytes:
+            from hffs.data.arrow import do_without_pandas
+            from hffs.view.portable.recording import record_view
 
-        do_without_pandas()
-        with _writing(path):
-            summary = record_view(config, scratch, apart, workers, reads=reads)
-        return json.dumps(asdict(summary)).encode()
+            do_without_pandas()
+            with _writing(path):
+                summary = record_view(config, file, apart, workers, reads=reads)
+            return json.dumps(asdict(summary)).encode()
 
-    try:
         recorded: dict[str, Any] = json.loads(ask_child(config, work))
-        with _writing(path):
-            scratch.chmod(0o666 & ~_read_umask())
-            scratch.replace(path)
-            _sync(path.parent)
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
     return recorded
 
 
@@ -158,18 +144,3 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or str(error)
         raise UsageError("cannot write the view to", str(path), why=why) from error
-
-
-def _read_umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def _sync(folder: Path) -> None:
-    """After a power cut the new name must not be without its file."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from hffs.config.keys import Key, all_keys
 from hffs.config.model import Config
@@ -30,6 +30,9 @@ which part of the view it takes.
 
 _OF_SOURCE = ("dataset_name", "streaming")
 """Recorded, and a host may say otherwise: where the source is there, and whether to download it."""
+
+
+_JSON = TypeAdapter[object](object)
 
 
 class RecordedConfig(Config):
@@ -65,18 +68,31 @@ def restore_config(
     host = {name: value for name, value in asked.items() if name in (*_OF_HOST, *_OF_SOURCE)}
     for name in asked.keys() - host.keys():
         key = all_keys()[name]
-        if not key.for_tool and asked[name] != recorded.get(name, key.default):
+        default = _JSON.dump_python(key.default, mode="json")
+        if not key.for_tool and asked[name] != recorded.get(name, default):
             why = f"{path} is a view that is recorded"
             fix = "make another one with hffs view"
             raise ConfigError("cannot use", key.flag, why=why, fix=fix)
     if recorded.get("streaming") and not host.get("streaming", True):
         why = f"{path} was recorded of a source that is read where it lies"
         raise ConfigError("cannot use", "--no-streaming", why=why, fix="leave it out")
-    values = {name: value for name, value in recorded.items() if name not in _OF_HOST} | host
+    _require_recorded(path, recorded)
+    values = dict(recorded) | host
     if dataset_name is not None:
         values["dataset_name"] = dataset_name
     own = {"view_file": str(path), "seal": seal, "is_placed": dataset_name is not None}
     return _validate(path, values | own)
+
+
+def _require_recorded(path: Path, recorded: Mapping[str, object]) -> None:
+    """Refuse what no view is recorded with: the file is somebody else's."""
+    known = {key.name for key in all_keys().values() if _is_recorded(key)}
+    others = sorted(recorded.keys() - known)
+    if others:
+        raise ConfigError("cannot use view", str(path), why=f"it sets {others[0]!r}")
+    if not str(recorded.get("dataset_name", "")).isprintable():
+        why = "the name of its source has characters that cannot be shown"
+        raise ConfigError("cannot use view", str(path), why=why)
 
 
 def _validate(path: Path, values: Mapping[str, object]) -> RecordedConfig:

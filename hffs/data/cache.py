@@ -82,6 +82,11 @@ def read_space(folder: Path) -> Space:
     return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
 
 
+def find_floor(total_bytes: int) -> int:
+    """What is left free of a file system of some size."""
+    return min(_FLOOR_BYTES, int(total_bytes * _FLOOR_FRACTION))
+
+
 class DiskCache:
     """Blobs under `root`; beyond `cap_bytes` the least recently used go. Thread-safe.
 
@@ -210,7 +215,7 @@ class DiskCache:
         free, total = self._space(self._root)
         floor = self._floor_bytes
         if floor is None:
-            floor = min(_FLOOR_BYTES, int(total * _FLOOR_FRACTION))
+            floor = find_floor(total)
         return size + floor - free, free
 
     def _may_help(self, free: int) -> bool:

@@ -21,11 +21,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from hffs.errors import ConfigError, MountError
 
 _ABANDONED_S = 24 * 3600  # a folder under a temporary name for this long has lost its maker
 _UNLOCKED_S = 60  # so has one that nobody has locked by now, where the file system has locks
+_UNNAMED = ".hffs-"  # begins the names of files that are being written
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # `_prefix`, then what tempfile adds
 
 
@@ -101,6 +103,32 @@ def write_json(path: Path, fields: Mapping[str, object], indent: int | None = No
         raise
 
 
+@contextmanager
+def replace_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of another at the end, with its mode; until then that one stays.
+
+    Where none was there, it has the mode of a new file. Raises OSError.
+    """
+    _sweep_files(path.parent)
+    handle, name = tempfile.mkstemp(prefix=_UNNAMED, dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            _lock(handle)
+            yield file
+            os.fchmod(handle, _find_mode(path))
+            file.flush()
+            os.fsync(handle)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # after a power cut the new name must not be without its file
+    finally:
+        os.close(folder)
+
+
 def remove_whole(folder: Path) -> None:
     """Remove a folder at once; what is mapped of it by anyone stays valid."""
     try:
@@ -120,6 +148,15 @@ def _rename_once(source: Path, target: Path) -> None:
         if target.is_dir():
             raise FileExistsError(str(target)) from error
         raise
+
+
+def _find_mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return 0o666 & ~mask
 
 
 def _prefix(folder: Path) -> str:
@@ -152,3 +189,12 @@ def _sweep(parent: Path) -> None:
         with contextlib.suppress(OSError), open_own(path, os.O_DIRECTORY) as opened:
             if now - os.fstat(opened).st_mtime > _lock(opened):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _sweep_files(folder: Path) -> None:
+    """Remove what killed writers of files left behind."""
+    now = time.time()
+    for path in folder.glob(f"{_UNNAMED}????????"):
+        with contextlib.suppress(OSError), open_own(path, os.O_RDWR | os.O_NONBLOCK) as opened:
+            if now - os.fstat(opened).st_mtime > _lock(opened):
+                path.unlink()

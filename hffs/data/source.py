@@ -22,6 +22,7 @@ from hffs.data.mapped import MappedFile, open_mapped
 from hffs.data.remote.files import RangeReader
 from hffs.data.remote.parquet import Leaves, RangedFile, no_leaves, open_remote
 from hffs.data.shards import Located, Shard
+from hffs.data.viewfile.header import is_view
 from hffs.errors import DataError, SourceError, StaleError
 
 __all__ = [
@@ -203,6 +204,10 @@ def _join_schemas(located: Located, schemas: Sequence[pa.Schema]) -> pa.Schema:
 def _unlike(
     located: Located, name: str, one: tuple[object, Shard], other: tuple[object, Shard]
 ) -> DataError:
+    for _, shard in (one, other):
+        if not shard.is_remote and is_view(shard.path):
+            why, fix = f"{shard.name} is no part of it: hffs view wrote it", "move it elsewhere"
+            return DataError("cannot use", located.name, why=why, fix=fix)
     what = " and ".join(f"{kind} in {shard.name}" for kind, shard in (one, other))
     fix = "name files with the same columns by data_files"
     return DataError("cannot use", located.name, why=f"column {name} is {what}", fix=fix)

@@ -143,11 +143,8 @@ def test_nothing_is_filtered_and_no_function_called_anew(
             r"has \d+ bytes, and had \d+; mount the source that was recorded, or make it ag",
         ),
         ("other", "has other content than it had; mount the source that was recorded, or make it"),
-        ("gone", "cannot open .*: no such file or folder; check the path"),
-        (
-            "kind",
-            "cannot use owner/photos: .* was recorded of a data set on a host; name one of th",
-        ),
+        ("gone", "cannot open .*moved.parquet: no such file; say where the source is on this host"),
+        ("kind", "cannot use s3://.*: .* was recorded of a data set on a host; name one of th"),
     ],
 )
 def test_another_source_is_refused(
@@ -162,7 +159,7 @@ def test_another_source_is_refused(
         content[len(content) // 2] ^= 1
     if change != "gone":
         moved.write_bytes(content)
-    place = "owner/photos" if change == "kind" else moved
+    place = "s3://art/photos.parquet" if change == "kind" else moved
     code, told = host.refuse(host.view, "--dataset-name", place)
     assert code == {"gone": 3, "kind": 2}.get(change, 5)
     assert re.search(line, told), told
@@ -490,3 +487,58 @@ def test_what_cannot_be_recorded_is_one_line(
         assert done.stderr.count("\n") == 1
     hffs("view", tmp_path / "both.json", "--entry", "b", "-o", tmp_path / "w.parquet")
     assert sorted(path.name for path in tmp_path.glob("*.parquet")) == ["v.parquet", "w.parquet"]
+
+
+def test_where_the_source_is_not_is_said(
+    photo_parquet: Path, hffs: Hffs, host: Host, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    shutil.copy(photo_parquet, tmp_path / "set/a.parquet")
+    fix = "say where the source is on this host: --dataset-name PATH"
+    hffs("view", photo_parquet, "-o", host.view)
+    absent = tmp_path / "set/other.parquet"
+    for name, why in ((absent, "no such file"), (tmp_path / "set", "it is no file")):
+        told = host.refuse(host.view, "--dataset-name", name)
+        assert told == (3, f"cannot open {name}: {why}; {fix}")
+    hffs("view", tmp_path / "set", "-o", host.view)
+    (tmp_path / "set").rename(tmp_path / "moved")
+    told = host.refuse(host.view)
+    assert told == (3, f"cannot open {tmp_path / 'set'}: no such folder; {fix}")
+    assert host.refuse(host.view, "--dataset-name", "some/where")[1] == (
+        f"cannot open some/where: no such folder; {fix}"
+    )
+    assert os.listdir(host.mount(host.view, "--dataset-name", tmp_path / "moved"))
+
+
+def test_a_view_among_the_files_of_a_data_set_is_named(
+    photo_parquet: Path, hffs: Hffs, host: Host, tmp_path: Path
+) -> None:
+    (tmp_path / "set").mkdir()
+    shutil.copy(photo_parquet, tmp_path / "set/a.parquet")
+    hffs("view", tmp_path / "set/a.parquet", "-o", tmp_path / "set/v.parquet")
+    assert host.refuse(tmp_path / "set") == (
+        5,
+        f"cannot use {tmp_path / 'set'}: v.parquet is no part of it: hffs view wrote it; move it "
+        "elsewhere",
+    )
+
+
+def test_a_config_file_that_names_a_view_is_told_where_its_source_is(
+    photo_parquet: Path, hffs: Hffs, host: Host, tmp_path: Path
+) -> None:
+    moved, config = tmp_path / "moved.parquet", tmp_path / "one.json"
+    hffs("view", photo_parquet, "-o", tmp_path / "v.view.parquet", "--where", "width >= 300")
+    view = (tmp_path / "v.view.parquet").rename(tmp_path / "v.view")  # by its content, not its name
+    shutil.copy(photo_parquet, moved)
+    config.write_text(json.dumps({"dataset_name": str(view)}))
+    folder = host.mount(config, "--dataset-name", moved)
+    assert len(os.listdir(folder)) == 2 * pq.read_metadata(view).num_rows
+
+
+def test_what_a_view_was_recorded_with_may_be_said_again(
+    photo_parquet: Path, hffs: Hffs, host: Host
+) -> None:
+    flags = ["--image-count", "4"]
+    hffs("view", photo_parquet, "-o", host.view, *flags)
+    assert os.listdir(host.mount(host.view, *flags, "--select-index", "0", "--num-proc", "1"))
+    assert host.refuse(host.view, "--select-index", "1")[0] == 2

@@ -39,7 +39,8 @@ def build(source: Path | str, cache: Path, keys: Mapping[str, Any]) -> Config:
 def record(
     source: Path | str, view: Path, cache: Path, keys: Mapping[str, Any] = {}, *, reads: bool = True
 ) -> Summary:
-    return record_view(build(source, cache, keys), view, Quiet(), 1, reads=reads)
+    with view.open("wb") as file:
+        return record_view(build(source, cache, keys), file, Quiet(), 1, reads=reads)
 
 
 @contextmanager

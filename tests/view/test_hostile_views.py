@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -74,7 +75,8 @@ class Recorded:
             return Anything(values)  # type: ignore[return-value] # it need not be one
 
         path = self.folder / "changed.parquet"
-        write_view_file(path, self.batches, arrays, make_header)
+        with path.open("wb") as file:
+            write_view_file(file, self.batches, arrays, make_header)
         return path
 
 
@@ -304,3 +306,52 @@ def test_sizes_that_are_not_so_are_an_error_of_their_image(recorded: Recorded) -
         assert tree.size_bytes(inode) == 5
         with pytest.raises(DataError, match="and had 5 when that was recorded"):
             tree.request(inode).result(20)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("type", "local", "it sets 'type'"),
+        ("cache_dir", "/etc", "it sets 'cache_dir'"),
+        ("allow_private_urls", True, "it sets 'allow_private_urls'"),
+        ("nonsense", 1, "it sets 'nonsense'"),
+        ("dataset_name", "/a\nhffs: fine", "the name of its source has characters that cannot be"),
+        ("dataset_name", "set/a.parquet", "it names no whole path, 'set/a.parquet'"),
+        ("data_files", ["/etc/passwd"], "its data_files name '/etc/passwd', outside of its source"),
+        ("data_files", ["a/../../b"], "its data_files name 'a/../../b', outside of its source"),
+    ],
+)
+def test_what_a_file_must_not_say_is_refused(
+    recorded: Recorded, key: str, value: object, why: str
+) -> None:
+    path = recorded.write(recorded.arrays, lambda values: values["config"].update({key: value}))
+    with pytest.raises(HffsError, match=re.escape(why)), opened(path, recorded.folder / "cache"):
+        pass
+
+
+def test_a_few_bytes_do_not_take_much_memory(recorded: Recorded) -> None:
+    names = np.full(1 << 27, ord("a"), np.uint8)
+    names[:2], names[-2:] = (ord("["), ord('"')), (ord('"'), ord("]"))
+    path = recorded.write(recorded.arrays | {"folder_names": names}, lambda values: None)
+    assert path.stat().st_size < 1 << 20
+    with (
+        pytest.raises(FormatError, match="its folders are too many"),
+        opened(path, recorded.folder / "cache"),
+    ):
+        pass
+    path = recorded.write(
+        recorded.arrays, lambda values: values.update(encoder="x" * (5 << 20))
+    )  # fmt: skip
+    with pytest.raises(FormatError, match=r"its header has \d+ bytes"):
+        read_header(path)
+
+
+def test_what_fills_the_disk_is_refused_before(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: (10**9, 0, 50_000_010))
+    with (
+        pytest.raises(FormatError, match=r"it takes 0\.0 MB, and 50\.0 MB are free"),
+        opened(recorded.path, recorded.folder / "cache"),
+    ):
+        pass

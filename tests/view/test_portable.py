@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import event, given, settings
 
 from hffs.cli.sources import choose_configs
+from hffs.data import digesting
+from hffs.data.digesting import Progress
+from hffs.data.locating import recording
+from hffs.data.viewfile import rows
 from hffs.data.viewfile.header import read_header
 from hffs.errors import ConfigError, DataError, StaleError
 from hffs.view.opening import open_view
@@ -131,3 +137,65 @@ def test_what_a_host_adds_is_not_recorded(tmp_path: Path) -> None:
     assert not [word for word in (b"token", b"hf_", b"12345") if word in content]
     (config,) = choose_configs(str(view), {}, None, environ(tmp_path / "there")).configs
     assert [config.allow_http_urls, config.allow_private_urls, config.offline] == [False] * 3
+
+
+@pytest.mark.parametrize("name", ["imagefolder_csv", "webdataset", "parquet_shards"])
+def test_a_source_that_changes_while_it_is_recorded_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was decided is of the content before, and the digest of that behind it."""
+    case = next(make for make in FORMATS if make.__name__ == name)()
+    source = write_files(case.files, tmp_path / "set")
+    digest = digesting.digest_files
+
+    def digest_late(paths: Sequence[Path], workers: int, progress: Progress) -> Iterator[bytes]:
+        for path in paths:
+            if path.is_relative_to(source):
+                content = bytearray(path.read_bytes())
+                content[len(content) // 2] ^= 1
+                path.write_bytes(content)
+                os.utime(path, (1, 1))
+        return digest(paths, workers, progress)
+
+    monkeypatch.setattr(recording, "digest_files", digest_late)
+    with pytest.raises(StaleError, match="it was changed since the view was decided"):
+        record(source, tmp_path / "v.parquet", tmp_path / "here")
+
+
+def test_a_table_that_was_made_has_no_time_of_its_host(tmp_path: Path) -> None:
+    case = next(make for make in FORMATS if make.__name__ == "imagefolder_csv")()
+    source = write_files(case.files, tmp_path / "set")
+    for name in ("one", "other"):
+        record(source, tmp_path / f"{name}.parquet", tmp_path / name)
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "other.parquet").read_bytes()
+
+
+def test_an_image_column_may_have_no_name(tmp_path: Path) -> None:
+    photo = {"bytes": encode("JPEG"), "path": None}
+    source = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"": [photo], "caption": ["a kite"]}), source)
+    record(source, tmp_path / "v.parquet", tmp_path / "here")
+    with opened(tmp_path / "v.parquet", tmp_path / "there") as tree:
+        assert tree.positions == 1
+
+
+def test_long_captions_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not come to lie on a page that is larger than what is read."""
+    monkeypatch.setattr(rows, "_MOST_PAGE_BYTES", 4 << 20)
+    captions = [f"{number} " + "a very long caption " * 500 for number in range(1500)]
+    source = write_set(tmp_path / "a.parquet", [encode("JPEG")] * 1500, caption=captions)
+    record(source, tmp_path / "v.parquet", tmp_path / "here")
+    with opened(tmp_path / "v.parquet", tmp_path / "there") as tree:
+        assert tree.positions == 1500
+
+
+def test_files_outside_of_the_source_are_not_recorded(tmp_path: Path) -> None:
+    case = next(make for make in FORMATS if make.__name__ == "jsonl_base64")()
+    source = write_files(case.files, tmp_path / "set")
+    write_files(case.files, tmp_path / "other")
+    file = next(iter(case.files))
+    with pytest.raises(DataError, match=r"its data_files name '\.\./set/.*', outside of it"):
+        record(
+            tmp_path / "other", tmp_path / "v.parquet", tmp_path / "here",
+            {"data_files": f"../{source.name}/{file}"},
+        )  # fmt: skip

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hffs.data.cells.checking import check_index
 from hffs.data.cells.index import FILE_ARRAYS, SEGMENT_ARRAYS, Coding, SegmentKind, TextTable
-from hffs.data.cells.paths import FilePin, PathResolver
+from hffs.data.cells.paths import MISSING, FilePin, PathResolver
 from hffs.data.digesting import digest_files
 from hffs.data.locating.recorded import COPY, differs
 from hffs.data.locating.recording import shorten
@@ -103,7 +103,8 @@ def _pin_files(
         found = resolver.pin(names.name(number))
         shown = os.fsdecode(names.name(number))
         if isinstance(found, str):
-            raise differs(settling.view, f"{shown} of {settling.located.name}", f"is a {found}")
+            why = "is missing" if found == MISSING else f"is a {found}"
+            raise differs(settling.view, f"{shown} of {settling.located.name}", why)
         if found.size_bytes != size_bytes:
             why = f"has {found.size_bytes} bytes, and had {size_bytes}"
             raise differs(settling.view, f"{shown} of {settling.located.name}", why)

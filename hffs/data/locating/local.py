@@ -79,7 +79,7 @@ def locate_plain(dataset_name: str, split: str = TRAIN) -> Located | None:
 def list_files(dataset_name: str) -> list[str]:
     """Absolute path of every file that a local name stands for; hidden ones are none."""
     path = _absolute(dataset_name)
-    if _is_glob(dataset_name):
+    if is_glob(dataset_name):
         return list(glob.iglob(str(path), recursive=True))
     return list(_walk(dataset_name, path)) if path.is_dir() else [str(path)]
 
@@ -87,7 +87,7 @@ def list_files(dataset_name: str) -> list[str]:
 def find_base(dataset_name: str) -> Path:
     """The folder that a local name stands for files of: itself, or the one that they are in."""
     path = _absolute(dataset_name)
-    if _is_glob(dataset_name):
+    if is_glob(dataset_name):
         return _find_root(path)
     return path if path.is_dir() else path.parent
 
@@ -102,13 +102,14 @@ def _absolute(dataset_name: str) -> Path:
     return Path(os.path.abspath(text))
 
 
-def _is_glob(dataset_name: str) -> bool:
+def is_glob(dataset_name: str) -> bool:
+    """Whether a local name is a pattern, and no file of that name is there."""
     text = os.path.expanduser(dataset_name)
     return glob.has_magic(text) and not os.path.lexists(text)
 
 
 def _locate_split(dataset_name: str, path: Path, split: str) -> Located | None:
-    if _is_glob(dataset_name):
+    if is_glob(dataset_name):
         return _locate_glob(dataset_name, path, split)
     if stat.S_ISDIR(_stat(dataset_name, path).st_mode):
         return _locate_folder(dataset_name, path, split)

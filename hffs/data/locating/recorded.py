@@ -21,7 +21,7 @@ from hffs.data.digesting import digest_ends, digest_files
 from hffs.data.hub.cached import is_plain, is_whole, repository_folder, snapshot_folder
 from hffs.data.hub.messages import refuse_offline
 from hffs.data.hub.resolution import HubFile, Request
-from hffs.data.locating.local import find_base
+from hffs.data.locating.local import find_base, is_glob
 from hffs.data.locating.record import (
     Record,
     ViewSeal,
@@ -30,6 +30,7 @@ from hffs.data.locating.record import (
     keep_acquired,
     pin_files,
 )
+from hffs.data.locating.recording import find_outside
 from hffs.data.remote.files import is_web, make_hub_url
 from hffs.data.shards import Located, Pin, Shard, os_error
 from hffs.data.viewfile.file import ViewFile, open_view_file
@@ -52,7 +53,7 @@ def acquire_recorded(wanted: Wanted, seal: ViewSeal, store: Path, watcher: Watch
     Raises StaleError where the source is another one now, and as `acquire` and `open_view_file` do.
     """
     with open_view_file(seal.file, seal.seal, store) as file:
-        _require_kind(wanted, file)
+        _require_place(wanted, file)
         shards = read_shards(file)
         is_made = any(shard.is_made for shard in shards)
         # Before any is read; of others each file is looked at when the record is.
@@ -70,12 +71,31 @@ def differs(file: Path, name: str, why: str, fix: str = "") -> StaleError:
     return StaleError("cannot use view", str(file), why=f"{name} {why}", fix=fix or CHOOSE)
 
 
-def _require_kind(wanted: Wanted, file: ViewFile) -> None:
-    kind = file.header.origin.kind
-    is_own = wanted.is_local if kind == "local" else not wanted.is_local
-    if not is_own or (kind == "elsewhere") != wanted.is_elsewhere:
-        why = f"{file.path} was recorded of a data set {_WHAT[kind]}"
-        raise ConfigError("cannot use", wanted.request.name, why=why, fix="name one of that kind")
+def _require_place(wanted: Wanted, file: ViewFile) -> None:
+    """Refuse a source of another kind than the one that was recorded, and one that is not there."""
+    name, origin = wanted.request.name, file.header.origin
+    is_placed = wanted.recorded is not None and wanted.recorded.is_placed
+    outside = find_outside(wanted.request)
+    if outside is not None:
+        raise refuse(file.path, f"its data_files name {outside!r}, outside of its source")
+    if origin.kind == "local" and not wanted.is_elsewhere:
+        if not is_placed and not os.path.isabs(name):
+            raise refuse(file.path, f"it names no whole path, {name!r}")
+        _require_there(name, is_file=origin.is_file)
+    is_own = wanted.is_local if origin.kind == "local" else not wanted.is_local
+    if not is_own or (origin.kind == "elsewhere") != wanted.is_elsewhere:
+        why = f"{file.path} was recorded of a data set {_WHAT[origin.kind]}"
+        raise ConfigError("cannot use", name, why=why, fix="name one of that kind")
+
+
+def _require_there(name: str, *, is_file: bool) -> None:
+    path = os.path.expanduser(name)
+    if is_glob(name) or (os.path.isfile(path) if is_file else os.path.isdir(path)):
+        return
+    kind = "file" if is_file else "folder"
+    why = f"it is no {kind}" if os.path.exists(path) else f"no such {kind}"
+    fix = "say where the source is on this host: --dataset-name PATH"
+    raise SourceError("cannot open", name, why=why, fix=fix)
 
 
 def _acquire(
@@ -125,8 +145,6 @@ def _find_local(
     if origin.inner and not is_plain(origin.inner):
         raise refuse(file.path, f"it names a folder outside its source, {origin.inner!r}")
     root = find_base(name) / origin.inner
-    if not os.path.isdir(root):
-        raise os_error(name, FileNotFoundError())
     is_one = origin.is_file and len(shards) == 1 and path.is_file()
     paths = [path if is_one else root / shard.name for shard in shards]
     found = [_look(file.path, path, shard) for path, shard in zip(paths, shards, strict=True)]
@@ -201,6 +219,8 @@ def _find_on_hub(
     if not request.offline:
         _require_commit(request, file)
     if wanted.is_far:
+        if not all(shard.etag for shard in shards):  # what comes could not be told from other
+            raise refuse(file.path, "nothing pins its files")
         far = tuple(_place_on_hub(name, commit, shard) for shard in shards)
         address = make_hub_url(name, commit, "")
         return Located(name, repository_folder(name), far, commit=commit, address=address)

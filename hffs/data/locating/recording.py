@@ -7,26 +7,29 @@ same on every host. Only files that images of the view lie in are recorded.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.cells.index import TextTable
+from hffs.data.cells.paths import check_file
 from hffs.data.cells.subset import Subset
 from hffs.data.digesting import digest_ends, digest_files
 from hffs.data.hub.cached import is_plain
+from hffs.data.hub.resolution import Request
 from hffs.data.locating.local import find_base
 from hffs.data.locating.record import Wanted, is_prepared
 from hffs.data.shards import Located, Shard
 from hffs.data.viewfile.header import Origin
 from hffs.data.viewfile.sources import SHARDS, RecordedShard, pack_shards
 from hffs.data.watcher import Watcher
-from hffs.errors import DataError
+from hffs.errors import DataError, StaleError
 
 DIGESTS = "digests"
 """Beside the names of files on a host: the first 8 bytes of the digest of each (int64)."""
@@ -41,6 +44,22 @@ class RecordedSource:
 
     origin: Origin
     arrays: dict[str, NDArray[Any]]
+
+
+class _FilePin(NamedTuple):
+    """A file as it was when the view was decided."""
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+
+    def check(self) -> None:
+        """StaleError where it is not that any more: what was decided is not of its content."""
+        try:
+            check_file(os.fsencode(self.path), self.size_bytes, self.mtime_ns)
+        except StaleError as error:
+            why = "it was changed since the view was decided"
+            raise StaleError("cannot record", str(self.path), why=why, fix="try again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,10 @@ def record_source(
 
     Raises SourceError, AccessError, or DataError where a file cannot be named.
     """
+    outside = find_outside(wanted.request)
+    if outside is not None:
+        why = f"its data_files name {outside!r}, outside of it"
+        raise DataError("cannot record", wanted.request.name, why=why)
     shards = [located.shards[number] for number in subset.shards.tolist()]
     arrays = dict(subset.arrays)
     if wanted.is_local:
@@ -75,6 +98,16 @@ def record_source(
             _require_plain(located, os.fsdecode(name))
     recorded = _record_shards(wanted, located, shards, store, reading)
     return RecordedSource(origin, arrays | {SHARDS: pack_shards(tuple(recorded))})
+
+
+def find_outside(request: Request) -> str | None:
+    """A pattern of `data_files` that may lead out of the source; None where none does."""
+    files = request.data_files or ()
+    patterns = chain(*files.values()) if isinstance(files, Mapping) else files
+    for pattern in patterns:
+        if "://" in pattern or pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
+            return pattern
+    return None
 
 
 def _locate_local(wanted: Wanted, located: Located) -> Origin:
@@ -95,17 +128,18 @@ def _record_shards(
     own = [shard for shard in shards if not shard.is_remote and shard.name not in tags]
     # Of a table that was made nothing but its content tells whether another is the same.
     read = [shard for shard in own if reading.is_wanted or shard.name in made]
-    paths = [shard.path for shard in read]
-    report = partial(reading.watcher.progress, f"reading {wanted.request.name}", unit="B")
-    found = digest_files(paths, reading.workers, report)
+    pins = {shard.name: _FilePin(shard.path, shard.size_bytes, shard.mtime_ns) for shard in own}
+    found = _digest([pins[shard.name] for shard in read], reading, wanted.request.name)
     digests = {shard.name: next(found).hex() for shard in read}
     ends = {shard.name: digest_ends(shard.path, shard.size_bytes) for shard in own}
+    for pin in pins.values():
+        pin.check()
     for shard in shards:
         _require_plain(located, shard.name)
         yield RecordedShard(
             name=shard.name,
             size_bytes=shard.size_bytes,
-            mtime_ns=shard.mtime_ns if shard in own else 0,
+            mtime_ns=shard.mtime_ns if shard in own and shard.name not in made else 0,
             layout=shard.layout,
             etag=shard.etag or tags.get(shard.name, ""),
             ends=ends.get(shard.name, ""),
@@ -123,12 +157,21 @@ def _digest_tables(
     root = Path(os.path.realpath(located.root))
     made: dict[str, NDArray[Any]] = {}
     for table in ("files", "containers"):
-        paths = [root / os.fsdecode(name) for name in _list_texts(arrays, table)]
-        what = f"reading images of {located.name}"
-        report = partial(reading.watcher.progress, what, unit="B")
-        short = (shorten(each) for each in digest_files(paths, reading.workers, report))
-        made[f"{table}.{DIGESTS}"] = np.fromiter(short, np.int64, len(paths))
+        names = (root / os.fsdecode(name) for name in _list_texts(arrays, table))
+        sizes, times = (arrays[f"{table}.{each}"].tolist() for each in ("size_bytes", "mtime_ns"))
+        pins = list(map(_FilePin, names, sizes, times))
+        found = _digest(pins, reading, f"images of {located.name}")
+        made[f"{table}.{DIGESTS}"] = np.fromiter(map(shorten, found), np.int64, len(pins))
     return made
+
+
+def _digest(pins: Sequence[_FilePin], reading: Reading, what: str) -> Iterator[bytes]:
+    """Digests of files that are still what they were once they are read."""
+    report = partial(reading.watcher.progress, f"reading {what}", unit="B")
+    digests = digest_files([pin.path for pin in pins], reading.workers, report)
+    for pin, digest in zip(pins, digests, strict=True):
+        pin.check()
+        yield digest
 
 
 def shorten(digest: bytes) -> int:

@@ -6,17 +6,17 @@ about, then the footer with the header. Must not know what arrays mean.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hffs.data.cache import find_floor
 from hffs.data.mapped import open_mapped
 from hffs.data.viewfile.header import (
     SEAL_KEY,
@@ -35,18 +35,17 @@ MakeHeader = Callable[[dict[str, PackedArray]], Header]
 
 
 def write_view_file(
-    path: Path, batches: Iterable[pa.RecordBatch], arrays: Arrays, make_header: MakeHeader
+    file: BinaryIO, batches: Iterable[pa.RecordBatch], arrays: Arrays, make_header: MakeHeader
 ) -> None:
-    """Write a file and have it on the disk; `make_header` is told where arrays lie. OSError."""
-    with path.open("wb") as file, open_writer(file) as writer:
+    """Write a file that is empty; `make_header` is told where arrays lie. Raises OSError."""
+    with open_writer(file) as writer:
         for batch in batches:
             writer.write_table(pa.Table.from_batches([batch]))
         packed = {name: pack(file, array) for name, array in arrays.items()}
         text, seal = make_header(packed).seal()
         writer.add_key_value_metadata({VIEW_KEY: text, SEAL_KEY: seal})
         writer.close()
-        file.flush()
-        os.fsync(file.fileno())
+    file.flush()
 
 
 class ViewFile:
@@ -80,9 +79,9 @@ class ViewFile:
 
     def _require_space(self, size_bytes: int) -> None:
         """Refuse what a few bytes may claim before any of it is written."""
-        free = shutil.disk_usage(self._folder).free
-        if size_bytes > free:
-            why = f"it takes {size_bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+        total, _, free = shutil.disk_usage(self._folder)
+        if size_bytes > free - find_floor(total):
+            why = f"it takes {size_bytes / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free"
             raise refuse(self.path, why, f"free some of {self._folder}")
 
 

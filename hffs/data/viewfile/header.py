@@ -4,7 +4,7 @@ Owns telling such a file from others, and the form of its header, which is JSON 
 header means is for who reads it. It is asked before a daemon forks, so it imports nothing slow.
 
 Invariants, whatever the bytes: the outcome is a header of the right form, None for another file, or
-a FormatError; memory is bounded by `_MOST_FOOTER_BYTES`.
+a FormatError; memory is bounded by that of the largest footer and header.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SUFFIX = ".parquet"
 
 FIX = "make it again with hffs view"
 
-_MOST_FOOTER_BYTES = 64 << 20
+_MOST_FOOTER_BYTES, _MOST_HEADER_BYTES = 32 << 20, 4 << 20
 _MOST_ARRAYS = 100
 
 Whole = Annotated[int, Field(ge=0, le=2**62)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Name = Annotated[str, Field(min_length=1, max_length=10_000)]
+Name = Annotated[str, Field(max_length=10_000)]
 
 
 class Part(BaseModel):
@@ -94,9 +94,12 @@ class Header(Part):
         return text, make_seal(text)
 
 
-def looks_like_view(name: str) -> bool:
-    """Whether a path may be that of a view file."""
-    return name.lower().endswith(SUFFIX) and "://" not in name and os.path.isfile(name)
+def is_view(path: Path) -> bool:
+    """Whether a file is that of a view, be it damaged or of a release to come."""
+    try:
+        return read_header(path) is not None
+    except FormatError:
+        return True
 
 
 def read_header(path: Path) -> tuple[Header, str] | None:
@@ -111,6 +114,8 @@ def read_header(path: Path) -> tuple[Header, str] | None:
     text = pairs.get(VIEW_KEY)
     if text is None:
         return None
+    if len(text) > _MOST_HEADER_BYTES:
+        raise refuse(path, f"its header has {len(text)} bytes")
     return _parse(path, bytes(text), bytes(pairs.get(SEAL_KEY, b"")))
 
 

@@ -53,6 +53,8 @@ SCHEMA = pa.schema(
 _CAPTION_LEAF = SCHEMA.names.index("caption")
 _LEVELS = Levels(definition=1, repetition=0)
 _MOST_PAGE_BYTES = 1 << 28
+_PAGE_CAPTIONS = 128
+"""At most so many of the longest are on a page: one ends where it is found to be large."""
 _DICTIONARIES = ["caption", "format", "item", "tile", "width", "height"]
 _ENCODINGS = {
     "file_name": "DELTA_BYTE_ARRAY",
@@ -71,6 +73,7 @@ def open_writer(file: BinaryIO) -> Iterator[pq.ParquetWriter]:
         use_dictionary=_DICTIONARIES,
         column_encoding=_ENCODINGS,
         write_page_checksum=True,
+        write_batch_size=_PAGE_CAPTIONS,
     )
     try:
         yield writer

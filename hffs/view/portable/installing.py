@@ -51,6 +51,7 @@ from hffs.view.rendering import Rendering, parse_rendering
 from hffs.view.sizes import keep_sizes
 
 _BLOCK = 1 << 20
+_MOST_NAME_BYTES, _MOST_FOLDERS_BYTES = 4096, 64 << 20
 _LARGEST_NUMBER = 2**62
 _INFO = TypeAdapter(ViewInfo)
 
@@ -227,6 +228,9 @@ class _View:
 
     def _read_folders(self) -> Folders:
         of = self.file.array(FOLDER_OF, np.int32, self.positions)
+        packed = self.file.header.arrays.get(FOLDER_NAMES)
+        if packed and packed.count > min(_MOST_NAME_BYTES * self.positions, _MOST_FOLDERS_BYTES):
+            raise self.refuse("its folders are too many")
         text = self.file.array(FOLDER_NAMES, np.uint8).tobytes()
         try:
             names = TypeAdapter(list[str]).validate_json(text, strict=True)

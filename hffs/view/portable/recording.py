@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from hffs import __version__
 from hffs.config import Config
@@ -33,7 +33,7 @@ from hffs.data.viewfile.file import write_view_file
 from hffs.data.viewfile.header import Column, Header, PackedArray
 from hffs.data.viewfile.rows import GROUP_ROWS, SCHEMA
 from hffs.data.watcher import Watcher
-from hffs.errors import OutageError
+from hffs.errors import DataError, OutageError
 from hffs.view.choosing import map_filters
 from hffs.view.kept import Decided
 from hffs.view.manifest import Manifest
@@ -92,7 +92,7 @@ class _View:
 
 
 def record_view(
-    config: Config, path: Path, watcher: Watcher, workers: int, *, reads: bool
+    config: Config, file: BinaryIO, watcher: Watcher, workers: int, *, reads: bool
 ) -> Summary:
     """Decide a view, if it was not before, and write the file of it.
 
@@ -118,7 +118,12 @@ def record_view(
         return _make_header(view, source, arrays)
 
     batches = _make_batches(view, sizes, _read_sides(view, watcher))
-    write_view_file(path, batches, _name_arrays(view, source, sizes), make_header)
+    try:
+        write_view_file(file, batches, _name_arrays(view, source, sizes), make_header)
+    except ValidationError as error:  # of what no sound data set has
+        first = error.errors(include_url=False)[0]
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise DataError("cannot record", info.source, why=why) from error
     return Summary(info.source, info.commit, info.fingerprint, info.positions)
 
 
