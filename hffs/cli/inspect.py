@@ -18,7 +18,7 @@ import typer
 
 from hffs.cli.children import ask_child
 from hffs.cli.flags import Flags, with_config_flags
-from hffs.cli.sources import choose_configs
+from hffs.cli.sources import Entry, Source, choose_configs
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.data.folders import replace_whole
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
     from hffs.view.inspection.facts import Inspection
 
-_Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE|CONFIG",
-        help="Data set (a path, owner/name or an address), or a config file.",
-    ),
-]
-_Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 _Html = Annotated[
     Path | None,
@@ -51,10 +43,10 @@ _All = Annotated[
 
 @with_config_flags
 def inspect(  # noqa: PLR0913 - one parameter an option
-    source: _Source,
+    source: Source,
     *,
     flags: Flags,
-    entry: _Entry = None,
+    entry: Entry = None,
     as_json: _Json = False,
     html: _Html = None,
     samples: _Samples = 60,

@@ -15,7 +15,7 @@ import typer
 
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
-from hffs.cli.sources import Trainer, choose_configs
+from hffs.cli.sources import Entry, Trainer, choose_configs
 from hffs.config import Chosen, Config, Recipe, explain_recipe, find_recipe
 from hffs.errors import MountError, UsageError
 from hffs.mount import daemon
@@ -39,7 +39,6 @@ _Source = Annotated[
 _Mountpoint = Annotated[
     Path | None, typer.Argument(help="An empty folder; of several entries, each gets ID in it.")
 ]
-_Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
 _Foreground = Annotated[bool, typer.Option("--foreground", "-f", help="Stay, and log to stderr.")]
 _AllowOther = Annotated[bool, typer.Option("--allow-other", help="Let other users see the files.")]
 _Uid = Annotated[int | None, typer.Option(min=0, help="Owner that the files show.")]
@@ -91,7 +90,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
     flags: Flags,
     trainer: Trainer = None,
     explain: _Explain = False,
-    entry: _Entry = None,
+    entry: Entry = None,
     foreground: _Foreground = False,
     allow_other: _AllowOther = False,
     uid: _Uid = None,

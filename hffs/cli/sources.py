@@ -28,6 +28,18 @@ from hffs.errors import ConfigError
 
 _SOURCE = "dataset_name"
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE|CONFIG",
+        help="Data set (a path, owner/name or an address), or a config file.",
+    ),
+]
+"""The argument of a command that decides a view."""
+
+Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
+"""The option that chooses from a config file."""
+
 Trainer = Annotated[
     str | None,
     typer.Option(

@@ -21,7 +21,7 @@ import typer
 
 from hffs.cli.children import ask_child
 from hffs.cli.flags import Flags, with_config_flags
-from hffs.cli.sources import Trainer, choose_configs
+from hffs.cli.sources import Entry, Source, Trainer, choose_configs
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.data.folders import replace_whole
@@ -31,17 +31,9 @@ from hffs.errors import UsageError
 if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
 
-_Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE|CONFIG",
-        help="Data set (a path, owner/name or an address), or a config file.",
-    ),
-]
 _Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help=f"The file, VIEW{SUFFIX}.")
 ]
-_Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace a file that is no view.")]
 _Digests = Annotated[
     bool,
@@ -56,12 +48,12 @@ _Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 @with_config_flags
 def view(  # noqa: PLR0913 - one parameter an option
-    source: _Source,
+    source: Source,
     *,
     output: _Output,
     flags: Flags,
     trainer: Trainer = None,
-    entry: _Entry = None,
+    entry: Entry = None,
     force: _Force = False,
     digest: _Digests = True,
     as_json: _Json = False,

@@ -15,7 +15,7 @@ import typer
 from hffs.cli.children import ask_child
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
-from hffs.cli.sources import choose_configs
+from hffs.cli.sources import Entry, choose_configs
 from hffs.cli.untrusted import clean_line
 from hffs.config import Config
 from hffs.errors import OutageError, UsageError
@@ -32,7 +32,6 @@ _Source = Annotated[
         "config file, or what hffs view wrote.",
     ),
 ]
-_Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
 _First = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N images only.")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
@@ -42,7 +41,7 @@ def warm(
     source: _Source,
     *,
     flags: Flags,
-    entry: _Entry = None,
+    entry: Entry = None,
     first: _First = None,
     as_json: _Json = False,
 ) -> None:

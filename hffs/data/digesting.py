@@ -61,6 +61,11 @@ def digest_ends(path: Path, size_bytes: int) -> str:
     return digest.hexdigest()
 
 
+def shorten(digest: bytes) -> int:
+    """A digest as a number of 64 bits, which is enough for what nobody is out to forge."""
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
 def _size_of(path: Path) -> int:
     try:
         return path.stat().st_size

@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from hffs.data.cells.checking import check_index
 from hffs.data.cells.index import FILE_ARRAYS, SEGMENT_ARRAYS, Coding, SegmentKind, TextTable
 from hffs.data.cells.paths import MISSING, FilePin, PathResolver
-from hffs.data.digesting import digest_files
-from hffs.data.locating.recorded import COPY, differs
-from hffs.data.locating.recording import shorten
+from hffs.data.digesting import digest_files, shorten
 from hffs.data.shards import Located
+from hffs.data.viewfile.header import COPY, differs
 from hffs.data.watcher import Watcher
 from hffs.errors import DataError
 

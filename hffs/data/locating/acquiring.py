@@ -56,7 +56,10 @@ def acquire(wanted: Wanted, store: Path, watcher: Watcher) -> Located:
     if wanted.recorded:
         from hffs.data.locating.recorded import acquire_recorded
 
-        return acquire_recorded(wanted, wanted.recorded, store, watcher)
+        def get_whole(whole: Wanted) -> Located:
+            return acquire(whole, store, watcher)
+
+        return acquire_recorded(wanted, wanted.recorded, store, watcher, get_whole)
     if wanted.is_local:
         return _keep(wanted, store, find_local(wanted), watcher)
     if wanted.request.offline and wanted.is_far:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,20 +34,22 @@ from hffs.data.locating.recording import find_outside
 from hffs.data.remote.files import is_web, make_hub_url
 from hffs.data.shards import Located, Pin, Shard, os_error
 from hffs.data.viewfile.file import ViewFile, open_view_file
-from hffs.data.viewfile.header import FIX, refuse
+from hffs.data.viewfile.header import CHOOSE, COPY, differs, refuse
 from hffs.data.viewfile.sources import RecordedShard, read_shards
 from hffs.data.watcher import Watcher
-from hffs.errors import ConfigError, SourceError, StaleError
+from hffs.errors import ConfigError, SourceError
 
 _MOST_PINS = 1000
 _WORKERS = 8
 _WHAT = {"local": "on a host", "hub": "on the Hub", "elsewhere": "in a store, or on the web"}
-CHOOSE = f"mount the source that was recorded, or {FIX}"
-COPY = "copy it with its times (cp -p, rsync -a), or make the view again without --no-digest"
-"""What to do about a file with another time, of whose content nothing was recorded."""
+
+GetWhole = Callable[[Wanted], Located]
+"""Gets a source of this host or the Hub as it is now, all of it."""
 
 
-def acquire_recorded(wanted: Wanted, seal: ViewSeal, store: Path, watcher: Watcher) -> Located:
+def acquire_recorded(
+    wanted: Wanted, seal: ViewSeal, store: Path, watcher: Watcher, get_whole: GetWhole
+) -> Located:
     """Get the files of a recorded view to this host and keep the record of it.
 
     Raises StaleError where the source is another one now, and as `acquire` and `open_view_file` do.
@@ -59,16 +61,11 @@ def acquire_recorded(wanted: Wanted, seal: ViewSeal, store: Path, watcher: Watch
         # Before any is read; of others each file is looked at when the record is.
         pin = pin_files(wanted.request.name) if is_made and wanted.is_local else ""
         if is_made:
-            located = _make_tables(wanted, file, shards, store, watcher)
+            located = _make_tables(wanted, file, shards, store, get_whole)
         else:
             located = _acquire(wanted, file, shards, watcher)
     keep_acquired(wanted, store, Record(located, pin))
     return located
-
-
-def differs(file: Path, name: str, why: str, fix: str = "") -> StaleError:
-    """The error for a source that is not what was recorded."""
-    return StaleError("cannot use view", str(file), why=f"{name} {why}", fix=fix or CHOOSE)
 
 
 def _require_place(wanted: Wanted, file: ViewFile) -> None:
@@ -113,14 +110,12 @@ def _make_tables(
     file: ViewFile,
     shards: Sequence[RecordedShard],
     store: Path,
-    watcher: Watcher,
+    get_whole: GetWhole,
 ) -> Located:
     """A source whose images lie in a table that hffs makes: it is made here too, and compared."""
-    from hffs.data.locating.acquiring import acquire
-
     commit = file.header.origin.commit
     request = replace(wanted.request, revision=commit or wanted.request.revision)
-    whole = acquire(replace(wanted, request=request, recorded=None), store, watcher)
+    whole = get_whole(replace(wanted, request=request, recorded=None))
     known = {shard.name: shard for shard in whole.shards}
     made = {name for name, shard in known.items() if is_prepared(shard.path.parent, store)}
     chosen = []

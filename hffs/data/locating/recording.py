@@ -20,22 +20,16 @@ from numpy.typing import NDArray
 from hffs.data.cells.index import TextTable
 from hffs.data.cells.paths import check_file
 from hffs.data.cells.subset import Subset
-from hffs.data.digesting import digest_ends, digest_files
+from hffs.data.digesting import digest_ends, digest_files, shorten
 from hffs.data.hub.cached import is_plain
 from hffs.data.hub.resolution import Request
 from hffs.data.locating.local import find_base
 from hffs.data.locating.record import Wanted, is_prepared
 from hffs.data.shards import Located, Shard
 from hffs.data.viewfile.header import Origin
-from hffs.data.viewfile.sources import SHARDS, RecordedShard, pack_shards
+from hffs.data.viewfile.sources import DIGESTS, ETAGS, SHARDS, RecordedShard, pack_shards
 from hffs.data.watcher import Watcher
 from hffs.errors import DataError, StaleError
-
-DIGESTS = "digests"
-"""Beside the names of files on a host: the first 8 bytes of the digest of each (int64)."""
-
-ETAGS = "etags"
-"""Beside the names of files of the Hub: a table of their ETags."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,11 +166,6 @@ def _digest(pins: Sequence[_FilePin], reading: Reading, what: str) -> Iterator[b
     for pin, digest in zip(pins, digests, strict=True):
         pin.check()
         yield digest
-
-
-def shorten(digest: bytes) -> int:
-    """A digest as a number of 64 bits, which is enough for what nobody is out to forge."""
-    return int.from_bytes(digest[:8], "little", signed=True)
 
 
 def _name_in_repository(

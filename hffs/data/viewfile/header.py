@@ -19,13 +19,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from hffs.core.tails import TAIL_BYTES, find_footer, parse_key_values
-from hffs.errors import FormatError
+from hffs.errors import FormatError, StaleError
 
 VIEW_KEY, SEAL_KEY = b"hffs.view", b"hffs.view.seal"
 VERSION = 1
 SUFFIX = ".parquet"
 
 FIX = "make it again with hffs view"
+CHOOSE = f"mount the source that was recorded, or {FIX}"
+COPY = "copy it with its times (cp -p, rsync -a), or make the view again without --no-digest"
+"""What to do about a file with another time, of whose content nothing was recorded."""
 
 _MOST_FOOTER_BYTES, _MOST_HEADER_BYTES = 32 << 20, 4 << 20
 _MOST_ARRAYS = 100
@@ -122,6 +125,11 @@ def read_header(path: Path) -> tuple[Header, str] | None:
 def refuse(path: Path, why: str, fix: str = FIX) -> FormatError:
     """The error that says why a view file cannot be used."""
     return FormatError("cannot use view", str(path), why=why, fix=fix)
+
+
+def differs(path: Path, name: str, why: str, fix: str = CHOOSE) -> StaleError:
+    """The error for a file of a view's source, by its name, that is not what was recorded."""
+    return StaleError("cannot use view", str(path), why=f"{name} {why}", fix=fix)
 
 
 def _read_pairs(path: Path) -> dict[bytes, memoryview]:

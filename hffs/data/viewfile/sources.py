@@ -19,6 +19,12 @@ from hffs.data.viewfile.header import Name, Part, Whole, refuse
 SHARDS = "shards"
 """The array that the list is in."""
 
+DIGESTS = "digests"
+"""Beside the names of files on a host: the first 8 bytes of the digest of each (int64)."""
+
+ETAGS = "etags"
+"""Beside the names of files of the Hub: a table of their ETags."""
+
 _MOST_BYTES = 256 << 20
 _Digest = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{32})?$")]
 

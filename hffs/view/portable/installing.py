@@ -27,10 +27,10 @@ from hffs.data.cells.building import CellIndex, keep_foreign, load_index
 from hffs.data.cells.checking import ARRAYS, check_index
 from hffs.data.cells.index import TextTable
 from hffs.data.cells.settling import Settling, settle
-from hffs.data.locating.recording import DIGESTS, ETAGS
 from hffs.data.source import ImageColumn
 from hffs.data.viewfile.file import ViewFile, open_view_file
 from hffs.data.viewfile.header import refuse
+from hffs.data.viewfile.sources import DIGESTS, ETAGS
 from hffs.data.watcher import Watcher
 from hffs.errors import FormatError, StaleError
 from hffs.view import metadata_file

@@ -6,6 +6,7 @@ whatever it likes, so that what no decent server would send can be sent.
 
 from __future__ import annotations
 
+import re
 import socket
 import socketserver
 import ssl
@@ -36,6 +37,14 @@ class Exchange:
         """A decent answer, after which the connection goes on."""
         length = f"Content-Length: {len(body)}\r\n"
         self.send(f"HTTP/1.1 {status}\r\n{length}{headers}\r\n".encode() + body)
+
+    def answer_range(self, data: bytes) -> None:
+        """The range that is asked for of a file."""
+        found = re.search(r"range: bytes=(\d+)-(\d+)", self.head, re.IGNORECASE)
+        assert found
+        start, last = int(found[1]), int(found[2])
+        told = f'ETag: "v1"\r\nContent-Range: bytes {start}-{last}/{len(data)}\r\n'
+        self.answer(data[start : last + 1], "206 Partial Content", told)
 
     def redirect(self, location: str) -> None:
         self.answer(b"", "302 Found", f"Location: {location}\r\n")
