@@ -3,8 +3,9 @@
 Owns the folder, the format of its entries, their checksums and their eviction. Knows nothing of
 what a blob means; nothing is unpickled or interpreted.
 
-    root/.lock          held (flock) by the one process that evicts; how many bytes it left
-    root/.put           a byte for each block that any process has put since then
+    root/.lock          held (flock) by the one process that evicts; how many bytes the last scan
+                        left, and how long `.put` was before it
+    root/.put           a byte for each block that any process has put
     root/ab/cdef...     an entry: header, key, padding, payload; named by the key's hash
     root/ab/.tmp-...    an entry being written; swept when it is an hour old
 
@@ -47,16 +48,22 @@ _MAGIC = b"hffsblob"
 _ALIGN_BYTES = 64  # what Arrow wants of a buffer
 _BLOCK_BYTES = 4096  # what a file takes of the disk is counted in these
 _LOCK, _TALLY = ".lock", ".put"
-_LEFT_BYTES = 8
+_SCANNED = struct.Struct("<QQ")
+_LONGEST_TALLY = 1 << 20
+"""Bytes of `.put`: a scan that finds more begins it anew."""
+
 _TEMPORARY = ".tmp-"
 _TOUCH_S = 60
 _STRAY_S = 3600
 _KEPT_FRACTION = 0.9
 
 _RESCAN_FRACTION = 0.1
-"""Of the cap, put since the last scan: then the count is made right, if it was not. What is put
-while another scans may be lost to it, and an entry that is put again is counted twice.
+"""Of the cap, put since the last scan: then the count is made right, if it was not. An entry that
+is put again, or while another scans, may be counted twice.
 """
+
+_MOST_SCANS = 3
+"""For one put: what cannot be removed must not be tried for ever."""
 
 _MAP_BYTES = 1 << 20
 """Entries from this size on are mapped, smaller ones read: each map holds a file descriptor."""
@@ -230,19 +237,23 @@ class DiskCache:
         """Count what was put, with what others put, and evict where all of it is too much.
 
         Each process counts in one file, as the others may fill the cache without this one knowing.
+        Who evicts looks again behind it: others leave it to him meanwhile.
         """
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        with open_own(self._root / _TALLY, flags) as tally:
+        with open_own(self._root / _TALLY, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as tally:
             os.write(tally, bytes(added_bytes // _BLOCK_BYTES))
-            fresh = os.fstat(tally).st_size * _BLOCK_BYTES
-        overdue = fresh > self._cap_bytes * _RESCAN_FRACTION
-        if not self._has_scanned or overdue or self._read_left() + fresh > self._cap_bytes:
-            self._evict()
+        for _ in range(_MOST_SCANS):
+            if not self._is_due() or not self._evict():
+                return
 
-    def _read_left(self) -> int:
-        """What the last scan left of the cache, in bytes."""
+    def _is_due(self) -> bool:
         with open_own(self._root / _LOCK, os.O_RDWR | os.O_CREAT) as lock:
-            return int.from_bytes(os.pread(lock, _LEFT_BYTES, 0), "little")
+            left, counted = _SCANNED.unpack(
+                os.pread(lock, _SCANNED.size, 0).ljust(_SCANNED.size, b"\0")
+            )
+        blocks = os.stat(self._root / _TALLY).st_size
+        fresh = (blocks - counted if blocks >= counted else blocks) * _BLOCK_BYTES
+        overdue = fresh > self._cap_bytes * _RESCAN_FRACTION
+        return not self._has_scanned or overdue or left + fresh > self._cap_bytes
 
     def _evict(self, lacking_bytes: int = 0) -> bool:
         """Cut the cache to its cap, and by what is lacking if it has that much.
@@ -255,10 +266,13 @@ class DiskCache:
             except BlockingIOError:
                 return False
             with open_own(self._root / _TALLY, os.O_WRONLY | os.O_CREAT) as tally:
-                before = os.fstat(tally).st_size
+                counted = os.fstat(tally).st_size
                 left = self._cut(lacking_bytes)
-                os.ftruncate(tally, os.fstat(tally).st_size - before)
-            os.pwrite(lock, left.to_bytes(_LEFT_BYTES, "little"), 0)
+                if counted > _LONGEST_TALLY:
+                    left += (os.fstat(tally).st_size - counted) * _BLOCK_BYTES
+                    os.ftruncate(tally, 0)
+                    counted = 0
+            os.pwrite(lock, _SCANNED.pack(left, counted), 0)
         self._has_scanned = True
         return True
 

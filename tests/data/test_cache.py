@@ -333,8 +333,11 @@ def test_a_cache_found_over_its_cap_is_cut_at_the_first_put(tmp_path: Path) -> N
     assert len(files(tmp_path)) == 9
 
 
-@pytest.mark.parametrize("count", [2, 8])
-def test_the_cap_holds_after_every_put_of_any_process(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "longest"), [(2, 1 << 20), (8, 1 << 20), (3, 10)])
+def test_the_cap_holds_after_every_put_of_any_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, longest: int
+) -> None:
+    monkeypatch.setattr(under_test, "_LONGEST_TALLY", longest)
     caches = [small(tmp_path, blocks=100) for _ in range(count)]
     for number in range(400):
         caches[number * 7 % count].put(f"key {number}", bytes(number * 20))
