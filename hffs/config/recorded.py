@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from hffs.config.keys import Key, all_keys
+from hffs.config.keys import all_keys
 from hffs.config.model import Config
 from hffs.config.problems import describe
 from hffs.config.values import Folder
@@ -49,7 +49,7 @@ class RecordedConfig(Config):
 def record_config(config: Config, dataset_name: str) -> dict[str, object]:
     """What a view file says of a configuration: values by dotted names, as JSON has them."""
     values = _flatten(config.model_dump(mode="json", exclude_unset=True))
-    kept = {key.name for key in all_keys().values() if _is_recorded(key)}
+    kept = _list_recorded()
     return {name: value for name, value in values if name in kept} | {"dataset_name": dataset_name}
 
 
@@ -86,8 +86,7 @@ def restore_config(
 
 def _require_recorded(path: Path, recorded: Mapping[str, object]) -> None:
     """Refuse what no view is recorded with: the file is somebody else's."""
-    known = {key.name for key in all_keys().values() if _is_recorded(key)}
-    others = sorted(recorded.keys() - known)
+    others = sorted(recorded.keys() - _list_recorded())
     if others:
         raise ConfigError("cannot use view", str(path), why=f"it sets {others[0]!r}")
     if not str(recorded.get("dataset_name", "")).isprintable():
@@ -110,8 +109,14 @@ def _validate(path: Path, values: Mapping[str, object]) -> RecordedConfig:
         raise ConfigError("cannot use view", str(path), why=describe(error, names)) from error
 
 
-def _is_recorded(key: Key) -> bool:
-    return key.name not in _OF_HOST and not key.for_tool and key.unbuilt is None
+def _list_recorded() -> set[str]:
+    """The keys that decide a view or name its source."""
+    keys = all_keys().values()
+    return {
+        key.name
+        for key in keys
+        if key.name not in _OF_HOST and not key.for_tool and key.unbuilt is None
+    }
 
 
 def _flatten(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.page_headers import Encoding
-from hffs.core.tails import Span, bad_footer
+from hffs.core.tails import Span, bad_footer, read_count
 from hffs.core.thrift import (
     Cursor,
     Kind,
     Struct,
     iterate_fields,
-    read_list_header,
     read_struct,
     skip_value,
 )
@@ -87,7 +86,7 @@ def parse_chunks(footer: memoryview, leaf: int) -> list[ChunkPlace]:
     places = []
     for number, kind in iterate_fields(cursor):
         if number == 4:
-            for _ in range(_read_count(cursor, kind, _STRUCTS)):
+            for _ in range(read_count(cursor, kind, _STRUCTS)):
                 places.append(_parse_group(cursor, leaf))
         else:
             skip_value(cursor, kind)
@@ -98,7 +97,7 @@ def _parse_group(cursor: Cursor, leaf: int) -> ChunkPlace:
     rows, column = None, None
     for number, kind in iterate_fields(cursor):
         if number == 1:
-            for ordinal in range(_read_count(cursor, kind, _STRUCTS)):
+            for ordinal in range(read_count(cursor, kind, _STRUCTS)):
                 if ordinal == leaf:
                     column = read_struct(cursor, _MAX_CHUNK_VALUES)
                 else:
@@ -159,7 +158,7 @@ def parse_offset_index(data: memoryview, place: ChunkPlace) -> OffsetIndex:
     pages = None
     for number, kind in iterate_fields(cursor):
         if number == 1:
-            pages = _read_locations(cursor, _read_count(cursor, kind, _STRUCTS))
+            pages = _read_locations(cursor, read_count(cursor, kind, _STRUCTS))
         else:
             skip_value(cursor, kind)
     if pages is None:
@@ -220,13 +219,3 @@ def find_dictionary(pages: OffsetIndex, place: ChunkPlace) -> Span | None:
         return None
     size_bytes = int(pages.offsets[0]) - place.chunk.offset
     return Span(place.chunk.offset, size_bytes) if size_bytes else None
-
-
-def _read_count(cursor: Cursor, kind: int, elements: frozenset[Kind]) -> int:
-    """Read the header of a list of some kinds: how many elements follow."""
-    if kind != Kind.LIST:
-        raise bad_footer(f"type {kind} before byte {cursor.at}, where a list was to be")
-    header = read_list_header(cursor)
-    if header.size and header.kind not in elements:
-        raise bad_footer(f"a list of type {header.kind} before byte {cursor.at}")
-    return header.size

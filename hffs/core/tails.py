@@ -68,17 +68,22 @@ def parse_key_values(footer: memoryview) -> dict[bytes, memoryview]:
         if number != _KEY_VALUES:
             skip_value(cursor, kind)
             continue
-        if kind != Kind.LIST:
-            raise bad_footer(f"type {kind} before byte {cursor.at}, where a list was to be")
-        header = read_list_header(cursor)
-        if header.size and header.kind != Kind.STRUCT:
-            raise bad_footer(f"a list of type {header.kind} before byte {cursor.at}")
-        for _ in range(header.size):
+        for _ in range(read_count(cursor, kind, frozenset({Kind.STRUCT}))):
             fields = read_struct(cursor, _MOST_PAIR_VALUES).fields
             key, value = fields.get(1), fields.get(2)
             if isinstance(key, memoryview) and isinstance(value, memoryview):
                 found[bytes(key)] = value
     return found
+
+
+def read_count(cursor: Cursor, kind: int, elements: frozenset[Kind]) -> int:
+    """Read the header of a list of some kinds: how many elements follow."""
+    if kind != Kind.LIST:
+        raise bad_footer(f"type {kind} before byte {cursor.at}, where a list was to be")
+    header = read_list_header(cursor)
+    if header.size and header.kind not in elements:
+        raise bad_footer(f"a list of type {header.kind} before byte {cursor.at}")
+    return header.size
 
 
 def bad_footer(why: str) -> FormatError:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
-from hffs.data.shards import IDENTITY_BYTES, os_error
+from hffs.data.shards import os_error, read_ends
 
 DIGEST_BYTES = 16
 
@@ -49,16 +49,8 @@ def digest_files(paths: Sequence[Path], workers: int, progress: Progress) -> Ite
 
 
 def digest_ends(path: Path, size_bytes: int) -> str:
-    """The digest of both ends of a file, which hold what a Parquet file says of itself."""
-    digest = blake2b(digest_size=DIGEST_BYTES)
-    try:
-        with path.open("rb") as file:
-            digest.update(file.read(IDENTITY_BYTES))
-            file.seek(max(size_bytes - IDENTITY_BYTES, 0))
-            digest.update(file.read(IDENTITY_BYTES))
-    except OSError as error:
-        raise os_error(str(path), error) from error
-    return digest.hexdigest()
+    """The digest of both ends of a file. Raises SourceError or AccessError."""
+    return blake2b(read_ends(path, size_bytes), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def shorten(digest: bytes) -> int:

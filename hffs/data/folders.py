@@ -93,10 +93,17 @@ def write_json(path: Path, fields: Mapping[str, object], indent: int | None = No
     What JSON does not have is written as its text. Raises OSError.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
+    with replace_file(path) as file:
+        file.write(json.dumps(fields, indent=indent, default=str).encode())
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of another at the end, for this user alone. Raises OSError."""
+    handle, name = tempfile.mkstemp(prefix=_UNNAMED, dir=path.parent)
     try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(fields, file, indent=indent, default=str)
+        with open(handle, "wb") as file:
+            yield file
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
@@ -105,23 +112,17 @@ def write_json(path: Path, fields: Mapping[str, object], indent: int | None = No
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of another at the end, with its mode; until then that one stays.
+    """As `replace_file`, where a user said: with the mode of the other, and on the disk at the end.
 
     Where none was there, it has the mode of a new file. Raises OSError.
     """
     _sweep_files(path.parent)
-    handle, name = tempfile.mkstemp(prefix=_UNNAMED, dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            _lock(handle)
-            yield file
-            os.fchmod(handle, _find_mode(path))
-            file.flush()
-            os.fsync(handle)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with replace_file(path) as file:
+        _lock(file.fileno())
+        yield file
+        os.fchmod(file.fileno(), _find_mode(path))
+        file.flush()
+        os.fsync(file.fileno())
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)  # after a power cut the new name must not be without its file

@@ -21,7 +21,7 @@ from hffs.errors import AccessError, SourceError
 
 Layout = Literal["parquet", "arrow"]
 
-IDENTITY_BYTES = 64 * 1024
+_END_BYTES = 64 * 1024
 """How much of each end of a shard its identity hashes: both hold a Parquet file's metadata."""
 
 _VERSION = 3
@@ -166,14 +166,22 @@ def source_identity(shards: Sequence[Shard]) -> str:
     for shard in shards:
         facts = json.dumps([shard.name, shard.size_bytes, shard.mtime_ns, shard.layout])
         digest.update(facts.encode())
-        try:
-            with shard.path.open("rb") as file:
-                digest.update(file.read(IDENTITY_BYTES))
-                file.seek(max(shard.size_bytes - IDENTITY_BYTES, 0))
-                digest.update(file.read(IDENTITY_BYTES))
-        except OSError as error:
-            raise os_error(str(shard.path), error) from error
+        digest.update(read_ends(shard.path, shard.size_bytes))
     return digest.hexdigest()
+
+
+def read_ends(path: Path, size_bytes: int) -> bytes:
+    """Both ends of a file, which hold what a Parquet file says of itself; of a small one twice.
+
+    Raises SourceError or AccessError.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_END_BYTES)
+            file.seek(max(size_bytes - _END_BYTES, 0))
+            return head + file.read(_END_BYTES)
+    except OSError as error:
+        raise os_error(str(path), error) from error
 
 
 def unknown_split(name: str, split: str, present: Iterable[object]) -> SourceError:

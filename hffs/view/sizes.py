@@ -7,12 +7,12 @@ that names the file), and an aligned 8-byte store is not torn, so nobody locks.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hffs.data.folders import replace_file
 
 
 class LearnedSizes:
@@ -45,14 +45,8 @@ def keep_sizes(path: Path, sizes: NDArray[np.int64]) -> None:
     """Begin with sizes that are known already; if there are some in the file, with those."""
     if _is_whole(path, len(sizes)):
         return
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".sizes-")
-    try:
-        with open(handle, "wb") as file:
-            file.write(np.ascontiguousarray(sizes).data)
-        os.replace(name, path)
-    except OSError:
-        os.unlink(name)
-        raise
+    with replace_file(path) as file:
+        file.write(np.ascontiguousarray(sizes).data)
 
 
 def _is_whole(path: Path, cells: int) -> bool:
@@ -63,12 +57,5 @@ def _is_whole(path: Path, cells: int) -> bool:
 
 
 def _make_empty(path: Path, cells: int) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".sizes-")
-    try:
-        os.truncate(handle, cells * 8)
-        os.replace(name, path)
-    except OSError:
-        os.unlink(name)
-        raise
-    finally:
-        os.close(handle)
+    with replace_file(path) as file:
+        file.truncate(cells * 8)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.command import Hffs, Mount
 from tests.data.buckets import NONE, Buckets, serving_buckets, use_endpoint, write_keys
-from tests.data.urls.server import Exchange, serving
+from tests.data.urls.server import serving_signed
 from tests.far_photos import ROWS, photo_of, shard_of
 
 pytestmark = pytest.mark.fuse
@@ -114,15 +114,7 @@ def test_files_that_cells_name_are_read_beside_the_table(
 def test_a_signed_address_is_mounted_and_its_signature_kept_nowhere(
     hffs: Hffs, mount: Mount, tmp_path: Path
 ) -> None:
-    data = shard_of(range(9))
-
-    def answer(exchange: Exchange) -> None:
-        if "?X-Amz-Signature=secret" not in exchange.path:
-            exchange.answer(b"", "403 Forbidden")
-            return
-        exchange.answer_range(data)
-
-    with serving({"/art/photos.parquet": answer}) as server:
+    with serving_signed("/art/photos.parquet", shard_of(range(9))) as server:
         url = server.url("/art/photos.parquet", "127.0.0.1")
         folder = mount(f"{url}?X-Amz-Signature=secret")
         assert (folder / "7.jpg").read_bytes() == photo_of(7)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.command import Hffs, Mount
-from tests.data.urls.server import Exchange, serving
+from tests.data.urls.server import serving_signed
 from tests.far_photos import IMAGES, ROWS, photo_of, shard_of
 from tests.formats import FORMATS, Case
 from tests.hub import HubServer
@@ -319,15 +319,7 @@ def test_a_commit_that_is_gone_is_refused(
 
 
 def test_a_signed_address_is_not_recorded(hffs: Hffs, host: Host, tmp_path: Path) -> None:
-    data = shard_of(range(9))
-
-    def answer(exchange: Exchange) -> None:
-        if "?X-Amz-Signature=secret" not in exchange.path:
-            exchange.answer(b"", "403 Forbidden")
-            return
-        exchange.answer_range(data)
-
-    with serving({"/art/photos.parquet": answer}) as server:
+    with serving_signed("/art/photos.parquet", shard_of(range(9))) as server:
         url = server.url("/art/photos.parquet", "127.0.0.1")
         hffs("view", f"{url}?X-Amz-Signature=secret", "-o", host.view)
         assert b"secret" not in host.view.read_bytes()

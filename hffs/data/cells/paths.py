@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from hffs.core.formats import SNIFF_BYTES, ImageFormat, sniff
 from hffs.errors import AccessError, HffsError, SourceError, StaleError
@@ -46,6 +48,9 @@ class FilePin:
     mtime_ns: int
 
 
+_Found = TypeVar("_Found", FoundFile, FilePin)
+
+
 class PathResolver:
     """Finds the files that cells name below one root; folders are resolved once each.
 
@@ -64,30 +69,23 @@ class PathResolver:
             return OTHER_SCHEME
         if b"\0" in path:
             return MISSING
-        try:
-            real = self._resolve(path)
-            if not real.startswith(os.path.join(self.root, b"")):
-                return OUTSIDE
-            return self._look(real)
-        except PermissionError:
-            return DENIED
-        except OSError:
-            return MISSING
+        return self._inside(path, self._look)
 
     def pin(self, path: bytes) -> FilePin | str:
         """As `find`, of a file that need not be opened: what it is was seen before."""
+        return self._inside(path, self._pin)
+
+    def _inside(self, path: bytes, look: Callable[[bytes], _Found | str]) -> _Found | str:
+        """What is seen at the real path of a file below the root."""
         try:
             real = self._resolve(path)
             if not real.startswith(os.path.join(self.root, b"")):
                 return OUTSIDE
-            status = os.stat(real)
+            return look(real)
         except PermissionError:
             return DENIED
         except OSError:
             return MISSING
-        if not stat.S_ISREG(status.st_mode):
-            return MISSING
-        return FilePin(os.path.relpath(real, self.root), status.st_size, status.st_mtime_ns)
 
     def _resolve(self, path: bytes) -> bytes:
         """Real path; a link is followed only where there is one, which most files are not."""
@@ -98,6 +96,12 @@ class PathResolver:
         if name in (b"", b".", b"..") or stat.S_ISLNK(os.lstat(real).st_mode):
             return os.path.realpath(real, strict=True)
         return real
+
+    def _pin(self, real: bytes) -> FilePin | str:
+        status = os.stat(real)
+        if not stat.S_ISREG(status.st_mode):
+            return MISSING
+        return FilePin(os.path.relpath(real, self.root), status.st_size, status.st_mtime_ns)
 
     def _look(self, real: bytes) -> FoundFile | str:
         descriptor = os.open(real, _FLAGS)

@@ -1,21 +1,13 @@
 """The names of what a view file has beside the index, for who writes it and who reads it."""
 
-from __future__ import annotations
-
-import json
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-CELLS, FORMS, NUMBERS, METADATA = "cells", "forms", "numbers", "metadata"
+FORMS, NUMBERS, METADATA = "forms", "numbers", "metadata"
 FOLDER_OF, FOLDER_NAMES = "folder_of", "folder_names"
+
+KEPT = (FORMS, NUMBERS, METADATA, FOLDER_OF, FOLDER_NAMES)
+"""What is as `hffs.view.kept` names and keeps it; the rest of that follows."""
+
+CELLS = "cells"
+"""Of the source's index, those that the view shows, each once."""
 
 SIZES = "sizes"
 """Sizes of rendered images, of all tiles of each; 0 where one was not known."""
-
-
-def pack_names(names: Sequence[str]) -> NDArray[Any]:
-    """Names of folders as one array."""
-    return np.frombuffer(json.dumps(list(names)).encode(), np.uint8)

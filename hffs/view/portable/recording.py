@@ -35,21 +35,12 @@ from hffs.data.viewfile.rows import GROUP_ROWS, SCHEMA
 from hffs.data.watcher import Watcher
 from hffs.errors import DataError, OutageError
 from hffs.view.choosing import map_filters
-from hffs.view.kept import Decided
+from hffs.view.kept import Decided, name_arrays
 from hffs.view.manifest import Manifest
 from hffs.view.measuring import recall
 from hffs.view.opening import find_or_decide, get_source
 from hffs.view.places import Places, find_places
-from hffs.view.portable.form import (
-    CELLS,
-    FOLDER_NAMES,
-    FOLDER_OF,
-    FORMS,
-    METADATA,
-    NUMBERS,
-    SIZES,
-    pack_names,
-)
+from hffs.view.portable.form import CELLS, KEPT, SIZES
 from hffs.view.reading import open_reader
 from hffs.view.rendering import Rendering, parse_rendering
 from hffs.view.sizes import LearnedSizes
@@ -147,18 +138,11 @@ def _name_arrays(
     view: _View, source: RecordedSource, sizes: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
     """Every array of the file but the captions, which its table has."""
-    manifest = view.manifest
-    folders = manifest.layout.folders
-    arrays: dict[str, NDArray[Any] | None] = {
-        CELLS: view.used,
-        FORMS: manifest.forms,
-        NUMBERS: manifest.layout.numbers,
-        METADATA: manifest.metadata,
-        FOLDER_OF: None if folders is None else folders.of,
-        FOLDER_NAMES: None if folders is None else pack_names(folders.names),
-        SIZES: sizes if sizes.any() else None,
-    }
-    return source.arrays | {name: array for name, array in arrays.items() if array is not None}
+    kept = name_arrays(view.manifest)
+    arrays = {name: kept[name] for name in KEPT if name in kept} | {CELLS: view.used}
+    if sizes.any():
+        arrays[SIZES] = sizes
+    return source.arrays | arrays
 
 
 def _read_learned(view: _View) -> NDArray[np.int64]:

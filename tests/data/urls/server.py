@@ -12,7 +12,7 @@ import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +119,18 @@ class _Listener(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """An answer that a client breaks off is no error here."""
+
+
+def serving_signed(path: str, data: bytes) -> AbstractContextManager[Server]:
+    """A file whose ranges are given to who has a signature that begins with `secret`."""
+
+    def answer(exchange: Exchange) -> None:
+        if "?X-Amz-Signature=secret" not in exchange.path:
+            exchange.answer(b"", "403 Forbidden")
+            return
+        exchange.answer_range(data)
+
+    return serving({path: answer})
 
 
 @contextmanager
