@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +26,7 @@ from tests.far_photos import IMAGES, ROWS, photo_of, shard_of
 from tests.formats import FORMATS, Case
 from tests.hub import HubServer
 from tests.hub_store import Repo
+from tests.view.portable import Parts
 
 pytestmark = pytest.mark.fuse
 
@@ -241,6 +243,17 @@ def test_a_streamed_view_fetches_rows_alone(
     assert hub.requests == []
     assert all(expected[name][1:] == facts[1:] for name, facts in look(again).items())
     assert not list((host.folder / "home").rglob("*.parquet"))
+
+
+def test_streamed_files_that_nothing_pins_are_refused(
+    far_photos: Repo, hub: HubServer, hffs: Hffs, both: Host
+) -> None:
+    hffs("view", "owner/photos", "-o", both.view, "--streaming")
+    parts = Parts.of(both.view)
+    shards = re.sub(rb'"etag":"[^"]*"', b'"etag":""', parts.arrays["shards"].tobytes())
+    parts.write(both.view, parts.arrays | {"shards": np.frombuffer(shards, np.uint8)})
+    code, told = both.refuse(both.view)
+    assert (code, "nothing pins its files" in told) == (5, True)
 
 
 def test_a_download_is_of_needed_files_alone(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -20,15 +18,13 @@ from numpy.typing import NDArray
 from hffs.cli.sources import choose_configs
 from hffs.core.formats import sniff
 from hffs.core.inodes import ROOT
-from hffs.data.mapped import open_mapped
-from hffs.data.viewfile.file import ViewFile, write_view_file
-from hffs.data.viewfile.header import Header, make_seal, read_header
+from hffs.data.viewfile.header import read_header
 from hffs.errors import DataError, FormatError, HffsError
 from hffs.view.portable import installing
 from hffs.view.tree import Tree
 from tests.view.conftest import encode, write_set
-from tests.view.portable import environ, facts_of, opened, record
-from tests.view.test_model import listing, many
+from tests.view.portable import Parts, environ, facts_of, opened, record
+from tests.view.test_model import listing, many, read
 
 SECRET = b"the secret of another file"
 
@@ -52,42 +48,14 @@ class Recorded:
         record(self.source, self.path, folder / "here", keys)
         with opened(self.path, folder / "there") as tree:
             self.expected = facts_of(tree)
-        self.batches = pq.read_table(self.path).combine_chunks().to_batches()
-        found = read_header(self.path)
-        assert found is not None
-        self.header = found[0]
-        with open_mapped(self.path) as file:
-            view = ViewFile(self.path, file.view, self.header, folder)
-            self.arrays = {
-                name: np.array(view.array(name, np.dtype(packed.dtype).type))
-                for name, packed in self.header.arrays.items()
-            }
+        parts = self._parts = Parts.of(self.path)
+        self.header, self.arrays = parts.header, parts.arrays
 
     def write(
         self, arrays: dict[str, NDArray[Any]], change: Callable[[dict[str, Any]], None]
     ) -> Path:
-        """A file with other arrays, and with a header that was changed; both sealed."""
-
-        def make_header(packed: dict[str, Any]) -> Header:
-            values = self.header.model_dump(mode="json")
-            values["arrays"] = {name: one.model_dump(mode="json") for name, one in packed.items()}
-            change(values)
-            return Anything(values)  # type: ignore[return-value] # it need not be one
-
-        path = self.folder / "changed.parquet"
-        with path.open("wb") as file:
-            write_view_file(file, self.batches, arrays, make_header)
-        return path
-
-
-class Anything:
-    """A header of any form."""
-
-    def __init__(self, values: object) -> None:
-        self._text = json.dumps(values).encode()
-
-    def seal(self) -> tuple[bytes, str]:
-        return self._text, make_seal(self._text)
+        """See `Parts.write`."""
+        return self._parts.write(self.folder / "changed.parquet", arrays, change)
 
 
 @pytest.fixture(scope="module")
@@ -355,3 +323,19 @@ def test_what_fills_the_disk_is_refused_before(
         opened(recorded.path, recorded.folder / "cache"),
     ):
         pass
+
+
+def test_bytes_that_are_no_image_are_not_served(recorded: Recorded) -> None:
+    """A range of the source may begin anywhere in it, and what is there need not be an image's."""
+    offset, length = recorded.arrays["offset"].copy(), recorded.arrays["length"].copy()
+    offset[1], length[1] = offset[1] + 1, length[1] - 1  # a JPEG without its first byte
+    stored = recorded.arrays["stored"].copy()
+    if len(stored):
+        stored[1] -= 1
+    changed = {"offset": offset, "length": length, "stored": stored}
+    path = recorded.write(recorded.arrays | changed, lambda values: None)
+    with opened(path, recorded.folder / "shifted") as tree:
+        names = listing(tree)
+        with pytest.raises(FormatError, match="its bytes are no image"):
+            read(tree, names["dog/1.jpg"])
+        assert read(tree, names["dog/3.jpg"])
