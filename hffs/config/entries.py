@@ -21,6 +21,7 @@ Values = dict[str, object]
 
 _MERGED_BLOCKS = ("huggingface", "config")
 _MOVED = {name: f"video.{name}" for name in VideoConfig.model_fields}
+_MOVED |= {name: f"filter_func.{name}" for name in ("min_duration_s", "max_duration_s")}
 _MOVED["dataset_config"] = "config_name"  # as SimpleTuner's web interface has it
 _DISABLING = ("disabled", "disable")
 _ID_CHARS_MAX = 100

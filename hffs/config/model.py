@@ -81,6 +81,12 @@ class FilterFunc(Block):
         FILTERS,
         "Column (struct or JSON text) that metrics are looked up in, before columns of their name.",
     )
+    min_duration_s: Number | None = key(
+        None, FILTERS, "Keep videos or sounds that last at least this many seconds."
+    )
+    max_duration_s: Number | None = key(
+        None, FILTERS, "Keep videos or sounds that last at most this many seconds."
+    )
     python: Function | None = key(
         None, FILTERS, "Keep rows for which this `module:function` is true of their metadata."
     )
@@ -105,22 +111,20 @@ class CompositeImageConfig(Block):
 
 
 class VideoConfig(Block):
-    """Which clips are kept."""
+    """Which videos are kept."""
 
-    num_frames: Annotated[Positive | None, UNBUILT] = key(
-        None, CLIPS, "How many frames the trainer takes of a clip."
+    num_frames: Positive | None = key(None, CLIPS, "How many frames the trainer takes of a video.")
+    min_frames: Positive | None = key(
+        None, CLIPS, "Keep videos with at least this many frames.", shown="num_frames"
     )
-    min_frames: Annotated[Positive | None, UNBUILT] = key(
-        None, CLIPS, "Keep clips with at least this many frames.", shown="num_frames"
+    max_frames: Positive | None = key(None, CLIPS, "Keep videos with at most this many frames.")
+    num_frames_column: Text | None = key(
+        None,
+        CLIPS,
+        "Column with the number of frames; without one, headers are read if a filter asks.",
     )
-    max_frames: Annotated[Positive | None, UNBUILT] = key(
-        None, CLIPS, "Keep clips with at most this many frames."
-    )
-    num_frames_column: Annotated[Text | None, UNBUILT] = key(
-        None, CLIPS, "Column with the number of frames."
-    )
-    fps_column: Annotated[Text | None, UNBUILT] = key(
-        None, CLIPS, "Column with the frames a second."
+    fps_column: Text | None = key(
+        None, CLIPS, "Column with the frames a second: with that of frames it tells durations."
     )
 
 
@@ -138,8 +142,10 @@ class Config(Block):
         SOURCE,
         "`huggingface`, also for files on this host; `local` is a folder for the bundled tool.",
     )
-    dataset_type: Annotated[Literal["image", "video", "audio"], UNBUILT] = key(
-        "image", SOURCE, "What a row is: `image`, `video` or `audio`."
+    dataset_type: Literal["image", "video", "audio"] = key(
+        "image",
+        SOURCE,
+        "What the files are: `image`, `video` or `audio`; a mount has one of these.",
     )
     dataset_name: AnyText = key(
         "", SOURCE, "The data set: a path, an id on the Hub, or an address (`s3://...`).", shown="-"
@@ -235,17 +241,29 @@ class Config(Block):
     )
     composite_image_config: CompositeImageConfig = CompositeImageConfig()
     video: VideoConfig = VideoConfig()
-    video_column: Annotated[Text | None, UNBUILT] = key(
-        None, CLIPS, "Column of the clips.", shown="video, else the only one"
+    video_column: Text | None = key(
+        None, CLIPS, "Column of the videos.", shown="video, else the only one"
     )
-    audio_column: Annotated[Text | None, UNBUILT] = key(
+    audio_column: Text | None = key(
         None, CLIPS, "Column of the sounds.", shown="audio, else the only one"
     )
-    audio_caption_fields: Annotated[ColumnList, UNBUILT] = key(
-        ("prompt", "tags"), CLIPS, "Columns that are joined to the prompt of a sound."
+    audio_caption_fields: ColumnList = key(
+        ("prompt", "tags"),
+        CLIPS,
+        "Columns that are joined to the caption of a sound, by `caption_separator`, where there is "
+        "no `caption_column` or it is blank.",
     )
-    lyrics_column: Annotated[Text | None, UNBUILT] = key(
-        None, CLIPS, "Column of the words that are sung.", shown="lyrics, else norm_lyrics"
+    lyrics_column: Text | None = key(
+        None,
+        CLIPS,
+        "Column of the words that are sung: the `.lyrics` beside a sound.",
+        shown="lyrics; norm_lyrics where that is null",
+    )
+    duration_column: Text | None = key(
+        None,
+        CLIPS,
+        "Column of durations in seconds; without one, headers are read if a filter asks.",
+        shown="duration, if present",
     )
     image_format: Literal["jpg", "png", "source"] = key(
         "jpg",
@@ -324,6 +342,16 @@ class Config(Block):
     aspect_bucket_alignment: Annotated[Positive, FOR_TOOL] = key(
         64, TOOL, "Edges of buckets are multiples of this, in pixels."
     )
+
+    @property
+    def media_column(self) -> str | None:
+        """The column that is named for the files, if one is."""
+        columns: Mapping[str, str | None] = {
+            "image": self.image_column,
+            "video": self.video_column,
+            "audio": self.audio_column,
+        }
+        return columns[self.dataset_type]
 
     @model_validator(mode="after")
     def _require_data(self) -> Self:

@@ -56,7 +56,7 @@ class Refusal(IntEnum):
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
     """One entry a value: `offsets` and `stored` (int64), its base64 text; `lengths` (int64), bytes
-    of its image; `formats` (uint8, `ImageFormat`); `refused` (uint8, `Refusal`).
+    of its image; `formats` (uint8, `MediaFormat`); `refused` (uint8, `Refusal`).
     """
 
     offsets: NDArray[np.int64]
@@ -91,6 +91,20 @@ def decode_text(text: memoryview, length: int) -> bytes:
     if len(data) != length:
         raise _broken(f"it stands for {len(data)} bytes, not {length}")
     return data
+
+
+def decode_head(text: memoryview, count: int) -> bytes:
+    """The first bytes, `count` at most, of what a text stands for; none where it is broken there.
+
+    >>> decode_head(memoryview(b"aGVsbG8gd29ybGQ="), 5)
+    b'hello'
+    """
+    characters = bytes(text[: -(-count // 3) * 4]).rstrip(b"=")
+    characters = characters.translate(bytes.maketrans(b"-_", b"+/"))
+    try:
+        return binascii.a2b_base64(characters + b"=" * (-len(characters) % 4))[:count]
+    except binascii.Error:
+        return b""
 
 
 def decode_value(value: memoryview) -> bytes:

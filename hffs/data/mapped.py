@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hffs.core.formats import SNIFF_BYTES, sniff_many
+from hffs.core.formats import Media, count_sniffed, sniff_many
 from hffs.errors import AccessError, SourceError, StaleError
 
 _ADVICE_BYTES = 128 << 10
@@ -156,16 +156,17 @@ def sniff_values(
     offsets: NDArray[np.int64],
     lengths: NDArray[np.int64],
     advise: Callable[[NDArray[np.int64]], None] | None = None,
+    media: Media = "image",
 ) -> NDArray[np.uint8]:
     """Format codes of the values at these places of `data`; those without bytes are `UNKNOWN`."""
     codes = np.zeros(len(offsets), np.uint8)
     filled = np.flatnonzero(lengths)
-    source, columns = np.frombuffer(data, np.uint8), np.arange(SNIFF_BYTES)
+    source, columns = np.frombuffer(data, np.uint8), np.arange(count_sniffed(media))
     for batch in np.split(filled, range(_SNIFF_BATCH, len(filled), _SNIFF_BATCH)):
         starts, sizes = offsets[batch], lengths[batch]
         if advise is not None:
-            advise(np.concatenate([starts, starts + np.minimum(sizes, SNIFF_BYTES) - 1]))
+            advise(np.concatenate([starts, starts + np.minimum(sizes, len(columns)) - 1]))
         inside = columns < sizes[:, None]
         heads = source[np.where(inside, starts[:, None] + columns, starts[:, None])]
-        codes[batch] = sniff_many(np.where(inside, heads, np.uint8(0)))
+        codes[batch] = sniff_many(np.where(inside, heads, np.uint8(0)), media)
     return codes

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from hffs.core.formats import Media
 from hffs.core.levels import Levels
 from hffs.core.pages import Chunk, Values, list_pages, locate_values
 from hffs.data.mapped import MappedFile, sniff_values
@@ -24,7 +25,7 @@ _READ_AHEAD_BYTES = 1 << 25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeafValues(Values):
-    """`hffs.core.pages.Values` of a file, with the `ImageFormat` code of each slot (uint8).
+    """`hffs.core.pages.Values` of a file, with the `MediaFormat` code of each slot (uint8).
 
     A slot without bytes has the code `UNKNOWN`.
     """
@@ -32,7 +33,9 @@ class LeafValues(Values):
     formats: NDArray[np.uint8]
 
 
-def read_leaf(file: MappedFile, metadata: pq.FileMetaData, leaf_path: str) -> LeafValues | None:
+def read_leaf(
+    file: MappedFile, metadata: pq.FileMetaData, leaf_path: str, media: Media = "image"
+) -> LeafValues | None:
     """Locate all values of a leaf such as `image.bytes` or `images.list.element.bytes`.
 
     None when some of it is compressed or not PLAIN: then only decoding its row groups helps.
@@ -56,7 +59,7 @@ def read_leaf(file: MappedFile, metadata: pq.FileMetaData, leaf_path: str) -> Le
         which = f"column {leaf_path} of {file.path}"
         raise FormatError("cannot read", which, why=str(error), fix="fetch it again") from error
     # not advised: the walk has just read the 4 bytes before each head, mostly of the same page
-    formats = sniff_values(file.view, values.offsets, values.lengths)
+    formats = sniff_values(file.view, values.offsets, values.lengths, media=media)
     return LeafValues(
         values.rows, values.items, values.definitions, values.offsets, values.lengths, formats
     )

@@ -16,6 +16,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hffs.core.formats import Media
 from hffs.data.arrow import format_errors, read_batches, read_schema
 from hffs.data.locating.slices import find_windows
 from hffs.data.mapped import MappedFile, open_mapped
@@ -26,8 +27,8 @@ from hffs.data.viewfile.header import is_view
 from hffs.errors import DataError, SourceError, StaleError
 
 __all__ = [
-    "ImageColumn",
     "Located",
+    "MediaColumn",
     "Shard",
     "Source",
     "media_columns",
@@ -42,9 +43,10 @@ ShardFile = MappedFile | RangedFile
 Progress = Callable[[int, int], None]
 """Told how many of how many are done."""
 
-CellKind = Literal["struct", "binary", "path", "base64"]
+CellKind = Literal["struct", "binary", "path", "base64", "samples"]
 """What a cell holds: `{bytes, path}`, the bytes themselves, the path of a file (or what else names
-an image, see `hffs.data.cells.collecting`), or the bytes as base64 text.
+an image, see `hffs.data.cells.collecting`), the bytes as base64 text, or a sound as
+`{array, sampling_rate}`.
 """
 
 
@@ -71,12 +73,15 @@ class Source(Located):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageColumn:
-    """A column whose cells are images; with `is_list` a cell is any number of them."""
+class MediaColumn:
+    """A column whose cells are images, or videos, or sounds; with `is_list` a cell is any number of
+    them.
+    """
 
     name: str
     kind: CellKind
     is_list: bool = False
+    media: Media = "image"
 
 
 def tell_nobody(done: int, total: int) -> None:

@@ -20,7 +20,7 @@ from hffs.core.foldernames import make_folder_names
 from hffs.core.names import format_name
 from hffs.core.types import Position
 from hffs.data.cells.building import load_or_build
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.filters.selection import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
@@ -84,7 +84,7 @@ def _examine(
     if reader is not None:
         about_shards = partial(watcher.progress, "reading footers", unit="fetched")
     source = open_source(places.located, reader, about_shards)
-    column = find_image_column(source, config.image_column)
+    column = find_media_column(source, config.media_column, config.dataset_type)
     index = load_or_build(
         places.index(column), source, column,
         lambda done, total: watcher.progress("finding images", done, total),

@@ -19,7 +19,7 @@ from hffs.config.recorded import RecordedConfig
 from hffs.data.arrays import Stored, load_kept, save_arrays
 from hffs.data.cells.building import CellIndex, load_index
 from hffs.data.folders import remove_whole
-from hffs.data.source import ImageColumn
+from hffs.data.source import MediaColumn
 from hffs.view.layout import Folders, Layout
 from hffs.view.manifest import CaptionFiles, Files, Manifest, ViewInfo, make_fingerprint
 from hffs.view.places import Places
@@ -51,7 +51,7 @@ def reopen(places: Places) -> Decided | None:
         return None
     try:
         info = ViewInfo.parse(stored.meta["info"])
-        column = ImageColumn(**stored.meta["column"])
+        column = MediaColumn(**stored.meta["column"])
         manifest = _restore(stored.arrays, info)
     except (KeyError, TypeError, ValueError):  # another release kept it
         remove_whole(places.view)

@@ -23,7 +23,7 @@ from hffs.config.recorded import RecordedConfig
 from hffs.data.cells.index import CellIndex
 from hffs.data.locating.record import find_store
 from hffs.data.shards import Located, make_key, pin_shards
-from hffs.data.source import ImageColumn
+from hffs.data.source import MediaColumn
 from hffs.view.rendering import Rendering, parse_rendering
 
 _DECIDING_KEYS = {
@@ -31,6 +31,8 @@ _DECIDING_KEYS = {
     "caption_column", "fallback_caption_column", "description_column", "missing_caption",
     "caption_multi", "caption_separator", "composite_image_config", "image_format", "orientation",
     "names", "name_width", "caption_extension", "images_only", "metadata_jsonl", "group_by",
+    "dataset_type", "video", "video_column", "audio_column", "audio_caption_fields",
+    "lyrics_column", "duration_column",
 }  # fmt: skip
 
 
@@ -57,7 +59,7 @@ class Places:
         """Folder of what images at URLs were."""
         return self.store / "urls"
 
-    def index(self, column: ImageColumn) -> Path:
+    def index(self, column: MediaColumn) -> Path:
         """Folder of the source's cell index."""
         facts: list[object] = [pin_shards(self.located), asdict(column)]
         if self.seal:

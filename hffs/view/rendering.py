@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.core.composites import plan_composite
-from hffs.core.formats import ImageFormat, sniff
+from hffs.core.formats import MediaFormat, sniff
 from hffs.errors import RenderError
 from hffs.view import codecs
 from hffs.view.codecs import Reshape, Target
 
-_KINDS = len(ImageFormat)
+_KINDS = len(MediaFormat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ class Rendering:
         """The extension of a file of each form, which its bytes agree with."""
         return [codecs.extension(*form) for form in self._forms()]
 
-    def _forms(self) -> list[tuple[ImageFormat, Target, bool]]:
-        return [(kind, self.target, reshaped) for reshaped in (False, True) for kind in ImageFormat]
+    def _forms(self) -> list[tuple[MediaFormat, Target, bool]]:
+        return [(kind, self.target, reshaped) for reshaped in (False, True) for kind in MediaFormat]
 
 
 def make_forms(
     formats: NDArray[np.uint8], reshaped: NDArray[np.bool_] | np.bool_
 ) -> NDArray[np.uint8]:
-    """The form of images from their formats (`ImageFormat`) and which of them are reshaped."""
+    """The form of images from their formats (`MediaFormat`) and which of them are reshaped."""
     return formats + np.uint8(_KINDS) * np.asarray(reshaped, np.uint8)
 
 

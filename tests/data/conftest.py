@@ -14,7 +14,7 @@ import pytest
 
 from hffs.data.cache import DiskCache
 from hffs.data.cells.building import CellIndex, load_or_build
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.locating.local import locate
 from hffs.data.rows import RowStore
 from hffs.data.source import open_source
@@ -107,7 +107,7 @@ class Rows:
     def __init__(self, source: str, folder: Path, column: str | None, **options: Any) -> None:
         self.located = locate(source)
         opened = open_source(self.located)
-        chosen = find_image_column(opened, column)
+        chosen = find_media_column(opened, column)
         self.steps: list[tuple[int, int]] = []
         self.index: CellIndex = load_or_build(
             folder / "index", opened, chosen, lambda done, total: self.steps.append((done, total))

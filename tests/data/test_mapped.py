@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.data import mapped
 from hffs.data.mapped import MappedFile, open_mapped, sniff_values
 from hffs.errors import AccessError, SourceError, StaleError
@@ -154,7 +154,7 @@ def test_heads_are_advised_and_sniffed_in_batches(monkeypatch: pytest.MonkeyPatc
     lengths = np.array([len(JPEG), 0, len(PNG), len(JPEG)], np.int64)
     asked: list[list[int]] = []
     codes = sniff_values(memoryview(data), offsets, lengths, lambda at: asked.append(at.tolist()))
-    assert codes.tolist() == [ImageFormat.JPEG, 0, ImageFormat.PNG, ImageFormat.JPEG]
+    assert codes.tolist() == [MediaFormat.JPEG, 0, MediaFormat.PNG, MediaFormat.JPEG]
     assert asked == [[0, 9, 8, 20], [22, 30]]
 
 

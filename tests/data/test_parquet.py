@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.data import parquet
 from hffs.data.mapped import MappedFile, open_mapped
 from hffs.data.parquet import LeafValues, read_leaf
@@ -18,7 +18,7 @@ from hffs.errors import DataError, FormatError
 
 JPEG, PNG = b"\xff\xd8\xff\xe0photo", b"\x89PNG\r\n\x1a\nphoto"
 VALUES = [JPEG, None, b"", PNG, b"\xff", b"\xff\xd8\xff"]
-CODES = [ImageFormat.JPEG, 0, 0, ImageFormat.PNG, 0, ImageFormat.JPEG]
+CODES = [MediaFormat.JPEG, 0, 0, MediaFormat.PNG, 0, MediaFormat.JPEG]
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -86,7 +86,7 @@ def test_photos_written_by_datasets_are_located(photo_parquet: Path) -> None:
         assert leaf is not None
         assert cells(file, leaf) == [cell["bytes"] for cell in whole]
         names = [cell["path"].rpartition(".")[2] for cell in whole]
-        assert [ImageFormat(code).extension for code in leaf.formats] == names
+        assert [MediaFormat(code).extension for code in leaf.formats] == names
 
 
 @pytest.mark.parametrize("row_group_size", [1, 1000])

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hffs.data.cells.columns import find_image_column, image_columns
+from hffs.data.cells.columns import find_media_column, media_columns_of
 from hffs.data.locating.local import locate
 from hffs.data.metadata import ColumnPath, find_column, plain_type, read_columns, read_tables
-from hffs.data.source import ImageColumn, Source, media_columns, open_source
+from hffs.data.source import MediaColumn, Source, media_columns, open_source
 from hffs.errors import AccessError, ConfigError, DataError, FormatError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -27,8 +27,8 @@ def _schema(features: Any = None, **columns: pa.DataType) -> pa.Schema:
     return pa.schema(columns.items(), metadata={"huggingface": info} if features else None)
 
 
-def _choice(schema: pa.Schema, wanted: str | None = None) -> ImageColumn:
-    return find_image_column(_source(schema), wanted)
+def _choice(schema: pa.Schema, wanted: str | None = None) -> MediaColumn:
+    return find_media_column(_source(schema), wanted)
 
 
 def test_rows_and_schema_of_every_form(form: str, tmp_path: Path, sets: Any) -> None:
@@ -256,7 +256,7 @@ def test_types_that_can_hold_images(kind: pa.DataType, expected: tuple[str, bool
     ],
 )
 def test_columns_that_count_as_images(schema: pa.Schema, names: list[str]) -> None:
-    assert [column.name for column in image_columns(schema)] == names
+    assert [column.name for column in media_columns_of(schema)] == names
 
 
 def test_the_choice_of_a_column() -> None:

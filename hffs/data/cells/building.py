@@ -51,7 +51,7 @@ from hffs.data.cells.paged import leaves_of
 from hffs.data.cells.paths import DENIED, EMPTY_FILE, MISSING, check_file
 from hffs.data.folders import remove_whole
 from hffs.data.shards import Located, Shard
-from hffs.data.source import ImageColumn, Progress, Source, open_shards
+from hffs.data.source import MediaColumn, Progress, Source, open_shards
 from hffs.errors import FormatError, HffsError, StaleError
 
 __all__ = [
@@ -98,7 +98,7 @@ def load_index(folder: Path, located: Located) -> CellIndex | None:
 
 
 def load_or_build(
-    folder: Path, source: Source, column: ImageColumn, progress: Progress
+    folder: Path, source: Source, column: MediaColumn, progress: Progress
 ) -> CellIndex:
     """The index kept in a folder, which is made if need be.
 
@@ -122,12 +122,12 @@ def keep_foreign(
     save_arrays(folder, Stored(arrays, meta))
 
 
-def build_index(source: Source, column: ImageColumn, progress: Progress) -> Stored:
+def build_index(source: Source, column: MediaColumn, progress: Progress) -> Stored:
     """Locate every cell of a source."""
     done = 0
     windows = dict(enumerate(source.windows))
     chosen = [n for n, (start, stop) in windows.items() if start < stop or not source.shard_rows[n]]
-    with Collector(source) as collector:
+    with Collector(source, column) as collector:
         for number, file in open_shards(source, source.reader, chosen, leaves_of(column)):
             shard, (start, stop) = source.shards[number], windows[number]
             seen = 0
@@ -141,7 +141,7 @@ def build_index(source: Source, column: ImageColumn, progress: Progress) -> Stor
             if seen != source.shard_rows[number]:
                 why = f"it has {seen} rows, and had {source.shard_rows[number]}"
                 raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
-    found = collector.finish(column)
+    found = collector.finish()
     return Stored(found.arrays, {**found.meta, "shards": pin_each(source.shards)})
 
 
@@ -151,7 +151,7 @@ def _restore(folder: Path, stored: Stored, located: Located) -> CellIndex:
         if stored.meta["shards"] != pin_each(located.shards):
             raise FormatError("cannot use", str(folder), why="it is of other files")
         return CellIndex(
-            ImageColumn(**stored.meta["column"]),
+            MediaColumn(**stored.meta["column"]),
             str(stored.meta["identity"]),
             dict(stored.meta["dropped"]),
             **_take(stored, "", CELL_ARRAYS),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.data.cells.index import (
     CELL_ARRAYS,
     CHUNK_ARRAYS,
@@ -154,7 +154,7 @@ class _Tables:
         stored = self._arrays["stored"][some] if len(self._arrays["stored"]) else length
         _require(_all(cells["row"], 0, _LARGEST), "row")
         _require(_all(cells["item"], 0, _LARGEST), "item")
-        _require(_all(cells["format"], 0, len(ImageFormat) - 1), "format")
+        _require(_all(cells["format"], 0, len(MediaFormat) - 1), "format")
         _require(_all(cells["segment"], 0, len(self._limits) - 1), "segment")
         kind = self._segments["kind"][cells["segment"]]
         coding = self._segments["coding"][cells["segment"]]

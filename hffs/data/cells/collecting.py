@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.base64text import Refusal
-from hffs.core.formats import ImageFormat, name_format
+from hffs.core.formats import NOUNS, Media, MediaFormat, name_format
 from hffs.data.arrays import Stored
 from hffs.data.arrow import NO_SLOT
-from hffs.data.cells.batches import CellBatch, ChunkPages
+from hffs.data.cells.batches import CellBatch
 from hffs.data.cells.containers import (
     BAD_REFERENCE,
     MEMBER_EMPTY,
@@ -37,11 +37,8 @@ from hffs.data.cells.containers import (
 )
 from hffs.data.cells.index import (
     CELL_ARRAYS,
-    CHUNK_ARRAYS,
     CODED_ARRAYS,
-    FAR_RANGE_ARRAYS,
     MOST_CODED_BYTES,
-    PAGE_ARRAYS,
     SEGMENT_ARRAYS,
     SLOT_BITS,
     Coding,
@@ -50,8 +47,9 @@ from hffs.data.cells.index import (
 )
 from hffs.data.cells.listing import Listed, Listing, load_listing
 from hffs.data.cells.paths import PathResolver
+from hffs.data.cells.tables import Cells, FarFiles, Names, Pages, pin_arrays
 from hffs.data.shards import Located, identify
-from hffs.data.source import ImageColumn
+from hffs.data.source import MediaColumn
 
 NULL = "null image"
 NO_ITEMS = "null or empty list"
@@ -59,6 +57,9 @@ EMPTY_BYTES = "image of no bytes"
 NOT_BASE64 = "text that is not base64"
 BLANKS = "base64 text with blanks or line breaks"
 BAD_URL = "malformed URL"
+STRANGE = "bytes in no known format of an image"
+UNTOLD = "name that tells no format of an image"
+"""Of videos and sounds, which nothing here decodes: they would be files without an extension."""
 
 _REFUSALS = {
     Refusal.NOT_BASE64: NOT_BASE64,
@@ -74,23 +75,22 @@ _HTTP = re.compile(rb"https?://", re.IGNORECASE)
 _URL = re.compile(rb"https?://[^/\x00-\x20\x7f][^\x00-\x1f\x7f]*", re.IGNORECASE)
 _MOST_URL_BYTES = 8192
 
-Cells = dict[str, NDArray[Any]]
-
 
 class Collector:
     """Collects batches of cells; closing it closes the archives that they name."""
 
-    def __init__(self, located: Located) -> None:
-        self._located = located
-        self._resolver = PathResolver(located.root, located.base)
-        self._archives = Archives(self._resolver)
+    def __init__(self, located: Located, column: MediaColumn) -> None:
+        self._located, self._column = located, column
+        self._media = column.media
+        self._resolver = PathResolver(located.root, located.base, column.media)
+        self._archives = Archives(self._resolver, column.media)
         kinds = CELL_ARRAYS | CODED_ARRAYS
         self._pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
         self._segments: dict[tuple[int, ...], int] = {}
-        self._files, self._urls = _Names(), _Names()
-        self._pages = _Pages()
+        self._files, self._urls = Names(), Names()
+        self._pages = Pages()
         self._listing = None if located.listing is None else load_listing(located.listing)
-        self._far = _FarFiles()
+        self._far = FarFiles()
         self._file_pins = array("q")
         self._dropped: Counter[str] = Counter()
 
@@ -117,7 +117,7 @@ class Collector:
         for name, piece in cells.items():
             self._pieces[name].append(piece[keep])
 
-    def finish(self, column: ImageColumn) -> Stored:
+    def finish(self) -> Stored:
         """Everything as it is kept."""
         arrays: Cells = {
             name: np.concatenate([np.empty(0, kind), *self._pieces.pop(name)])
@@ -128,19 +128,23 @@ class Collector:
             arrays[f"segments.{name}"] = table[:, number].astype(kind)
         if not arrays["segments.coding"].any():
             arrays |= {name: arrays[name][:0] for name in CODED_ARRAYS}
-        arrays |= self._files.arrays("files") | _pin_arrays("files", self._file_pins)
-        archives, pins = _Names(), array("q")
+        arrays |= self._files.arrays("files") | pin_arrays("files", self._file_pins)
+        archives, pins = Names(), array("q")
         for archive, pin in zip(self._archives.names, self._archives.pins, strict=True):
             archives.add(archive)
             pins.extend(pin)
-        arrays |= archives.arrays("containers") | _pin_arrays("containers", pins)
+        arrays |= archives.arrays("containers") | pin_arrays("containers", pins)
         arrays |= self._urls.arrays("urls") | self._pages.arrays()
         arrays |= self._far.arrays()
-        of_commit = bool(self._located.commit)
+        column, of_commit = self._column, bool(self._located.commit)
         meta = {
             "column": asdict(column),
             "identity": make_identity(identify(self._located), column, arrays, of_commit=of_commit),
-            "dropped": {reason: count for reason, count in self._dropped.items() if count},
+            "dropped": {
+                _name_reason(reason, self._media): count
+                for reason, count in self._dropped.items()
+                if count
+            },
         }
         return Stored(arrays, meta)
 
@@ -162,6 +166,8 @@ class Collector:
                 self._dropped[reason] += int((batch.coded.refused == refusal).sum())
         else:
             self._dropped[EMPTY_BYTES] += int((present & ~keep).sum())
+        if batch.pages is None:
+            keep[keep] = self._are_known(batch.formats[keep])
         self._dropped[NO_ITEMS] += int(batch.vacant.sum())
         count = len(keep)
         return {
@@ -200,7 +206,7 @@ class Collector:
                 self._dropped[found.reason] += found.count
             else:
                 self._put_ranges(cells, found)
-                keep[found.slots] = True
+                keep[found.slots] = self._are_known(found.formats)
 
     def _put_ranges(self, cells: Cells, found: Ranges) -> None:
         cells["segment"][found.slots] = self._number(
@@ -216,6 +222,14 @@ class Collector:
         if not is_fetchable(url):
             self._dropped[BAD_URL] += 1
             return False
+        kind = MediaFormat.UNKNOWN
+        if self._media != "image":
+            path = url.partition(b"?")[0].partition(b"#")[0]
+            kind = self._name_format(path)
+            if not kind:
+                self._dropped[UNTOLD] += 1
+                return False
+        cells["format"][slot] = kind
         cells["segment"][slot] = self._number(SegmentKind.URLS)
         cells["offset"][slot] = self._urls.add(url)
         cells["length"][slot] = cells["stored"][slot] = -1
@@ -229,6 +243,8 @@ class Collector:
         if isinstance(found, str):
             self._dropped[found] += 1
             return False
+        if not self._are_known(np.array([found.kind]))[0]:
+            return False
         cells["segment"][slot] = self._number(SegmentKind.FILES)
         cells["offset"][slot] = self._files.add(found.name)
         cells["length"][slot] = cells["stored"][slot] = found.size_bytes
@@ -240,13 +256,26 @@ class Collector:
         if isinstance(found, str):
             self._dropped[found] += 1
             return False
-        kind = name_format(os.path.splitext(found.name)[1][1:].decode("ascii", "replace"))
+        kind = self._name_format(found.name)
+        if not (kind or self._media == "image"):
+            self._dropped[UNTOLD] += 1
+            return False
         self._put_far(cells, slot, self._far.add(found, 0, found.size_bytes), kind or None)
         return True
 
+    def _name_format(self, path: bytes) -> MediaFormat:
+        extension = os.path.splitext(path)[1][1:].decode("ascii", "replace")
+        return name_format(extension, self._media)
+
+    def _are_known(self, formats: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which cells are kept, by their formats; the others are counted."""
+        known: NDArray[np.bool_] = (formats != MediaFormat.UNKNOWN) | (self._media == "image")
+        self._dropped[STRANGE] += int((~known).sum())
+        return known
+
     def _add_far_member(self, cells: Cells, slot: int, path: bytes, listing: Listing) -> bool:
         """Make a slot a cell that is a range of an archive; False if there is none."""
-        member = parse_tar_range(path)
+        member = parse_tar_range(path, self._media)
         found = BAD_REFERENCE if member is None else listing.find(member.archive)
         if member is None or isinstance(found, str):
             self._dropped[str(found)] += 1
@@ -254,19 +283,21 @@ class Collector:
             self._dropped[OUT_OF_RANGE] += 1
         elif not member.length:
             self._dropped[MEMBER_EMPTY] += 1
+        elif self._media != "image" and not member.format:
+            self._dropped[STRANGE] += 1
         else:
             number = self._far.add(found, member.offset, member.length)
             self._put_far(cells, slot, number, member.format)
             return True
         return False
 
-    def _put_far(self, cells: Cells, slot: int, number: int, kind: ImageFormat | None) -> None:
+    def _put_far(self, cells: Cells, slot: int, number: int, kind: MediaFormat | None) -> None:
         """Fill in a cell that is a far range; `kind` is None where only its bytes tell."""
         length = -1 if kind is None else self._far.sizes[number]
         cells["segment"][slot] = self._number(SegmentKind.FAR_FILES)
         cells["offset"][slot] = number
         cells["length"][slot] = cells["stored"][slot] = length
-        cells["format"][slot] = kind or ImageFormat.UNKNOWN
+        cells["format"][slot] = kind or MediaFormat.UNKNOWN
 
     def _number_shard(self, shard: int, batch: CellBatch) -> int:
         coding = Coding.RAW if batch.coded is None else Coding.BASE64
@@ -284,96 +315,12 @@ class Collector:
         return self._segments.setdefault(place, len(self._segments))
 
 
-class _Pages:
-    """Column chunks and their pages, by number."""
-
-    def __init__(self) -> None:
-        self._chunks: list[tuple[int, ...]] = []
-        self._tables: list[Cells] = []
-        self._count = 0
-
-    def add(self, shard: int, pages: ChunkPages) -> int:
-        """Take over the pages of a chunk; returns the number of the first."""
-        first, chunk = self._count, len(self._chunks)
-        levels, dictionary = pages.levels, pages.dictionary
-        facts = (shard, pages.group, pages.codec, levels.definition, levels.repetition)
-        self._chunks.append((*facts, dictionary.start, dictionary.size_bytes, int(pages.whole)))
-        count = len(pages.offsets)
-        of = np.full(count, chunk, np.int32)
-        self._tables.append({"chunk": of, "offset": pages.offsets, "size": pages.sizes})
-        self._count += count
-        return first
-
-    def arrays(self) -> Cells:
-        table = np.array(self._chunks, np.int64).reshape(-1, len(CHUNK_ARRAYS))
-        chunks: Cells = {
-            f"chunks.{name}": table[:, number].astype(kind)
-            for number, (name, kind) in enumerate(CHUNK_ARRAYS.items())
-        }
-        return chunks | {
-            f"pages.{name}": np.concatenate(
-                [np.empty(0, kind), *(table[name] for table in self._tables)]
-            )
-            for name, kind in PAGE_ARRAYS.items()
-        }
-
-
-class _Names:
-    """Byte strings as one, by number."""
-
-    def __init__(self) -> None:
-        self._blob = bytearray()
-        self._ends = array("q")
-
-    def add(self, name: bytes) -> int:
-        self._blob += name
-        self._ends.append(len(self._blob))
-        return len(self._ends) - 1
-
-    def arrays(self, table: str) -> Cells:
-        return {
-            f"{table}.names": np.frombuffer(self._blob, np.uint8),
-            f"{table}.ends": np.frombuffer(self._ends, np.int64),
-        }
-
-
-class _FarFiles:
-    """Ranges of files elsewhere, by number, and the files; one that is named again at once is one
-    file, as that of a tar's members is.
-    """
-
-    def __init__(self) -> None:
-        self._names, self._etags = _Names(), _Names()
-        self._file_sizes, self._files = array("q"), array("i")
-        self._starts, self.sizes = array("q"), array("q")
-        self._last: Listed | None = None
-
-    def add(self, file: Listed, start: int, size_bytes: int) -> int:
-        """Take over a range; returns its number."""
-        if file != self._last:
-            self._last = file
-            self._names.add(file.name)
-            self._etags.add(file.etag)
-            self._file_sizes.append(file.size_bytes)
-        self._files.append(len(self._file_sizes) - 1)
-        self._starts.append(start)
-        self.sizes.append(size_bytes)
-        return len(self.sizes) - 1
-
-    def arrays(self) -> Cells:
-        columns = (self._files, self._starts, self.sizes)
-        ranges: Cells = {
-            f"far_ranges.{name}": np.frombuffer(column, kind)
-            for (name, kind), column in zip(FAR_RANGE_ARRAYS.items(), columns, strict=True)
-        }
-        files = self._names.arrays("far_files") | self._etags.arrays("etags")
-        sizes: Cells = {"far_files.size_bytes": np.frombuffer(self._file_sizes, np.int64)}
-        return ranges | files | sizes
-
-
-def _pin_arrays(table: str, pins: array[int]) -> Cells:
-    sizes, mtimes = np.frombuffer(pins, np.int64).reshape(-1, 2).T
-    return {f"{table}.size_bytes": sizes, f"{table}.mtime_ns": mtimes}
+def _name_reason(reason: str, media: Media) -> str:
+    """A reason in the words of a medium."""
+    noun = NOUNS[media][0]
+    return (
+        reason if media == "image" else reason.replace("an image", "a image").replace("image", noun)
+    )
 
 
 def is_fetchable(url: bytes) -> bool:

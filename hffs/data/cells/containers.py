@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.core.formats import SNIFF_BYTES, ImageFormat, name_format, sniff
+from hffs.core.formats import Media, MediaFormat, count_sniffed, name_format, sniff
 from hffs.core.zips import (
     BROKEN,
     DEFLATED,
@@ -61,7 +61,7 @@ _OPEN_ARCHIVES = 64
 _KEPT_MEMBERS = 1 << 22  # of directories, 50 bytes each
 _KEPT_PATHS = 1 << 16
 _MOST_WARNINGS = 10
-_INFLATED_HEAD_BYTES = 512  # enough for the tables and the first bytes of an image
+_INFLATED_HEAD_BYTES = 1024  # enough for the tables and the first bytes of an image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,19 +95,19 @@ class TarRange(NamedTuple):
     archive: bytes
     offset: int
     length: int
-    format: ImageFormat | None
+    format: MediaFormat | None
 
 
-def parse_tar_range(path: bytes) -> TarRange | None:
+def parse_tar_range(path: bytes, media: Media = "image") -> TarRange | None:
     """What a path that begins with `tar://` means, None where it is malformed.
 
     >>> parse_tar_range(b"tar://512:9:jpg::a.tar")
-    TarRange(archive=b'a.tar', offset=512, length=9, format=<ImageFormat.JPEG: 1>)
+    TarRange(archive=b'a.tar', offset=512, length=9, format=<MediaFormat.JPEG: 1>)
     """
     found = _TAR.fullmatch(path)
     if found is None:
         return None
-    told = None if found[3] is None else name_format(found[3].decode())
+    told = None if found[3] is None else name_format(found[3].decode(), media)
     return TarRange(found[4], int(found[1]), int(found[2]), told)
 
 
@@ -119,6 +119,15 @@ class Wanted:
     slots: list[int]
     members: list[bytes]
     ranges: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Archive:
+    """One that is open: its number, its map, and which medium its members are looked at for."""
+
+    number: int
+    file: MappedFile
+    media: Media
 
 
 class References:
@@ -151,8 +160,9 @@ class References:
 class Archives:
     """The archives that a source's cells name, numbered as they come up. Close it."""
 
-    def __init__(self, resolver: PathResolver) -> None:
+    def __init__(self, resolver: PathResolver, media: Media = "image") -> None:
         self._resolver = resolver
+        self._media: Media = media
         self._paths: dict[bytes, int | str] = {}
         self._numbers: dict[bytes, int] = {}
         self.names: list[bytes] = []
@@ -218,7 +228,8 @@ class Archives:
         inside, filled = offsets <= file.size_bytes - lengths, lengths > 0
         yield from _count({OUT_OF_RANGE: ~inside, MEMBER_EMPTY: inside & ~filled})
         fine = inside & filled
-        yield from _take_raw(number, file, slots[fine], offsets[fine], lengths[fine])
+        archive = _Archive(number, file, self._media)
+        yield from _take_raw(archive, slots[fine], offsets[fine], lengths[fine])
 
     def _find_members(self, number: int, wanted: Wanted) -> Iterator[Ranges | Dropped]:
         file = self._open(number)
@@ -230,7 +241,8 @@ class Archives:
         present = members != NOT_THERE
         yield from _count({MEMBER_MISSING: ~present})
         slots = np.array(wanted.slots, np.int64)[present]
-        yield from _locate(number, file, directory, slots, members[present])
+        archive = _Archive(number, file, self._media)
+        yield from _locate(archive, directory, slots, members[present])
 
     def _read_directory(self, number: int, file: MappedFile) -> Directory | None:
         """The members of an archive; None if it is broken, which is warned of once."""
@@ -266,8 +278,7 @@ def open_container(path: bytes, size_bytes: int, mtime_ns: int) -> MappedFile:
 
 
 def _locate(
-    number: int,
-    file: MappedFile,
+    archive: _Archive,
     directory: Directory,
     slots: NDArray[np.int64],
     members: NDArray[np.int64],
@@ -278,6 +289,7 @@ def _locate(
     known = np.isin(method, (STORED, DEFLATED)) & ~encrypted
     filled = known & (lengths != 0)
     starts = np.full(len(members), BROKEN, np.int64)
+    file = archive.file
     starts[filled] = locate_members(file.view, directory, members[filled], file.advise_pages)
     is_raw = method == STORED
     # beyond twice its image a deflated member is made to take time, not to hold an image
@@ -293,36 +305,37 @@ def _locate(
         }
     )
     raw, deflated = (np.flatnonzero(sound & ~large & kind) for kind in (is_raw, ~is_raw))
-    yield from _take_raw(number, file, slots[raw], starts[raw], lengths[raw])
+    yield from _take_raw(archive, slots[raw], starts[raw], lengths[raw])
     if len(deflated):
         places, sizes = starts[deflated], stored[deflated]
         yield Ranges(
-            number, Coding.DEFLATE, slots[deflated], places, sizes, lengths[deflated],
-            _sniff_deflated(file, places, sizes), directory.crc[members[deflated]],
+            archive.number, Coding.DEFLATE, slots[deflated], places, sizes, lengths[deflated],
+            _sniff_deflated(archive, places, sizes), directory.crc[members[deflated]],
         )  # fmt: skip
 
 
 def _take_raw(
-    number: int,
-    file: MappedFile,
+    archive: _Archive,
     slots: NDArray[np.int64],
     starts: NDArray[np.int64],
     sizes: NDArray[np.int64],
 ) -> Iterator[Ranges]:
     if len(slots):
-        formats = sniff_values(file.view, starts, sizes, file.advise_pages)
+        file = archive.file
+        formats = sniff_values(file.view, starts, sizes, file.advise_pages, archive.media)
         unchecked = np.zeros(len(slots), np.uint32)
-        yield Ranges(number, Coding.RAW, slots, starts, sizes, sizes, formats, unchecked)
+        yield Ranges(archive.number, Coding.RAW, slots, starts, sizes, sizes, formats, unchecked)
 
 
 def _sniff_deflated(
-    file: MappedFile, starts: NDArray[np.int64], stored: NDArray[np.int64]
+    archive: _Archive, starts: NDArray[np.int64], stored: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
+    view, media = archive.file.view, archive.media
     heads = (
-        inflate_head(file.view[start : start + min(size, _INFLATED_HEAD_BYTES)], SNIFF_BYTES)
+        inflate_head(view[start : start + min(size, _INFLATED_HEAD_BYTES)], count_sniffed(media))
         for start, size in zip(starts.tolist(), stored.tolist(), strict=True)
     )
-    return np.fromiter(map(sniff, heads), np.uint8, len(starts))
+    return np.fromiter((sniff(head, media) for head in heads), np.uint8, len(starts))
 
 
 def _count(marks: dict[str, NDArray[np.bool_]]) -> Iterator[Dropped]:

@@ -39,7 +39,7 @@ from hffs.data.arrow import (
 from hffs.data.mapped import MappedFile
 from hffs.data.remote.parquet import FETCH_BYTES
 from hffs.data.shards import Layout
-from hffs.data.source import ImageColumn, ShardFile, is_binary, is_list, is_text
+from hffs.data.source import MediaColumn, ShardFile, is_binary, is_list, is_text
 from hffs.errors import DataError, FormatError
 
 PART_BYTES = 64 * 2**20
@@ -78,20 +78,20 @@ class Decoder(Protocol):
         ...
 
 
-def open_decoder(file: ShardFile, layout: Layout, column: ImageColumn) -> ParquetCells | ArrowCells:
+def open_decoder(file: ShardFile, layout: Layout, column: MediaColumn) -> ParquetCells | ArrowCells:
     """Decoder for one shard's image column; the file's view must outlive it."""
     if layout == "arrow" and isinstance(file, MappedFile):
         return ArrowCells(file, column)
     return ParquetCells(file, column)
 
 
-def decode_parts(decoder: Decoder, column: ImageColumn, group: int) -> Iterator[Part]:
+def decode_parts(decoder: Decoder, column: MediaColumn, group: int) -> Iterator[Part]:
     """Decode one group, part by part."""
     for cells in decoder.read_parts(group):
         yield make_part(decoder.which, cells, column)
 
 
-def make_part(which: str, cells: pa.Array, column: ImageColumn) -> Part:
+def make_part(which: str, cells: pa.Array, column: MediaColumn) -> Part:
     """Decode an array of cells; `which` names them in errors."""
     with format_errors("cannot decode", which):
         plain = _make_plain(cells)
@@ -130,7 +130,7 @@ def _plain_layout(kind: pa.DataType) -> pa.DataType:
 class ParquetCells:
     """The image column of a Parquet shard, read by pyarrow from where the shard lies."""
 
-    def __init__(self, file: ShardFile, column: ImageColumn) -> None:
+    def __init__(self, file: ShardFile, column: MediaColumn) -> None:
         self._file = file
         # A whole chunk is sliced from a map, and would be fetched from elsewhere.
         self._buffer_bytes = 0 if isinstance(file, MappedFile) else FETCH_BYTES
@@ -224,7 +224,7 @@ def read_leaf_paths(
     return read_paths(slots, chosen)
 
 
-def find_leaves(metadata: pq.FileMetaData, file: ShardFile, column: ImageColumn) -> dict[str, str]:
+def find_leaves(metadata: pq.FileMetaData, file: ShardFile, column: MediaColumn) -> dict[str, str]:
     """Paths in the Parquet schema of a column's `bytes` and `path` leaves, those that exist."""
     paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     inside = [path for path in paths if path.startswith(f"{column.name}.")]
@@ -244,7 +244,7 @@ def find_leaves(metadata: pq.FileMetaData, file: ShardFile, column: ImageColumn)
 class ArrowCells:
     """The image column of an Arrow shard; a stream is read from its beginning each time."""
 
-    def __init__(self, file: MappedFile, column: ImageColumn) -> None:
+    def __init__(self, file: MappedFile, column: MediaColumn) -> None:
         self._file = file
         self.which = f"column {column.name} of {file.path}"
         schema = read_schema(file)

@@ -12,8 +12,10 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from hffs.core.base64text import Refusal, find_texts
+from hffs.core.base64text import Refusal, Texts, decode_head, find_texts
+from hffs.core.formats import Media, count_sniffed, sniff
 from hffs.data.arrow import NO_SLOT, find_slots, read_paths
 from hffs.data.cells.batches import CellBatch, Coded, PartKey
 from hffs.data.cells.decode import (
@@ -29,10 +31,10 @@ from hffs.data.mapped import MappedFile, sniff_values
 from hffs.data.parquet import LeafValues, read_leaf
 from hffs.data.remote.parquet import RangedFile
 from hffs.data.shards import Layout
-from hffs.data.source import ImageColumn, ShardFile
+from hffs.data.source import MediaColumn, ShardFile
 
 
-def read_extents(file: ShardFile, layout: Layout, column: ImageColumn) -> Iterator[CellBatch]:
+def read_extents(file: ShardFile, layout: Layout, column: MediaColumn) -> Iterator[CellBatch]:
     """Locate the image cells of a shard, in row order; raises FormatError, DataError."""
     decoder = open_decoder(file, layout, column)
     if column.kind == "path":
@@ -43,18 +45,18 @@ def read_extents(file: ShardFile, layout: Layout, column: ImageColumn) -> Iterat
             yield from read_paged(file, decoder)
         return
     if isinstance(decoder, ParquetCells) and decoder.bytes_leaf is not None:
-        values = read_leaf(file, decoder.metadata, decoder.bytes_leaf)
+        values = read_leaf(file, decoder.metadata, decoder.bytes_leaf, column.media)
         if values is not None:
             yield _decode(file.view, _leaf_batch(decoder, values, column), column)
             return
     for group in range(decoder.groups):
         for number, part in enumerate(decode_parts(decoder, column, group)):
-            batch = _part_batch(file, part, group, number)
+            batch = _part_batch(file, part, PartKey(group, number, len(part.blob)), column.media)
             heads = file.view if batch.part is None else part.blob
             yield _decode(heads, batch, column)
 
 
-def _decode(heads: memoryview, batch: CellBatch, column: ImageColumn) -> CellBatch:
+def _decode(heads: memoryview, batch: CellBatch, column: MediaColumn) -> CellBatch:
     """The batch with what its texts stand for, if they are base64."""
     if column.kind != "base64":
         return batch
@@ -67,12 +69,22 @@ def _decode(heads: memoryview, batch: CellBatch, column: ImageColumn) -> CellBat
     formats, refused = (np.zeros(len(offsets), np.uint8) for _ in range(2))
     stored[present], refused[present] = texts.stored, texts.refused
     lengths[present] = np.where(taken, texts.lengths, 0)
-    formats[present] = np.where(taken, texts.formats, 0)
+    formats[present] = np.where(taken, _sniff_texts(heads, texts, column.media), 0)
     coded = Coded(stored, refused)
     return replace(batch, offsets=offsets, lengths=lengths, formats=formats, coded=coded)
 
 
-def _path_batches(decoder: Decoder, column: ImageColumn) -> Iterator[CellBatch]:
+def _sniff_texts(data: memoryview, texts: Texts, media: Media) -> NDArray[np.uint8]:
+    """Formats of what texts stand for."""
+    if media == "image":
+        return texts.formats
+    count = count_sniffed(media)
+    places = zip(texts.offsets.tolist(), texts.stored.tolist(), strict=True)
+    heads = (decode_head(data[start : start + stored], count) for start, stored in places)
+    return np.fromiter((sniff(head, media) for head in heads), np.uint8, len(texts.offsets))
+
+
+def _path_batches(decoder: Decoder, column: MediaColumn) -> Iterator[CellBatch]:
     for group in range(decoder.groups):
         for cells in decoder.read_parts(group):
             slots = find_slots(decoder.which, cells, column.is_list)
@@ -89,7 +101,7 @@ def _path_batches(decoder: Decoder, column: ImageColumn) -> Iterator[CellBatch]:
             )
 
 
-def _leaf_batch(decoder: ParquetCells, values: LeafValues, column: ImageColumn) -> CellBatch:
+def _leaf_batch(decoder: ParquetCells, values: LeafValues, column: MediaColumn) -> CellBatch:
     vacant = np.zeros(len(values.rows), np.bool_)
     if column.is_list:
         vacant = values.definitions < decoder.element_level
@@ -105,7 +117,7 @@ def _leaf_batch(decoder: ParquetCells, values: LeafValues, column: ImageColumn) 
     )
 
 
-def _part_batch(file: MappedFile, part: Part, group: int, number: int) -> CellBatch:
+def _part_batch(file: MappedFile, part: Part, key: PartKey, media: Media) -> CellBatch:
     start = _place_in_map(file, part.blob)
     advise = None if start is None else file.advise_pages
     heads = file.view if start is not None else part.blob
@@ -117,10 +129,10 @@ def _part_batch(file: MappedFile, part: Part, group: int, number: int) -> CellBa
         items=part.slots.items,
         offsets=offsets,
         lengths=part.lengths,
-        formats=sniff_values(heads, offsets, part.lengths, advise),
+        formats=sniff_values(heads, offsets, part.lengths, advise, media),
         vacant=part.slots.index == NO_SLOT,
         read_paths=partial(read_paths, part.slots),
-        part=PartKey(group, number, len(part.blob)) if start is None else None,
+        part=key if start is None else None,
     )
 
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.source import ImageColumn
+from hffs.data.source import MediaColumn
 
 MOST_CODED_BYTES = 256 * 2**20
 """Of an image that has to be decoded in memory; what lies as it is may be larger."""
@@ -163,7 +163,7 @@ class PageTable:
 @dataclass(frozen=True, slots=True, eq=False)
 class CellIndex:
     """One entry a cell, in row order: `row` (int64) in the source, `item` (int32) within the row,
-    `segment` (uint32), `offset` and `length` (int64, bytes), `format` (uint8, `ImageFormat`).
+    `segment` (uint32), `offset` and `length` (int64, bytes), `format` (uint8, `MediaFormat`).
 
     `stored` (int64) is how many bytes a cell takes where it lies, and `crc` (uint32) what those of
     DEFLATE must have; both are empty where all are RAW. `length` is exact, but -1 where it is not
@@ -173,7 +173,7 @@ class CellIndex:
     One that `is_foreign` was not made on this host, and may call any bytes of the source a cell.
     """
 
-    column: ImageColumn
+    column: MediaColumn
     identity: str
     dropped: Mapping[str, int]
     row: NDArray[np.int64]
@@ -245,7 +245,7 @@ PAGE_ARRAYS = {"chunk": np.int32, "offset": np.int64, "size": np.int64}
 
 
 def make_identity(
-    shards: str, column: ImageColumn, arrays: Mapping[str, NDArray[Any]], *, of_commit: bool
+    shards: str, column: MediaColumn, arrays: Mapping[str, NDArray[Any]], *, of_commit: bool
 ) -> str:
     """Hash of everything that the bytes of an index's cells depend on.
 

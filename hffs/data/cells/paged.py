@@ -34,7 +34,7 @@ from hffs.data.decompressing import open_codec
 from hffs.data.pages import MOST_PAGE_BYTES
 from hffs.data.remote.files import Range
 from hffs.data.remote.parquet import Leaves, RangedFile, find_chunks, no_leaves
-from hffs.data.source import ImageColumn
+from hffs.data.source import MediaColumn
 from hffs.errors import FormatError
 
 _BIT_PACKED = 4
@@ -62,7 +62,7 @@ class _Slots:
     repetitions: NDArray[np.uint8]
 
 
-def leaves_of(column: ImageColumn) -> Leaves:
+def leaves_of(column: MediaColumn) -> Leaves:
     """What is read of an image column to find its cells: all of it where they are names."""
     if column.kind != "path":
         return no_leaves

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from hffs.core.formats import SNIFF_BYTES, ImageFormat, sniff
+from hffs.core.formats import Media, MediaFormat, count_sniffed, sniff
 from hffs.errors import AccessError, HffsError, SourceError, StaleError
 
 OUTSIDE = "path outside the data set"
@@ -36,7 +36,7 @@ class FoundFile:
     name: bytes
     size_bytes: int
     mtime_ns: int
-    kind: ImageFormat
+    kind: MediaFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,10 @@ class PathResolver:
     Relative paths begin at `base`, which is the root where nothing else is said.
     """
 
-    def __init__(self, root: Path, base: Path | None = None) -> None:
+    def __init__(self, root: Path, base: Path | None = None, media: Media = "image") -> None:
         self.root = os.path.realpath(os.fsencode(root))
         """Its real path."""
+        self._media: Media = media
         self._base = os.path.realpath(os.fsencode(base or root))
         self._folders: dict[bytes, bytes] = {}
 
@@ -109,13 +110,13 @@ class PathResolver:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 return MISSING
-            head = os.read(descriptor, SNIFF_BYTES)
+            head = os.read(descriptor, count_sniffed(self._media))
         finally:
             os.close(descriptor)
         if not status.st_size:
             return EMPTY_FILE
         name = os.path.relpath(real, self.root)
-        return FoundFile(name, status.st_size, status.st_mtime_ns, sniff(head))
+        return FoundFile(name, status.st_size, status.st_mtime_ns, sniff(head, self._media))
 
 
 def read_file(path: bytes, size_bytes: int, mtime_ns: int) -> memoryview:

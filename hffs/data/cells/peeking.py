@@ -8,17 +8,17 @@ from __future__ import annotations
 import numpy as np
 
 from hffs.core.base64text import Refusal, find_texts
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.data.arrow import NO_SLOT
 from hffs.data.cells.decode import make_part, open_decoder
-from hffs.data.source import ImageColumn, Source, open_shards
+from hffs.data.source import MediaColumn, Source, open_shards
 
 _ROWS = 16
 _SHARDS = 4
 """Shards that are looked at until one has any value among its first rows."""
 
 
-def holds_base64(source: Source, column: ImageColumn) -> bool:
+def holds_base64(source: Source, column: MediaColumn) -> bool:
     """Whether at least half of the first values are images as base64; raises FormatError.
 
     Half: one that is broken should not turn all others into names of files.
@@ -34,6 +34,6 @@ def holds_base64(source: Source, column: ImageColumn) -> bool:
         if not len(filled):
             continue
         texts = find_texts(part.blob, part.offsets[filled], part.lengths[filled])
-        images = (texts.refused == Refusal.NONE) & (texts.formats != ImageFormat.UNKNOWN)
+        images = (texts.refused == Refusal.NONE) & (texts.formats != MediaFormat.UNKNOWN)
         return bool(2 * images.sum() >= len(filled))
     return False

@@ -141,7 +141,7 @@ def _keep(wanted: Wanted, store: Path, here: Here, watcher: Watcher) -> Located:
     elif located.commit and not wanted.request.offline:
         from hffs.data.locating.named import fetch_named
 
-        fetch_named(wanted.request, located, wanted.image_column, watcher)
+        fetch_named(wanted, located, watcher)
     before = read_record(wanted, store)
     keep_acquired(wanted, store, Record(located, here.pin))
     if before is not None:

@@ -14,36 +14,37 @@ from itertools import groupby
 
 import numpy as np
 
+from hffs.core.formats import NOUNS
 from hffs.data.arrow import NO_SLOT
 from hffs.data.cells.batches import cut_rows
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.cells.extents import read_extents
 from hffs.data.hub.fetch import fetch_files
-from hffs.data.hub.resolution import Request
 from hffs.data.hub.resolve import find_files
+from hffs.data.locating.record import Wanted
 from hffs.data.shards import Located
-from hffs.data.source import ImageColumn, Source, open_shards, open_source
+from hffs.data.source import MediaColumn, Source, open_shards, open_source
 from hffs.data.watcher import Watcher
 
 _TAR = re.compile(rb"\Atar://[^/]*?::")
 
 
-def fetch_named(request: Request, located: Located, column: str | None, watcher: Watcher) -> None:
-    """Download what cells of the image column name, as far as the repository has it."""
-    source = open_source(located)
-    images = find_image_column(source, column)
+def fetch_named(wanted: Wanted, located: Located, watcher: Watcher) -> None:
+    """Download what cells of the column name, as far as the repository has it."""
+    request, source = wanted.request, open_source(located)
+    images = find_media_column(source, wanted.column, wanted.media)
     base = located.base
     if images.kind != "path" or base is None:
         return
     absent = sorted(name for name in list_names(source, images) if not (base / name).exists())
     files = find_files(request, located.commit, absent) if absent else []
     if files:
-        what = f"downloading images of {request.name}"
+        what = f"downloading {NOUNS[wanted.media][1]} of {request.name}"
         report = partial(watcher.progress, what, unit="B")
         fetch_files(request, located.commit, files, report)
 
 
-def list_names(source: Source, column: ImageColumn) -> set[str]:
+def list_names(source: Source, column: MediaColumn) -> set[str]:
     """Names of files below the root in cells without bytes: no URLs, nothing that leads out.
 
     Where a cell names a range of a tar, that is the tar.
@@ -54,7 +55,7 @@ def list_names(source: Source, column: ImageColumn) -> set[str]:
     return {name for name in names if not name.startswith(("..", "/", "."))}
 
 
-def _list_paths(source: Source, column: ImageColumn) -> Iterator[bytes]:
+def _list_paths(source: Source, column: MediaColumn) -> Iterator[bytes]:
     for number, file in open_shards(source, source.reader, range(len(source.shards))):
         seen, (start, stop) = 0, source.windows[number]
         for batch in read_extents(file, source.shards[number].layout, column):

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
+from hffs.core.formats import Media
 from hffs.data.folders import prepare_private_folder, write_json
 from hffs.data.hub.cached import is_commit
 from hffs.data.hub.resolution import MAIN, Request
@@ -54,7 +55,8 @@ class Wanted:
 
     request: Request
     split: str = "train"
-    image_column: str | None = None
+    column: str | None = None
+    media: Media = "image"
     streaming: bool = False
     recorded: ViewSeal | None = None
 
@@ -139,7 +141,9 @@ def name_source(config: Config) -> Wanted:
     recorded = None
     if isinstance(config, RecordedConfig):
         recorded = ViewSeal(config.view_file, config.seal, config.is_placed)
-    return Wanted(request, config.split, config.image_column, config.streaming, recorded)
+    return Wanted(
+        request, config.split, config.media_column, config.dataset_type, config.streaming, recorded
+    )
 
 
 def _refuse_hub_keys(config: Config, name: str) -> None:
@@ -244,7 +248,9 @@ def _record_path(wanted: Wanted, store: Path) -> Path:
     request = wanted.request
     files = request.data_files
     name, _ = split_query(request.name)  # a signature is new each day, and belongs into no cache
-    asked: list[Any] = [name, request.config, wanted.split, wanted.image_column]
+    asked: list[Any] = [name, request.config, wanted.split, wanted.column]
+    if wanted.media != "image":
+        asked.append(wanted.media)
     asked.append(sorted(files.items()) if isinstance(files, Mapping) else files)
     if wanted.is_far:
         asked.append("streaming")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hffs.data.cache import DiskCache
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.cells.listing import Listed, save_listing
 from hffs.data.hub.classes import METADATA_NAMES
 from hffs.data.hub.plain import has_features
@@ -112,7 +112,7 @@ def list_named(
 
     with closing(_open_reader(wanted, _open_cache(store))) as reader:
         source = open_source(located, reader)
-        images = find_image_column(source, wanted.image_column)
+        images = find_media_column(source, wanted.column, wanted.media)
         if all(shard.is_remote for shard in located.shards) and images.kind != "path":
             return located  # cells of its shards have bytes
         names = list_names(source, images)

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 import httpcore2
 
 from hffs import __version__
-from hffs.core.formats import SNIFF_BYTES, ImageFormat, sniff
+from hffs.core.formats import SNIFF_BYTES, MediaFormat, sniff
 from hffs.data.urls.connecting import CheckedBackend, UnresolvedError
 from hffs.data.urls.hosts import Hosts
 from hffs.data.urls.targets import Target, UrlRules, parse_target
@@ -250,7 +250,7 @@ def _parse_rest(response: httpcore2.Response) -> float | None:
 
 def _check_format(head: bytes, response: httpcore2.Response) -> None:
     """Raise FetchError, which says what came instead, unless an image begins so."""
-    if sniff(head) is ImageFormat.UNKNOWN:
+    if sniff(head) is MediaFormat.UNKNOWN:
         raise FetchError("cannot fetch", why=f"it gives {_describe(head, response)}, not an image")
 
 

@@ -57,11 +57,12 @@ class PackedArray(Part):
 
 
 class Column(Part):
-    """The image column; see `hffs.data.source.ImageColumn`."""
+    """The column of the files; see `hffs.data.source.MediaColumn`."""
 
     name: Name
-    kind: Literal["struct", "binary", "path", "base64"]
+    kind: Literal["struct", "binary", "path", "base64", "samples"]
     is_list: bool
+    media: Literal["image", "video", "audio"] = "image"
 
 
 class Origin(Part):

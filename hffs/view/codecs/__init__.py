@@ -1,7 +1,7 @@
 """How an image becomes the bytes of a file: what passes through, what is encoded, and how.
 
 Owns the rules (docs/rendering.md tells them to users) and is the only user of Pillow here. Must
-not know where bytes come from or go to. Invariants: formats outside `ImageFormat` are never
+not know where bytes come from or go to. Invariants: formats outside `MediaFormat` are never
 decoded; an image is refused by its header before memory is taken for its pixels; the same bytes
 under the same `encoder_identity` give the same bytes; every failure on bad data is a RenderError.
 Safe on several threads at once; Pillow works without the interpreter's lock.
@@ -25,7 +25,7 @@ from PIL import Image, features
 from PIL.ImageFile import ImageFile
 
 from hffs.core.composites import Box, Composite, stored_box, tile_box, turn_size
-from hffs.core.formats import ImageFormat, sniff
+from hffs.core.formats import MediaFormat, sniff
 from hffs.core.types import Size
 from hffs.errors import ConfigError, RenderError
 from hffs.view.codecs import reading, turbojpeg
@@ -43,7 +43,7 @@ Target = Literal["jpg", "png", "source"]
 _RULES = 2  # raised when a rule below changes, since it changes bytes
 _LIBRARIES = ("jpg", "libjpeg_turbo", "zlib", "zlib_ng", "webp", "libtiff", "littlecms2")
 _TARGETS: dict[str, Target] = {"jpg": "jpg", "png": "png", "source": "source"}
-_PASSING = {"jpg": ImageFormat.JPEG, "png": ImageFormat.PNG}
+_PASSING = {"jpg": MediaFormat.JPEG, "png": MediaFormat.PNG}
 UPRIGHT = (
     None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180,
     Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270,
@@ -82,7 +82,7 @@ def silence_warnings() -> None:
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises as well
 
 
-def passes_through(kind: ImageFormat, target: Target, reshaped: bool = False) -> bool:
+def passes_through(kind: MediaFormat, target: Target, reshaped: bool = False) -> bool:
     """Whether a file of the view holds the source's bytes untouched.
 
     `reshaped` says that this very image is cut, or turned away from how it is stored.
@@ -90,10 +90,10 @@ def passes_through(kind: ImageFormat, target: Target, reshaped: bool = False) ->
     return not reshaped and (target == "source" or _PASSING[target] is kind)
 
 
-def extension(kind: ImageFormat, target: Target, reshaped: bool = False) -> str:
+def extension(kind: MediaFormat, target: Target, reshaped: bool = False) -> str:
     """Extension of the file, which its bytes agree with."""
     if target == "source" and reshaped:
-        return "jpg" if kind is ImageFormat.JPEG else "png"
+        return "jpg" if kind is MediaFormat.JPEG else "png"
     return kind.extension if target == "source" else target
 
 
@@ -133,7 +133,7 @@ def render(
             orientation = reading.read_orientation(image, data)
             parts = _plan_parts(Size(*image.size), orientation, reshape, tiles)
             whole: list[bytes | None] = [None] * len(parts.boxes)
-            if reshape and kind is ImageFormat.JPEG and encoding == "jpg":
+            if reshape and kind is MediaFormat.JPEG and encoding == "jpg":
                 whole = cut_jpeg(data, Size(*image.size), parts.boxes, parts.turn, parts.exif)
             left = [box for box, done in zip(parts.boxes, whole, strict=True) if done is None]
             encoded = iter(_encode(image, encoder, parts, left) if left else ())

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hffs.config import Config, find_idle_keys
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.core.histograms import ASPECT_EDGES, LENGTH_EDGES, SIZE_EDGES, describe_spread
 from hffs.data.filters.selection import SIZE_NOT_MEASURED, Measured, read_sizes
 from hffs.data.watcher import Watcher
@@ -109,16 +109,16 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
 
 
 def _count_formats(planned: Planned) -> Iterator[FormatFacts]:
-    kinds = len(ImageFormat)
+    kinds = len(MediaFormat)
     images = np.bincount(planned.examined.inputs.index.format, minlength=kinds)
     files = np.bincount(planned.files.forms, minlength=2 * kinds).reshape(2, kinds)
     # What those elsewhere are is not known yet, so nobody can say that they fail.
     unseen = int(planned.examined.inputs.index.unseen[planned.files.cells].sum())
     passing = np.array(planned.examined.rendering.passing()).reshape(2, kinds)
-    for kind in ImageFormat:
+    for kind in MediaFormat:
         if images[kind]:
             passes, others = (int((files * mask)[:, kind].sum()) for mask in (passing, ~passing))
-            fails = others - unseen if kind is ImageFormat.UNKNOWN else 0
+            fails = others - unseen if kind is MediaFormat.UNKNOWN else 0
             yield FormatFacts(kind.name, int(images[kind]), passes, others - fails, fails)
 
 

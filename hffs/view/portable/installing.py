@@ -22,12 +22,12 @@ from pydantic import TypeAdapter, ValidationError
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.core.foldernames import make_folder_names
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.data.cells.building import CellIndex, keep_foreign, load_index
 from hffs.data.cells.checking import ARRAYS, check_index
 from hffs.data.cells.index import TextTable
 from hffs.data.cells.settling import Settling, settle
-from hffs.data.source import ImageColumn
+from hffs.data.source import MediaColumn
 from hffs.data.viewfile.file import ViewFile, open_view_file
 from hffs.data.viewfile.header import refuse
 from hffs.data.viewfile.sources import DIGESTS, ETAGS
@@ -92,8 +92,8 @@ class _View:
         return self.images * self.each
 
     @cached_property
-    def column(self) -> ImageColumn:
-        return ImageColumn(**self.file.header.column.model_dump())
+    def column(self) -> MediaColumn:
+        return MediaColumn(**self.file.header.column.model_dump())
 
     def spread(self, of_images: NDArray[Any]) -> NDArray[Any]:
         """What is told of each image, for each position."""
@@ -202,11 +202,11 @@ class _View:
         """Forms, which have to be those of the images' formats."""
         forms = self.file.array(FORMS, np.uint8, self.positions)
         formats = self.spread(self.file.array("format", np.uint8, self.images))
-        reshaped = forms // len(ImageFormat)
+        reshaped = forms // len(MediaFormat)
         reshape = self.rendering.reshape
         least, most = int(reshape.composite is not None), int(bool(reshape))
         if (
-            (forms % len(ImageFormat) != formats).any()
+            (forms % len(MediaFormat) != formats).any()
             or int(reshaped.min()) < least
             or int(reshaped.max()) > most
         ):

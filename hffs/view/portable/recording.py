@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from hffs import __version__
 from hffs.config import Config
 from hffs.config.recorded import record_config
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.data.cells.index import CellIndex
 from hffs.data.cells.subset import take_cells
 from hffs.data.filters.selection import Measured, read_sizes
@@ -128,7 +128,7 @@ def _make_header(view: _View, source: RecordedSource, arrays: dict[str, PackedAr
         config=record_config(view.config, name),  # type: ignore[arg-type] # JSON, as pydantic dumps it
         info=json.loads(json.dumps(asdict(info))),  # of lists alone
         encoder=view.rendering.identity if info.rendered else "",
-        column=Column(name=column.name, kind=column.kind, is_list=column.is_list),
+        column=Column(**asdict(column)),
         images=len(view.used),
         arrays=arrays,
     )
@@ -188,7 +188,7 @@ def _make_batch(view: _View, some: range, sizes: NDArray[np.int64], sides: Sides
     passes = np.array(rendering.passing())[forms]
     told = np.where(passes & (index.length[cells] >= 0), index.length[cells], sizes[places])
     formats = np.asarray(index.format[cells])
-    kinds = pa.array([kind.name.lower() for kind in ImageFormat])
+    kinds = pa.array([kind.name.lower() for kind in MediaFormat])
     columns = [
         _name_files(view, at, forms),
         _take_captions(view, some),

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from hffs.core.formats import sniff
 from hffs.data.cells import building as cells
 from hffs.data.cells.building import SegmentKind, load_index, load_or_build
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.locating.local import locate
-from hffs.data.source import ImageColumn, open_source
+from hffs.data.source import MediaColumn, open_source
 from hffs.errors import FormatError, StaleError
 
 JPEG = b"\xff\xd8\xff" + b"jpeg" * 20
@@ -317,7 +317,7 @@ def test_a_damaged_index_is_made_again_with_one_warning(
 
 def test_threads_that_make_the_same_index_agree(tmp_path: Path, sets: Any) -> None:
     source = open_source(locate(str(_plain_set(tmp_path, sets))))
-    column = find_image_column(source, None)
+    column = find_media_column(source, None)
     together = threading.Barrier(4)
     found: list[list[int]] = []
 
@@ -358,8 +358,8 @@ def test_an_index_of_changed_files_is_made_again(tmp_path: Path, sets: Any) -> N
 def test_an_index_is_not_taken_for_another_column(tmp_path: Path, sets: Any) -> None:
     table = pa.table({"image": SHAPES["binary"], "other": SHAPES["binary"]})
     source = open_source(locate(str(sets.write("arrow-file", table, tmp_path / "set"))))
-    first = load_or_build(tmp_path / "i", source, ImageColumn("image", "binary"), lambda *_: None)
-    other = load_or_build(tmp_path / "i", source, ImageColumn("other", "binary"), lambda *_: None)
+    first = load_or_build(tmp_path / "i", source, MediaColumn("image", "binary"), lambda *_: None)
+    other = load_or_build(tmp_path / "i", source, MediaColumn("other", "binary"), lambda *_: None)
     assert other.column.name == "other"
     assert first.offset.tolist() != other.offset.tolist()
     kept = load_index(tmp_path / "i", source)
@@ -375,7 +375,7 @@ def test_a_shard_that_changed_since_it_was_located_is_stale(tmp_path: Path, sets
     for act in (
         lambda: open_source(located),
         lambda: load_or_build(
-            tmp_path / "index", source, ImageColumn("image", "struct"), lambda *_: None
+            tmp_path / "index", source, MediaColumn("image", "struct"), lambda *_: None
         ),
     ):
         with pytest.raises(StaleError, match="changed since it was found; try again"):
@@ -391,5 +391,5 @@ def test_broken_pages_are_a_format_error(tmp_path: Path, sets: Any) -> None:
         path.write_bytes(data)
         source = open_source(locate(str(path)))
         with pytest.raises(FormatError, match=r"image.* of .*set\.parquet|image.* of .*\.parquet"):
-            load_or_build(tmp_path / "i", source, ImageColumn("image", "struct"), lambda *_: None)
+            load_or_build(tmp_path / "i", source, MediaColumn("image", "struct"), lambda *_: None)
         assert not (tmp_path / "i").exists()

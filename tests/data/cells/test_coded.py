@@ -19,10 +19,10 @@ from hffs.data.cells import building as cells
 from hffs.data.cells import collecting
 from hffs.data.cells import index as cellindex
 from hffs.data.cells.building import Coding, SegmentKind
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.locating.local import locate
 from hffs.data.rows import Fetchers
-from hffs.data.source import ImageColumn, open_source
+from hffs.data.source import MediaColumn, open_source
 from hffs.errors import FormatError, SourceError
 
 JPEG = b"\xff\xd8\xff" + bytes(range(256)) * 2
@@ -60,7 +60,7 @@ def test_base64_is_decoded_and_its_size_is_known(
     table = pa.table({"image": pa.array(TEXTS, pa.string()).cast(kind)})
     path = sets.write(form, table, tmp_path / "set")
     opened = sets.open(path, tmp_path / "cache")
-    assert opened.index.column == ImageColumn("image", "base64")
+    assert opened.index.column == MediaColumn("image", "base64")
     assert opened.read_all() == IMAGES
     assert opened.index.format.tolist() == [1, 2, 4, 2]
     assert opened.index.dropped == {cells.NULL: 1, cells.EMPTY_BYTES: 1}
@@ -127,7 +127,7 @@ def test_the_first_values_tell_base64_from_names(
 ) -> None:
     table = pa.table({"x": pa.array(values, pa.string())})
     source = open_source(locate(str(sets.write(form, table, tmp_path / "set"))))
-    assert find_image_column(source, "x").kind == kind
+    assert find_media_column(source, "x").kind == kind
 
 
 def test_a_shard_without_values_leaves_it_to_the_next(tmp_path: Path, sets: Any) -> None:

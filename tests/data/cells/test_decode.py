@@ -12,11 +12,11 @@ from hffs.data.cells import decode
 from hffs.data.cells.decode import ParquetCells, decode_parts, open_decoder
 from hffs.data.locating.local import Layout
 from hffs.data.mapped import open_mapped
-from hffs.data.source import ImageColumn
+from hffs.data.source import MediaColumn
 from hffs.errors import DataError
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-IMAGE = ImageColumn("image", "struct")
+IMAGE = MediaColumn("image", "struct")
 
 
 def _cells(count: int, size: int = 100) -> pa.Table:
@@ -78,12 +78,12 @@ def test_leaves_are_the_cells_own(tmp_path: Path) -> None:
     with open_mapped(tmp_path / "a.parquet") as file:
         for column, data in {
             IMAGE: b"x",
-            ImageColumn("images", "struct", True): b"y",
-            ImageColumn("raw", "binary"): b"z",
+            MediaColumn("images", "struct", True): b"y",
+            MediaColumn("raw", "binary"): b"z",
         }.items():
             (part,) = decode_parts(ParquetCells(file, column), column, 0)
             assert part.blob == data
-        assert ParquetCells(file, ImageColumn("raw.bytes", "path")).bytes_leaf is None
+        assert ParquetCells(file, MediaColumn("raw.bytes", "path")).bytes_leaf is None
 
 
 @pytest.mark.parametrize("form", ["parquet-plain", "arrow-file"])
@@ -91,7 +91,7 @@ def test_a_column_that_is_not_there(form: str, tmp_path: Path, sets: Any) -> Non
     path = sets.write(form, _cells(1), tmp_path / "set")
     layout: Layout = "parquet" if path.suffix == ".parquet" else "arrow"
     with open_mapped(path) as file, pytest.raises(DataError, match="it has no column other"):
-        open_decoder(file, layout, ImageColumn("other", "struct"))
+        open_decoder(file, layout, MediaColumn("other", "struct"))
 
 
 def test_a_blob_holds_no_more_than_the_part() -> None:

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.data.cache import DiskCache
 from hffs.data.cells.building import load_index, load_or_build
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.cells.listing import Listed, save_listing
 from hffs.data.locating.local import locate
 from hffs.data.metadata import read_columns
@@ -43,7 +43,7 @@ class Far:
         self.reader = LocalReader()
         self.located = move_away(locate(str(path)))
         self.source = open_source(self.located, self.reader)
-        image = find_image_column(self.source, column)
+        image = find_media_column(self.source, column)
         self.index = load_or_build(folder / "far", self.source, image, lambda done, total: None)
         self.indexed_bytes = self.reader.asked_bytes
         self.cache = DiskCache(folder / "blobs", 1 << 30)
@@ -208,7 +208,7 @@ def test_a_slice_reads_only_its_own_row_groups(writer: str, tmp_path: Path) -> N
     reader = LocalReader()
     source = open_source(move_away(locate(str(path), "train[25:38]")), reader)
     assert read_columns(source, ["n"])["n"].to_pylist() == list(range(25, 38))
-    column = find_image_column(source, None)
+    column = find_media_column(source, None)
     index = load_or_build(tmp_path / "far", source, column, lambda done, total: None)
     cache = DiskCache(tmp_path / "blobs", 1 << 30)
     pages = PageStore(index, source, reader, cache)
@@ -324,12 +324,12 @@ def test_files_that_cells_name_are_cells_where_a_listing_has_them(tmp_path: Path
     save_listing(tmp_path / "listing", files)
     located = replace(locate(str(tmp_path / "set.parquet")), listing=tmp_path / "listing")
     source = open_source(located)
-    column = find_image_column(source, None)
+    column = find_media_column(source, None)
     for _ in range(2):  # made, then loaded
         index = load_or_build(tmp_path / "far", source, column, lambda done, total: None)
         assert index.row.tolist() == [0, 1, 2]
         assert index.length.tolist() == [5, 6, -1]
-        assert index.format.tolist() == [ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.UNKNOWN]
+        assert index.format.tolist() == [MediaFormat.JPEG, MediaFormat.PNG, MediaFormat.UNKNOWN]
         assert [index.far_files.name(n) for n in range(3)] == [b"a.jpg", b"sub/b.PNG", b"c.bin"]
         assert [index.far_files.etags.name(n) for n in range(3)] == [b"1", b"2", b"3"]
         assert index.far.all()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hffs.core.formats import ImageFormat
+from hffs.core.formats import MediaFormat
 from hffs.data.cells.paths import DENIED, MISSING, OUTSIDE, FoundFile, PathResolver, read_file
 from hffs.errors import AccessError, StaleError
 
@@ -21,7 +21,7 @@ def test_a_found_file_has_its_real_name(tmp_path: Path) -> None:
     mtime_ns = (root / "deep" / "a.jpg").stat().st_mtime_ns
     for at in (root, tmp_path / "alias"):
         found = PathResolver(at).find(b"link/a.jpg")
-        assert found == FoundFile(b"deep/a.jpg", 7, mtime_ns, ImageFormat.JPEG)
+        assert found == FoundFile(b"deep/a.jpg", 7, mtime_ns, MediaFormat.JPEG)
     data = read_file(os.fsencode(root / "deep" / "a.jpg"), 7, mtime_ns)
     assert bytes(data) == b"\xff\xd8\xffdata"
 

@@ -166,7 +166,7 @@ def test_what_is_asked_otherwise_is_kept_apart(other: Request, tmp_path: Path) -
     wanted = _want(Request("owner/name"))
     keep_acquired(wanted, tmp_path / "store", Record(_acquired(tmp_path)))
     assert read_record(_want(other), tmp_path / "store") is None
-    for changed in (replace(wanted, split="test"), replace(wanted, image_column="x")):
+    for changed in (replace(wanted, split="test"), replace(wanted, column="x")):
         assert read_record(changed, tmp_path / "store") is None
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data.cells.building import load_or_build
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.locating.local import locate
 from hffs.data.locating.slices import find_windows
 from hffs.data.metadata import ColumnPath, read_columns, read_rows, read_tables
@@ -86,7 +86,7 @@ def test_cells_count_from_the_first_row_of_the_slice(
     split: str, folder: Path, tmp_path: Path
 ) -> None:
     source = _open(folder, split)
-    column = find_image_column(source, None)
+    column = find_media_column(source, None)
     steps: list[tuple[int, int]] = []
     index = load_or_build(tmp_path / "index", source, column, lambda *step: steps.append(step))
     assert index.row.tolist() == list(range(len(_expect(split))))

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from hffs.core.formats import ImageFormat, sniff
+from hffs.core.formats import MediaFormat, sniff
 from hffs.errors import ConfigError, RenderError
 from hffs.view import codecs
 from hffs.view.codecs import (
@@ -106,7 +106,7 @@ def to_8_bits(gray: NDArray[Any]) -> NDArray[np.uint8]:
 def assert_jpeg_of(data: bytes, expected: NDArray[np.uint8]) -> None:
     """The JPEG that these bytes become is the one that the expected pixels become."""
     rendered = render(data, "jpg")
-    assert sniff(rendered) is ImageFormat.JPEG
+    assert sniff(rendered) is MediaFormat.JPEG
     plain = encode(Image.fromarray(expected), "JPEG", quality=95, subsampling=0)
     assert decode(rendered).mode == ("L" if expected.ndim == 2 else "RGB")
     assert np.array_equal(pixels(rendered), pixels(plain))
@@ -114,7 +114,7 @@ def assert_jpeg_of(data: bytes, expected: NDArray[np.uint8]) -> None:
 
 def assert_png_of(data: bytes, mode: str, expected: NDArray[Any]) -> None:
     rendered = render(data, "png")
-    assert sniff(rendered) is ImageFormat.PNG
+    assert sniff(rendered) is MediaFormat.PNG
     assert decode(rendered).mode == mode
     assert np.array_equal(pixels(rendered), expected)
 
@@ -181,10 +181,10 @@ def test_parse_target_takes_the_three_and_nothing_else() -> None:
         parse_target("JPG")
 
 
-@pytest.mark.parametrize("kind", ImageFormat)
-def test_only_the_target_itself_passes_through(kind: ImageFormat) -> None:
-    assert passes_through(kind, "jpg") == (kind is ImageFormat.JPEG)
-    assert passes_through(kind, "png") == (kind is ImageFormat.PNG)
+@pytest.mark.parametrize("kind", MediaFormat)
+def test_only_the_target_itself_passes_through(kind: MediaFormat) -> None:
+    assert passes_through(kind, "jpg") == (kind is MediaFormat.JPEG)
+    assert passes_through(kind, "png") == (kind is MediaFormat.PNG)
     assert passes_through(kind, "source")
     assert extension(kind, "source") == kind.extension
     assert (extension(kind, "jpg"), extension(kind, "png")) == ("jpg", "png")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from hffs.core.composites import Composite, file_sizes, grid_of, plan_composite, tile_box, turn_size
-from hffs.core.formats import ImageFormat, sniff
+from hffs.core.formats import MediaFormat, sniff
 from hffs.core.types import Size
 from hffs.errors import RenderError
 from hffs.view import codecs
@@ -105,11 +105,11 @@ def tables(data: bytes) -> list[list[int]]:
 # What passes, what it is called
 
 
-@pytest.mark.parametrize("kind", ImageFormat)
+@pytest.mark.parametrize("kind", MediaFormat)
 @pytest.mark.parametrize("target", ["jpg", "png", "source"])
-def test_what_is_reshaped_never_passes(kind: ImageFormat, target: Target) -> None:
+def test_what_is_reshaped_never_passes(kind: MediaFormat, target: Target) -> None:
     assert not passes_through(kind, target, True)
-    expected = target if target != "source" else "jpg" if kind is ImageFormat.JPEG else "png"
+    expected = target if target != "source" else "jpg" if kind is MediaFormat.JPEG else "png"
     assert extension(kind, target, True) == expected
 
 

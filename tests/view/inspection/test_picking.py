@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data.cells.building import CellIndex, load_or_build
-from hffs.data.cells.columns import find_image_column
+from hffs.data.cells.columns import find_media_column
 from hffs.data.locating.local import locate
 from hffs.data.source import open_source
 from hffs.view.inspection.picking import MOST_GROUPS, pick_sample, pick_spread, spread
@@ -28,7 +28,7 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> CellIndex:
     options = {"compression": request.param, "use_dictionary": False}
     pq.write_table(pa.table({"image": cells}), path, row_group_size=GROUP_ROWS, **options)
     source = open_source(locate(str(path), "train"))
-    column = find_image_column(source, None)
+    column = find_media_column(source, None)
     return load_or_build(tmp_path / "index", source, column, lambda done, total: None)
 
 
