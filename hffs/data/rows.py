@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
-from typing import Protocol
 
 from hffs.core.base64text import decode_text, decode_value
-from hffs.core.formats import sniff
+from hffs.core.formats import NOUNS, count_sniffed, sniff
 from hffs.core.zips import inflate
 from hffs.data.cache import DiskCache
 from hffs.data.cells.containers import open_container
 from hffs.data.cells.decode import Decoder, decode_parts, open_decoder
 from hffs.data.cells.index import FAR, CellIndex, Coding, SegmentKind
-from hffs.data.cells.paths import check_file, read_file
+from hffs.data.cells.paths import check_file, read_file, read_file_part
+from hffs.data.fetchers import Fetchers, PartReader
 from hffs.data.mapped import MappedFile
 from hffs.data.recent import Recent
 from hffs.data.shards import Located
@@ -38,52 +37,9 @@ _OPEN_PARTS = 64
 _OPEN_ARCHIVES = 4096
 """Archives that stay open, at two descriptors each; of more than that, those opened last."""
 
+_PARTED = (SegmentKind.FILES, SegmentKind.PAGES, SegmentKind.FAR_FILES)
+
 _LOCKS = 64  # single flight by hash: two groups may share one, which costs waiting only
-
-
-class UrlReader(Protocol):
-    """Gets what cells name by a URL; thread-safe."""
-
-    def read(self, url: str) -> memoryview:
-        """The image at a URL, whole; HffsError where that is impossible."""
-        ...
-
-    def is_here(self, url: str) -> bool:
-        """Whether nobody has to be asked for it."""
-        ...
-
-
-class PageReader(Protocol):
-    """Gets the values of pages that lie elsewhere; thread-safe."""
-
-    def read(self, offset: int) -> memoryview:
-        """The value that a cell's offset means; HffsError where that is impossible."""
-        ...
-
-    def is_here(self, offset: int) -> bool:
-        """Whether nobody has to be asked for it."""
-        ...
-
-
-class FileReader(Protocol):
-    """Gets files that lie elsewhere, or parts of such; thread-safe."""
-
-    def read(self, number: int) -> memoryview:
-        """The far range of a number, whole; HffsError where that is impossible."""
-        ...
-
-    def is_here(self, number: int) -> bool:
-        """Whether nobody has to be asked for it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Fetchers:
-    """Who gets what is not on this host; what nobody gets cannot be loaded."""
-
-    urls: UrlReader | None = None
-    pages: PageReader | None = None
-    files: FileReader | None = None
 
 
 class RowStore:
@@ -104,6 +60,8 @@ class RowStore:
         self._located = located
         self._cache = cache
         self._fetchers = fetchers
+        self._media = index.column.media
+        self._admitted: set[int] = set()
         self._root = os.path.realpath(os.fsencode(located.root))
         # a memoryview gives a Python int three times as fast as numpy does
         self._segments = index.segment.data
@@ -163,6 +121,47 @@ class RowStore:
         stored = self._cut(self._load_part(segment) if view is None else view, cell)
         return stored if self._codings[segment] == Coding.RAW else self._decode_cell(cell, stored)
 
+    def size(self, cell: int) -> int:
+        """How many bytes a cell has; raises as `load` does where that has to be found out."""
+        length = self._lengths[cell]
+        if length >= 0:
+            return length
+        parts = self._find_parts(cell)
+        return len(self.load(cell)) if parts is None else parts.size(self._offsets[cell])
+
+    def load_part(self, cell: int, start: int, stop: int) -> memoryview:
+        """The bytes of a cell from `start` up to `stop`, as far as it has them, and no others where
+        that can be; raises as `load` does.
+        """
+        if not self.is_parted(cell):
+            return self.load(cell)[start:stop]
+        if self._index.is_foreign and cell not in self._admitted:
+            self._admit(cell, self._load_part_of(cell, 0, count_sniffed(self._media)))
+            self._admitted.add(cell)
+        return self._load_part_of(cell, start, stop)
+
+    def _load_part_of(self, cell: int, start: int, stop: int) -> memoryview:
+        parts = self._find_parts(cell)
+        if parts is None:
+            return read_file_part(*self._file_facts(cell), start, stop)
+        return parts.read_part(self._offsets[cell], start, stop)
+
+    def is_parted(self, cell: int) -> bool:
+        """Whether a part of a cell takes less than all of it, though it is not in memory."""
+        segment = self._segments[cell]
+        return self._kinds[segment] in _PARTED and self._codings[segment] == Coding.RAW
+
+    def _find_parts(self, cell: int) -> PartReader | None:
+        """Who reads a cell that lies elsewhere by parts; None for any other."""
+        kind = self._kinds[self._segments[cell]]
+        if kind == SegmentKind.FILES or not self.is_parted(cell):
+            return None
+        fetchers = self._fetchers
+        found = fetchers.pages if kind == SegmentKind.PAGES else fetchers.files
+        if found is None:
+            raise self._unreachable()
+        return found
+
     def is_far(self, cell: int) -> bool:
         """Whether the bytes of a cell are another host's."""
         return self._kinds[self._segments[cell]] in FAR
@@ -182,6 +181,13 @@ class RowStore:
         if kind == SegmentKind.FAR_FILES and files is not None:
             return not files.is_here(offset)
         return False
+
+    def part_waits_for_network(self, cell: int, start: int, stop: int) -> bool:
+        """As `waits_for_network`, for `load_part`."""
+        if not self.is_far(cell) or not self.is_parted(cell):
+            return self.waits_for_network(cell)
+        parts = self._find_parts(cell)
+        return parts is not None and not parts.has_part(self._offsets[cell], start, stop)
 
     def advise(self, cell: int) -> None:
         """Let the kernel begin to read a mapped cell: a cold one is then one request, not many."""
@@ -228,10 +234,13 @@ class RowStore:
     def _admit(self, cell: int, data: memoryview) -> memoryview:
         """The bytes of a cell, if they may be given."""
         if self._index.is_foreign:
-            told, found = self._index.format[cell], sniff(data)
+            told, found = self._index.format[cell], sniff(data, self._media)
             if not found or (found != told and not self.is_far(cell)):
                 which = f"row {int(self._index.row[cell])} of {self._located.name}"
-                raise FormatError("cannot use the image of", which, why="its bytes are no image")
+                noun = NOUNS[self._media][0]
+                raise FormatError(
+                    f"cannot use the {noun} of", which, why=f"its bytes are no {noun}"
+                )
         return data
 
     def _cut(self, view: memoryview, cell: int) -> memoryview:

@@ -36,6 +36,7 @@ from hffs.data.arrow import (
     read_paths,
     read_schema,
 )
+from hffs.data.cells.samples import make_sounds
 from hffs.data.mapped import MappedFile
 from hffs.data.remote.parquet import FETCH_BYTES
 from hffs.data.shards import Layout
@@ -93,6 +94,8 @@ def decode_parts(decoder: Decoder, column: MediaColumn, group: int) -> Iterator[
 
 def make_part(which: str, cells: pa.Array, column: MediaColumn) -> Part:
     """Decode an array of cells; `which` names them in errors."""
+    if column.kind == "samples":
+        return _make_sound_part(which, cells)
     with format_errors("cannot decode", which):
         plain = _make_plain(cells)
     slots = find_slots(which, plain, column.is_list)
@@ -103,6 +106,21 @@ def make_part(which: str, cells: pa.Array, column: MediaColumn) -> Part:
     offsets = np.where(used, places.offsets - first, NO_SLOT)
     blob = memoryview(places.data)[first:end]
     return Part(len(cells), slots, offsets, places.lengths, blob)
+
+
+def _make_sound_part(which: str, cells: pa.Array) -> Part:
+    sounds = make_sounds(which, cells)
+    lengths = np.array([len(sound or b"") for sound in sounds], np.int64)
+    starts = np.cumsum(lengths) - lengths
+    present = np.array([sound is not None for sound in sounds], np.bool_)
+    blob = b"".join(filter(None, sounds))
+    return Part(
+        len(cells),
+        find_slots(which, cells, is_list=False),
+        np.where(present, starts, NO_SLOT),
+        lengths,
+        memoryview(blob),
+    )
 
 
 def _make_plain(cells: pa.Array) -> pa.Array:
@@ -228,6 +246,8 @@ def find_leaves(metadata: pq.FileMetaData, file: ShardFile, column: MediaColumn)
     """Paths in the Parquet schema of a column's `bytes` and `path` leaves, those that exist."""
     paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     inside = [path for path in paths if path.startswith(f"{column.name}.")]
+    if column.kind == "samples":
+        return _find_sample_leaves(inside, file, column)
     if column.kind == "struct":
         # a struct inside the struct may have a `path` too: the shortest is the cell's own
         inside.sort(key=lambda path: path.count("."), reverse=True)
@@ -238,6 +258,20 @@ def find_leaves(metadata: pq.FileMetaData, file: ShardFile, column: MediaColumn)
         found = {"path" if column.kind == "path" else "bytes": path for path in own}
     if not found:
         raise DataError("cannot read", str(file.path), why=f"it has no column {column.name}")
+    return found
+
+
+def _find_sample_leaves(inside: list[str], file: ShardFile, column: MediaColumn) -> dict[str, str]:
+    prefixes = {field: f"{column.name}.{field}" for field in ("array", "sampling_rate")}
+    found = {
+        field: path
+        for field, prefix in prefixes.items()
+        for path in inside
+        if path == prefix or path.startswith(f"{prefix}.")
+    }
+    if len(found) < 2:
+        why = f"column {column.name} has no array and sampling_rate"
+        raise DataError("cannot read", str(file.path), why=why)
     return found
 
 

@@ -135,6 +135,24 @@ def read_file(path: bytes, size_bytes: int, mtime_ns: int) -> memoryview:
     return memoryview(data)
 
 
+def read_file_part(
+    path: bytes, size_bytes: int, mtime_ns: int, start: int, stop: int
+) -> memoryview:
+    """The bytes of a found file from `start` up to `stop`, as far as it has them; raises as
+    `read_file` does.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+        try:
+            data = os.pread(descriptor, max(min(stop, size_bytes) - start, 0), start)
+            _require_same(path, os.fstat(descriptor), size_bytes, mtime_ns)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return memoryview(data)
+
+
 def check_file(path: bytes, size_bytes: int, mtime_ns: int) -> None:
     """Raise as `read_file` would, without reading."""
     try:
