@@ -22,7 +22,7 @@ from hffs.data.cells.containers import open_container
 from hffs.data.cells.decode import Decoder, decode_parts, open_decoder
 from hffs.data.cells.index import FAR, CellIndex, Coding, SegmentKind
 from hffs.data.cells.paths import check_file, read_file, read_file_part
-from hffs.data.fetchers import Fetchers, PartReader
+from hffs.data.fetchers import NOBODY, Fetchers, PartReader
 from hffs.data.mapped import MappedFile
 from hffs.data.recent import Recent
 from hffs.data.shards import Located
@@ -54,7 +54,7 @@ class RowStore:
         located: Located,
         cache: DiskCache,
         open_bytes: int = OPEN_BYTES,
-        fetchers: Fetchers = Fetchers(),
+        fetchers: Fetchers = NOBODY,
     ) -> None:
         self._index = index
         self._located = located

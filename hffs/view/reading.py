@@ -17,8 +17,9 @@ from hffs.config import Config
 from hffs.core.readahead import Order, Streams
 from hffs.data.cache import DiskCache
 from hffs.data.cells.index import SLOT_BITS, CellIndex, SegmentKind
+from hffs.data.fetchers import Fetchers, UrlReader
 from hffs.data.remote.files import Ahead, RangeReader
-from hffs.data.rows import Fetchers, RowStore, UrlReader
+from hffs.data.rows import RowStore
 from hffs.data.shards import Located
 from hffs.view.kept import Decided
 from hffs.view.places import Places

@@ -32,6 +32,7 @@ from hffs.data.parquet import LeafValues, read_leaf
 from hffs.data.remote.parquet import RangedFile
 from hffs.data.shards import Layout
 from hffs.data.source import MediaColumn, ShardFile
+from hffs.errors import DataError
 
 
 def read_extents(file: ShardFile, layout: Layout, column: MediaColumn) -> Iterator[CellBatch]:
@@ -40,6 +41,9 @@ def read_extents(file: ShardFile, layout: Layout, column: MediaColumn) -> Iterat
     if column.kind == "path":
         yield from _path_batches(decoder, column)
         return
+    if isinstance(file, RangedFile) and column.kind == "samples":
+        why = f"column {column.name} holds samples, which are not read where they lie"
+        raise DataError("cannot stream", str(file.path), why=why, fix="leave --streaming out")
     if isinstance(file, RangedFile):
         if isinstance(decoder, ParquetCells):
             yield from read_paged(file, decoder)

@@ -20,8 +20,8 @@ from hffs.data.cells import collecting
 from hffs.data.cells import index as cellindex
 from hffs.data.cells.building import Coding, SegmentKind
 from hffs.data.cells.columns import find_media_column
+from hffs.data.fetchers import Fetchers
 from hffs.data.locating.local import locate
-from hffs.data.rows import Fetchers
 from hffs.data.source import MediaColumn, open_source
 from hffs.errors import FormatError, SourceError
 
