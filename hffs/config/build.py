@@ -34,7 +34,6 @@ _NO_PATH = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?|[A-Za-z][A-Za-z0-9+.-]*:/
 _TRUE = ("1", "ON", "YES", "TRUE")
 """What huggingface_hub takes for yes."""
 
-_NOT_IMAGES = ("video", "audio")
 _OF_ONE_ENTRY = ("id", "dataset_name")
 """Keys whose flag would make all entries of a file the same one."""
 
@@ -178,8 +177,7 @@ def _check_ids(source: str, counts: Counter[str]) -> None:
 
 
 def _describe_skipped(entry: Entry) -> str:
-    why = entry.skipped or f"its dataset_type is {entry.dataset_type}, which is not built yet"
-    return f"{show_name(entry.id)} ({why})"
+    return f"{show_name(entry.id)} ({entry.skipped})"
 
 
 def _list_ids(entries: Sequence[Entry]) -> str:
@@ -189,9 +187,7 @@ def _list_ids(entries: Sequence[Entry]) -> str:
 def _choose(entries: Sequence[Entry], wanted: str | None, source: str) -> Sequence[Entry]:
     if wanted is not None:
         return [_choose_by_id(entries, wanted, source)]
-    can = [entry for entry in entries if not entry.skipped]
-    # Clips and sounds are chosen only where nothing else could be meant.
-    chosen = [entry for entry in can if entry.dataset_type not in _NOT_IMAGES] or can
+    chosen = [entry for entry in entries if not entry.skipped]
     if not chosen:
         _fail(source, "; ".join(f"{entry.id}: {entry.skipped}" for entry in entries))
     return chosen

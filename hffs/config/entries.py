@@ -33,7 +33,6 @@ class Entry:
 
     id: str
     skipped: str
-    dataset_type: str
     raw: Mapping[str, object]
 
 
@@ -42,7 +41,7 @@ def classify(raw: Mapping[str, object]) -> Entry:
     name, given = _find(raw, "dataset_name"), _find(raw, "id")
     if not given and name:
         given = make_id(name)
-    return Entry(given, _why_skipped(raw), _find(raw, "dataset_type") or "image", raw)
+    return Entry(given, _why_skipped(raw), raw)
 
 
 def _why_skipped(raw: Mapping[str, object]) -> str:

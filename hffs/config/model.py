@@ -283,7 +283,7 @@ class Config(Block):
     caption_extension: Literal["txt", "caption"] = key(
         "txt", NAMES, "Extension of the caption files."
     )
-    images_only: bool = key(False, NAMES, "Leave caption files out.")
+    images_only: bool = key(False, NAMES, "Leave caption and lyrics files out.")
     metadata_jsonl: bool = key(
         False, NAMES, "Add a `metadata.jsonl` with names, captions and sizes."
     )

@@ -42,6 +42,27 @@ def clean_caption(value: str | bytes | None) -> str:
     return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
+def clean_lyrics(value: object) -> str:
+    """Words that are sung, line by line as they came, UTF-8; empty where there are none.
+
+    Blank lines between verses stay, those around all of it go; so do blanks at the ends of lines
+    and control characters. A list is taken for lines.
+
+    >>> clean_lyrics("\\n[verse]\\r\\nLa la \\n\\n[chorus]\\nOh\\n")
+    '[verse]\\nLa la\\n\\n[chorus]\\nOh'
+    """
+    if isinstance(value, (list, tuple)):
+        return clean_lyrics("\n".join(map(_as_text, value)))
+    text = _LONE_SURROGATES.sub("\ufffd", _as_text(value)).translate(_CONTROLS)
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None or isinstance(value, dict) else str(value)
+
+
 def render_caption(value: object, joint: str | None = "\n") -> str:
     """Text of a cell: strings cleaned, other scalars as `str()`, a list's captions joined.
 

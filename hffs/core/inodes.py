@@ -19,6 +19,7 @@ class Kind(IntEnum):
 
     IMAGE = 0
     CAPTION = 1
+    LYRICS = 2
 
 
 _KINDS = tuple(Kind)

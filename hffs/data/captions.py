@@ -50,12 +50,14 @@ class CaptionRules:
     """Which captions a view has.
 
     `columns` (names or dotted paths; none: `DEFAULT_COLUMNS`) give a caption each, or several if
-    they hold lists; `fallback` is read where all of these are blank, `description` where that is
+    they hold lists; `fields` are joined by `separator` to one, where there are no columns or these
+    are blank; `fallback` is read where all of these are blank, `description` where that is
     blank too. Of several captions, `multi` makes lines, or one line with `separator` (no line
     break is in it) between them, or takes the first. `missing` is `drop`, `error` or `text:WORDS`.
     """
 
     columns: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
     fallback: str | None = None
     description: str | None = None
     multi: Multi = "lines"
@@ -154,11 +156,17 @@ def keep_captions(captions: Captions, keep: NDArray[np.bool_]) -> Captions:
 def _plan_columns(source: Source, rules: CaptionRules) -> list[_Group]:
     """What is read for a row, in order: the first group that is not blank is its text."""
     known = metadata_columns(source)
-    columns = rules.columns or tuple(name for name in DEFAULT_COLUMNS if name in known)[:1]
+    columns = rules.columns
+    if not columns:
+        others = [name for name in DEFAULT_COLUMNS if name in known and name not in rules.fields]
+        columns = tuple(others[:1])
     plan = []
     if columns:
         readers = tuple(_find_reader(source, path, "caption_column") for path in columns)
         plan.append(_Group(readers, rules.joint))
+    if rules.fields:
+        readers = tuple(_find_reader(source, path, "audio_caption_fields") for path in rules.fields)
+        plan.insert(1 if rules.columns else 0, _Group(readers, rules.separator))
     if rules.fallback is not None:
         reader = _find_reader(source, rules.fallback, "fallback_caption_column")
         plan.append(_Group((reader,), rules.joint))

@@ -60,7 +60,7 @@ class RowStore:
         self._located = located
         self._cache = cache
         self._fetchers = fetchers
-        self._media = index.column.media
+        self.media = index.column.media
         self._admitted: set[int] = set()
         self._root = os.path.realpath(os.fsencode(located.root))
         # a memoryview gives a Python int three times as fast as numpy does
@@ -136,7 +136,7 @@ class RowStore:
         if not self.is_parted(cell):
             return self.load(cell)[start:stop]
         if self._index.is_foreign and cell not in self._admitted:
-            self._admit(cell, self._load_part_of(cell, 0, count_sniffed(self._media)))
+            self._admit(cell, self._load_part_of(cell, 0, count_sniffed(self.media)))
             self._admitted.add(cell)
         return self._load_part_of(cell, start, stop)
 
@@ -189,14 +189,17 @@ class RowStore:
         parts = self._find_parts(cell)
         return parts is not None and not parts.has_part(self._offsets[cell], start, stop)
 
-    def advise(self, cell: int) -> None:
-        """Let the kernel begin to read a mapped cell: a cold one is then one request, not many."""
+    def advise(self, cell: int, start: int, stop: int) -> None:
+        """Let the kernel begin to read a part of a mapped cell, as far as the cell goes: a cold one
+        is then one request, not many.
+        """
         segment = self._segments[cell]
         kind = self._kinds[segment]
         if kind in (SegmentKind.MAP, SegmentKind.CONTAINER):
             is_map = kind == SegmentKind.MAP
             open_ = self._open_file if is_map else self._open_archive
-            open_(self._shards[segment]).advise(self._offsets[cell], self._stored[cell])
+            first, size = self._offsets[cell], self._stored[cell]
+            open_(self._shards[segment]).advise(first + start, max(min(stop, size) - start, 0))
 
     def check(self, cell: int) -> None:
         """Raise StaleError if the file that a cell comes from was changed in place."""
@@ -234,10 +237,10 @@ class RowStore:
     def _admit(self, cell: int, data: memoryview) -> memoryview:
         """The bytes of a cell, if they may be given."""
         if self._index.is_foreign:
-            told, found = self._index.format[cell], sniff(data, self._media)
+            told, found = self._index.format[cell], sniff(data, self.media)
             if not found or (found != told and not self.is_far(cell)):
                 which = f"row {int(self._index.row[cell])} of {self._located.name}"
-                noun = NOUNS[self._media][0]
+                noun = NOUNS[self.media][0]
                 raise FormatError(
                     f"cannot use the {noun} of", which, why=f"its bytes are no {noun}"
                 )

@@ -20,7 +20,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyfuse3
 
@@ -29,7 +31,10 @@ from hffs.core.types import Inode
 from hffs.errors import MissingError
 from hffs.mount.guard import guarded
 from hffs.mount.waiting import wait_for
+from hffs.view.content import LARGE_BYTES
 from hffs.view.tree import Tree
+
+T = TypeVar("T")
 
 KEEP_S = 365 * 24 * 3600.0
 """How long the kernel may keep what it was told: the view is immutable."""
@@ -120,7 +125,7 @@ class Operations(pyfuse3.Operations):
     async def _exact_attributes(self, inode: Inode, reader: int) -> pyfuse3.EntryAttributes:
         size = self._tree.size_bytes(inode)
         if size is None:
-            size = len(await self._bytes(inode, reader))
+            size = await self._wait(self._tree.request_size(inode), inode, reader)
         return self._attributes(inode, size)
 
     @guarded
@@ -154,19 +159,22 @@ class Operations(pyfuse3.Operations):
             raise pyfuse3.FUSEError(errno.EROFS)
         self._tree.prepare(Inode(inode))
         if self._tree.ready(Inode(inode)) is None:
-            await self._bytes(Inode(inode), ctx.pid)
+            await self._wait(self._tree.request_part(Inode(inode), 0, 1), Inode(inode), ctx.pid)
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> memoryview:  # type: ignore[override] # pyfuse3 takes any contiguous buffer; its annotation says bytes
         """A slice of the file's bytes, without a copy."""
-        data = self._tree.ready(Inode(fh))
+        inode = Inode(fh)
+        data = self._tree.ready(inode)
         if data is None:
-            data = await self._bytes(Inode(fh))
+            return await self._wait(self._tree.request_part(inode, off, off + size), inode)
+        if len(data) > LARGE_BYTES:
+            self._tree.advise(inode, off, off + size)
         return data[off : off + size]
 
-    async def _bytes(self, inode: Inode, reader: int = 0) -> memoryview:
-        return await wait_for(self._tree.request(inode), self._tree.name(inode), reader)
+    async def _wait(self, work: Future[T], inode: Inode, reader: int = 0) -> T:
+        return await wait_for(work, self._tree.name(inode), reader)
 
     @guarded
     async def flush(self, fh: int) -> None:

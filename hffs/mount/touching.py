@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from hffs.core.formats import EXTENSIONS
+from hffs.core.formats import EXTENSIONS, name_format
 from hffs.data.watcher import Watcher
 from hffs.view.warming import Warmed, wait_for_all
+
+_READ_BYTES = 1 << 20
 
 _THREADS = 64
 """Opening waits, and does no more."""
@@ -36,9 +38,14 @@ def _list_images(folder: str) -> Iterator[str]:
 
 
 def _open(path: str) -> int:
-    """Have the mount get a file; its size in bytes."""
+    """Have the mount get a file; its size in bytes. Of a video or sound, which it gets as it is
+    read, that takes reading it.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if not name_format(os.path.splitext(path)[1][1:]):
+            while os.read(descriptor, _READ_BYTES):
+                pass
         return os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)

@@ -14,17 +14,21 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.core.composites import file_sizes
+from hffs.core.formats import MediaFormat
 from hffs.core.sampling import sample_rows
 from hffs.data.captions import CaptionRules, Captions, keep_captions, read_captions
 from hffs.data.cells.building import CellIndex
 from hffs.data.filters.selection import Filters, Measure, Selection, SizeTerms, select
 from hffs.data.groups import read_groups
-from hffs.data.metadata import find_column
+from hffs.data.lyrics import Lyrics, read_lyrics
+from hffs.data.metadata import find_column, metadata_columns
 from hffs.data.source import Source
 from hffs.view.codecs import Reshape
 
 PYTHON, NO_CAPTION, SAMPLE = "python", "no caption", "max_num_samples"
 NO_GROUP = "no value to group by"
+NO_FORMAT = "bytes in no known format"
+"""Of videos and sounds elsewhere: those that are here are no cells at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,15 @@ class Inputs:
 class Choice:
     """The outcome: which step left out each cell of the index, if any.
 
-    `cells` are those that are shown; captions and `folders` (labels, and which of them each cell
-    has) go along with them, None where there are none.
+    `cells` are those that are shown; captions, lyrics and `folders` (labels, and which of them each
+    cell has) go along with them, None where there are none.
     """
 
     selection: Selection
     cells: NDArray[np.int64]
     captions: Captions | None
     folders: tuple[tuple[str, ...], NDArray[np.int32]] | None
+    lyrics: Lyrics | None
     filters: Filters
 
 
@@ -85,13 +90,18 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
     groups = None if config.group_by is None else read_groups(inputs.source, config.group_by)
     if groups is not None:
         account.drop(NO_GROUP, groups.codes[rows[account.cells]] < 0)
+    if config.dataset_type != "image":
+        account.drop(NO_FORMAT, inputs.index.format[account.cells] == MediaFormat.UNKNOWN)
     captions = _read_captions(config, inputs, account) if _wants_captions(config) else None
     if config.max_num_samples is not None:
         captions = _sample(config, inputs, account, captions)
     folders = None
     if groups is not None:
         folders = (groups.labels, groups.codes[rows[account.cells]])
-    return Choice(account.selection, account.cells, captions, folders, filters)
+    lyrics = None
+    if config.dataset_type == "audio" and not config.images_only:
+        lyrics = read_lyrics(inputs.source, config.lyrics_column, rows[account.cells])
+    return Choice(account.selection, account.cells, captions, folders, lyrics, filters)
 
 
 def check_columns(config: Config, source: Source) -> None:
@@ -161,6 +171,7 @@ def _wants_captions(config: Config) -> bool:
 def _read_captions(config: Config, inputs: Inputs, account: _Account) -> Captions:
     rules = CaptionRules(
         columns=tuple(config.caption_column),
+        fields=_find_caption_fields(config, inputs.source),
         fallback=config.fallback_caption_column,
         description=config.description_column,
         multi=config.caption_multi,
@@ -172,6 +183,18 @@ def _read_captions(config: Config, inputs: Inputs, account: _Account) -> Caption
         account.drop(NO_CAPTION, captions.missing)
         captions = keep_captions(captions, ~captions.missing)
     return captions
+
+
+def _find_caption_fields(config: Config, source: Source) -> tuple[str, ...]:
+    """Columns that are joined to the caption of a sound: all that are named, of the usual ones
+    those that there are.
+    """
+    if config.dataset_type != "audio":
+        return ()
+    if "audio_caption_fields" in config.model_fields_set:
+        return tuple(config.audio_caption_fields)
+    known = metadata_columns(source)
+    return tuple(name for name in config.audio_caption_fields if name in known)
 
 
 def _sample(

@@ -11,35 +11,47 @@ is asked for again after a failure is its fetcher's to say.
 
 from __future__ import annotations
 
-import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from mmap import mmap
+from typing import TypeVar
 
 import numpy as np
 
+from hffs.core.formats import MediaFormat
 from hffs.core.types import Position, Row
 from hffs.data.cache import DiskCache
 from hffs.data.cells.building import CellIndex
 from hffs.data.recent import Recent
 from hffs.data.rows import RowStore
-from hffs.errors import DeadlineError, FormatError, HffsError, OutageError, RenderError
+from hffs.errors import FormatError, HffsError, RenderError
 from hffs.view import codecs
+from hffs.view.failures import Failures
 from hffs.view.manifest import Manifest
-from hffs.view.rendering import Rendering
+from hffs.view.parts import Parts
+from hffs.view.rendering import Rendering, split_forms
 from hffs.view.sizes import LearnedSizes
 
-log = logging.getLogger(__name__)
+S = TypeVar("S")
+T = TypeVar("T")
 
 _RECENT_BYTES = 64 * 2**20
+
+LARGE_BYTES = 4 << 20
+"""A file in a map that is larger is asked of the disk piece by piece, as it is read, and not when
+it is opened.
+"""
+
+_AHEAD_BYTES = 1 << 20
 FETCHERS = 128
 """Cells elsewhere that are waited for at a time: many more than all hosts are sent, since most may
 wait for their turn at one host that is slow, and would keep the others from theirs. One that is in
 the cache waits for none of them.
 """
 
-_MOST_TOLD = 1 << 16
 _RECENT_IMAGES = 256  # each holds a descriptor: stay far below the usual limit of 1024
 
 
@@ -53,6 +65,27 @@ class Stores:
     sizes: LearnedSizes
     prefix: str
     """Of the cache keys of rendered images: everything that they depend on besides their slot."""
+
+
+def _count_held(image: memoryview) -> int:
+    """Bytes of memory that are held with an image: none of the disk cache's maps."""
+    return 0 if isinstance(image.obj, mmap) else len(image)
+
+
+def _then(before: Future[S], change: Callable[[S], T]) -> Future[T]:
+    """What comes of a Future, changed; it fails as that does."""
+    after: Future[T] = Future()
+
+    def settle(done: Future[S]) -> None:
+        if done.cancelled():
+            after.cancel()
+        elif error := done.exception():
+            after.set_exception(error)
+        else:
+            after.set_result(change(done.result()))
+
+    before.add_done_callback(settle)
+    return after
 
 
 class Content:
@@ -73,14 +106,14 @@ class Content:
         self._extensions = rendering.extensions()
         self._suffixes = [b"." + extension.encode("ascii") for extension in self._extensions]
         self._order = {tile: number for number, tile in enumerate(rendering.tiles)}
-        self._recent = Recent[memoryview](_RECENT_BYTES, _RECENT_IMAGES, len)
-        self._failed: dict[int, RenderError] = {}
+        self._recent = Recent[memoryview](_RECENT_BYTES, _RECENT_IMAGES, _count_held)
+        self._is_parted = rendering.media != "image"
+        self._parts = Parts(stores.rows, stores.sizes)
+        self._failures = Failures(stores.rows)
         self._flights: dict[int, Future[list[memoryview]]] = {}
         self._lock = threading.RLock()  # a flight that ends at once lands while it is being made
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hffs-render")
         self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="hffs-fetch")
-        self._told: set[int | str] = set()  # what of `_tell` is in the log: cells at URLs, errors
-        self._is_closed = False
 
     def extension(self, position: Position) -> str:
         """Extension of a position's image, which its bytes agree with."""
@@ -90,7 +123,9 @@ class Content:
         """What a listing shows of an image: the dot and extension, and `size_bytes`."""
         form = self._forms[position]
         if self._passes[form]:
-            return self._suffixes[form], self._lengths[self._cells[position]]
+            length = self._lengths[self._cells[position]]
+            if length >= 0:
+                return self._suffixes[form], length
         return self._suffixes[form], self._stores.sizes.get(self._slot(position))
 
     def row(self, position: Position) -> Row:
@@ -126,7 +161,7 @@ class Content:
         cell = self._cells[position]
         try:
             self._stores.rows.check(cell)
-            self._stores.rows.advise(cell)
+            self._stores.rows.advise(cell, 0, LARGE_BYTES)
         except HffsError as error:
             self._tell(position, error)
             raise
@@ -143,25 +178,70 @@ class Content:
                 return mapped
         return self._recent.get(self._slot(position))
 
+    def advise(self, position: Position, start: int, stop: int) -> None:
+        """Let the disk fetch what is about to be read of a large file, and a little more."""
+        self._stores.rows.advise(self._cells[position], start, stop + _AHEAD_BYTES)
+
+    def request_size(self, position: Position) -> Future[int]:
+        """How many bytes an image has, if that is not known; raises as `request` does."""
+        cell = self._cells[position]
+        if not self._reads_parts(cell):
+            return _then(self.request(position), len)
+        waits = self._stores.rows.waits_for_network(cell)
+        return self._submit(waits, partial(self._parts.find_size, cell), position)
+
+    def request_part(self, position: Position, start: int, stop: int) -> Future[memoryview]:
+        """The bytes of an image from `start` up to `stop`; raises as `request` does."""
+        cell = self._cells[position]
+        if not self._reads_parts(cell):
+            return _then(self.request(position), lambda image: image[start:stop])
+        waits = self._parts.waits_for_network(cell, start, stop)
+        work = partial(self._parts.read, cell, self._find_format(position), start, stop)
+        return self._submit(waits, work, position)
+
+    def fetch(self, position: Position) -> Future[int]:
+        """Have an image on this host; its size in bytes. Raises as `request` does."""
+        cell = self._cells[position]
+        if not self._reads_parts(cell):
+            return _then(self.request(position), len)
+        work = partial(self._parts.fetch, cell, self._find_format(position))
+        return self._submit(True, work, position)
+
+    def _reads_parts(self, cell: int) -> bool:
+        return self._is_parted and self._parts.has(cell)
+
+    def _find_format(self, position: Position) -> MediaFormat:
+        formats, _ = split_forms(np.array([self._forms[position]], np.uint8))
+        return MediaFormat(int(formats[0]))
+
+    def _submit(self, waits: bool, work: Callable[[], T], position: Position) -> Future[T]:
+        """Do some work on a part of a file: on a thread that may wait, or on a worker."""
+        return (self._fetchers if waits else self._pool).submit(self._attempt, work, position)
+
+    def _attempt(self, work: Callable[[], T], position: Position) -> T:
+        """Do some work, if the file is not known to be broken; else, or then, a RenderError."""
+        cell = self._cells[position]
+        if failure := self._failures.find(cell):
+            raise failure
+        try:
+            return work()
+        except FormatError as error:
+            raise self._failures.settle(cell, self._name(position), error) from error
+        except HffsError as error:
+            self._tell(position, error)
+            raise
+
+    def _tell(self, position: Position, error: HffsError) -> None:
+        self._failures.tell(self._cells[position], self._name(position), error)
+
     def request(self, position: Position) -> Future[memoryview]:
         """An image's bytes, worked out on a thread; RenderError where that is impossible."""
-        image: Future[memoryview] = Future()
         number = 0 if self._tiles is None else self._order[self._tiles[position]]
-
-        def take(flight: Future[list[memoryview]]) -> None:
-            if flight.cancelled():
-                image.cancel()
-            elif error := flight.exception():
-                image.set_exception(error)
-            else:
-                image.set_result(flight.result()[number])
-
-        self._fly(position).add_done_callback(take)
-        return image
+        return _then(self._fly(position), lambda images: images[number])
 
     def close(self) -> None:
         """Stop the workers; what they have not begun is dropped."""
-        self._is_closed = True
+        self._failures.close()
         self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -174,9 +254,9 @@ class Content:
         """The work on a position's cell, begun if need be: all tiles of it at once."""
         cell = self._cells[position]
         with self._lock:
-            if cell in self._failed:
+            if failure := self._failures.find(cell):
                 refused: Future[list[memoryview]] = Future()
-                refused.set_exception(self._failed[cell].anew())
+                refused.set_exception(failure)
                 return refused
             flight = self._flights.get(cell)
             if flight is None:
@@ -222,30 +302,12 @@ class Content:
             self._tell(position, error)
             raise
 
-    def _tell(self, position: Position, error: HffsError) -> None:
-        """Log once why the bytes of a cell cannot be had; what is wrong with the file that many
-        cells lie in, or with the network, is said of the first of them.
-        """
-        cell = self._cells[position]
-        about: int | str = str(error)
-        if self._stores.rows.names_url(cell):
-            about = cell
-        elif isinstance(error, DeadlineError | OutageError):
-            about = error.why
-        with self._lock:
-            is_news = about not in self._told and not self._is_closed
-            if len(self._told) >= _MOST_TOLD:
-                self._told.clear()
-            self._told.add(about)
-        if is_news:
-            log.error("%s", error.within(self._name(position)))
-
     def _work(
         self, position: Position, cell: int, fetched: memoryview | None = None
     ) -> list[memoryview]:
         images = self._try(position, cell, fetched)
         if isinstance(images, RenderError):
-            raise images.anew()
+            raise images
         return images
 
     def _publish(self, cell: int, images: list[memoryview]) -> list[memoryview]:
@@ -268,24 +330,32 @@ class Content:
     ) -> list[memoryview] | RenderError:
         """The images of a cell, or why there will never be any, which is kept and logged once.
 
-        No part of the error that was raised is kept: its frames hold the pixels decoded so far.
+        It is returned, so that the error that was raised ends here: its frames hold pixels.
         """
         try:
             if self._passes[self._forms[position]]:
                 return [self._pass(position, cell, fetched)]
             return self._publish(cell, self._render(position, cell, fetched))
         except (RenderError, FormatError) as error:
-            failure = self._describe(position, error)
-        log.error("%s", failure)
-        with self._lock:
-            self._failed[cell] = failure
-        return failure
+            return self._failures.settle(cell, self._name(position), error)
 
     def _pass(self, position: Position, cell: int, fetched: memoryview | None) -> memoryview:
-        image = self._load(position) if fetched is None else fetched
+        kept = self._find_kept(cell) if self._is_parted and fetched is None else None
+        image = kept[0] if kept else self._load(position) if fetched is None else fetched
         if self._stores.rows.read(cell) is None:  # a file of its own: nothing holds it open
+            if self._is_parted and not kept:
+                image = self._keep(cell, image)
             self._recent.put(cell * self._rendering.slots, image)
         return image
+
+    def _keep(self, cell: int, file: memoryview) -> memoryview:
+        """A video or sound that had to be decoded, or fetched whole: mapped from the disk cache,
+        since it may be larger than memory should hold.
+        """
+        self._stores.sizes.learn(cell * self._rendering.slots, len(file))
+        if isinstance(file.obj, mmap):
+            return file
+        return self._stores.cache.put(self._keys_of(cell)[0], file)
 
     def _slots_of(self, cell: int) -> list[int]:
         """Slots of the tiles of a cell that are shown; of a whole image there is one."""
@@ -317,9 +387,6 @@ class Content:
         return [
             cache.put(key, image) for key, image in zip(self._keys_of(cell), images, strict=True)
         ]
-
-    def _describe(self, position: Position, error: RenderError | FormatError) -> RenderError:
-        return RenderError("cannot render", self._name(position), why=error.why or error.what)
 
     def _name(self, position: Position) -> str:
         number = self._manifest.layout.number(position)

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.core.foldernames import make_folder_names
+from hffs.core.formats import NOUNS
 from hffs.core.names import format_name
 from hffs.core.types import Position
 from hffs.data.cells.building import load_or_build
-from hffs.data.cells.columns import find_media_column
+from hffs.data.cells.columns import find_media_column, require_one_medium
 from hffs.data.filters.selection import (
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
@@ -28,21 +29,23 @@ from hffs.data.filters.selection import (
     read_sizes,
 )
 from hffs.data.folders import remove_whole
+from hffs.data.lyrics import Lyrics
 from hffs.data.remote.files import RangeReader
 from hffs.data.source import open_source, tell_nobody
 from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError, DataError
 from hffs.view import metadata_file
-from hffs.view.choosing import NO_CAPTION, NO_GROUP, Choice, Inputs, choose
+from hffs.view.choosing import NO_CAPTION, NO_FORMAT, NO_GROUP, Choice, Inputs, choose
+from hffs.view.heads import learn_formats
 from hffs.view.kept import Decided, fingerprint_files, is_lasting, keep, reopen
 from hffs.view.layout import Layout, make_folders
-from hffs.view.manifest import CaptionFiles, Counts, Files, ViewInfo
+from hffs.view.manifest import Counts, Files, TextFiles, ViewInfo
 from hffs.view.measuring import Measurer
 from hffs.view.places import Places
 from hffs.view.reading import open_reader
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
 
-UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP)
+UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP, NO_FORMAT)
 """Steps that leave out what cannot be shown as asked, rather than what was asked to be left out."""
 
 
@@ -84,12 +87,18 @@ def _examine(
     if reader is not None:
         about_shards = partial(watcher.progress, "reading footers", unit="fetched")
     source = open_source(places.located, reader, about_shards)
+    if config.media_column is None and "dataset_type" not in config.model_fields_set:
+        require_one_medium(source.schema, source.name)
     column = find_media_column(source, config.media_column, config.dataset_type)
     index = load_or_build(
         places.index(column), source, column,
         lambda done, total: watcher.progress("finding images", done, total),
     )  # fmt: skip
 
+    index = learn_formats(
+        config, places, index,
+        lambda done, total: watcher.progress(f"looking at {NOUNS[column.media][1]}", done, total),
+    )  # fmt: skip
     measure = Measurer(
         config, places, index, workers,
         lambda done, total: watcher.progress("measuring images", done, total),
@@ -115,7 +124,7 @@ def _decide(config: Config, places: Places, examined: Examined) -> Decided:
     if config.metadata_jsonl:
         files = replace(files, metadata=_write_metadata(places, examined, files))
     if config.images_only:
-        files = replace(files, captions=None)
+        files = replace(files, captions=None, lyrics=None)
     if places.view.exists() and not is_lasting(config, reopen(places)):
         remove_whole(places.view)  # decided by what a function, or other hosts, said then
     return keep(places, _describe(config, examined, files), files, examined.inputs.index)
@@ -131,7 +140,7 @@ def make_files(config: Config, examined: Examined) -> Files:
     reshaped = np.repeat(_find_reshaped(examined), each)
     captions = None
     if choice.captions is not None and choice.captions.offsets[-1]:
-        captions = CaptionFiles(choice.captions.offsets, choice.captions.blob, each)
+        captions = TextFiles(choice.captions.offsets, choice.captions.blob, each)
     return Files(
         cells=cells,
         forms=make_forms(examined.inputs.index.format[cells], reshaped),
@@ -139,7 +148,12 @@ def make_files(config: Config, examined: Examined) -> Files:
         layout=_lay_out(config, examined, cells, tiles),
         captions=captions,
         metadata=None,
+        lyrics=None if choice.lyrics is None else _make_lyrics(choice.lyrics, each),
     )
+
+
+def _make_lyrics(lyrics: Lyrics, each: int) -> TextFiles | None:
+    return TextFiles(lyrics.offsets, lyrics.blob, each) if len(lyrics.blob) else None
 
 
 def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
@@ -244,6 +258,8 @@ def _describe(config: Config, examined: Examined, files: Files) -> ViewInfo:
         removed=examined.removed,
         dropped=examined.dropped,
         unsettled=examined.measurer.unsettled,
+        media=index.column.media,
+        lyrics_column=choice.lyrics.column if choice.lyrics and files.lyrics else None,
     )
 
 

@@ -21,7 +21,7 @@ from hffs.data.cells.building import CellIndex, load_index
 from hffs.data.folders import remove_whole
 from hffs.data.source import MediaColumn
 from hffs.view.layout import Folders, Layout
-from hffs.view.manifest import CaptionFiles, Files, Manifest, ViewInfo, make_fingerprint
+from hffs.view.manifest import Files, Manifest, TextFiles, ViewInfo, make_fingerprint
 from hffs.view.places import Places
 from hffs.view.rendering import Rendering
 
@@ -90,7 +90,8 @@ def fingerprint_files(files: Files, rendering: Rendering, identity: str, extensi
 
 def name_arrays(files: Files) -> dict[str, NDArray[Any]]:
     """All arrays of a view by the names under which they are kept."""
-    layout, folders, captions = files.layout, files.layout.folders, files.captions
+    layout, folders = files.layout, files.layout.folders
+    captions, lyrics = files.captions, files.lyrics
     arrays: dict[str, NDArray[Any] | None] = {
         "cells": files.cells,
         "forms": files.forms,
@@ -98,6 +99,8 @@ def name_arrays(files: Files) -> dict[str, NDArray[Any]]:
         "numbers": layout.numbers,
         "captions": None if captions is None else captions.blob,
         "caption_offsets": None if captions is None else captions.offsets,
+        "lyrics": None if lyrics is None else lyrics.blob,
+        "lyrics_offsets": None if lyrics is None else lyrics.offsets,
         "metadata": files.metadata,
     }
     if folders is not None:
@@ -113,7 +116,7 @@ def name_arrays(files: Files) -> dict[str, NDArray[Any]]:
 
 def _restore(arrays: Arrays, info: ViewInfo) -> Manifest:
     """A manifest from the arrays that keep it."""
-    folders = captions = None
+    folders = None
     if "folder_of" in arrays:
         folders = Folders(
             tuple(json.loads(arrays["folder_names"].tobytes())),
@@ -122,9 +125,10 @@ def _restore(arrays: Arrays, info: ViewInfo) -> Manifest:
             arrays["folder_starts"],
         )
     cells = arrays["cells"]
-    if "captions" in arrays:
-        offsets = arrays["caption_offsets"]
-        captions = CaptionFiles(offsets, arrays["captions"], len(cells) // (len(offsets) - 1))
+    captions, lyrics = (
+        _restore_texts(arrays.get(offsets), arrays.get(blob), len(cells))
+        for offsets, blob in (("caption_offsets", "captions"), ("lyrics_offsets", "lyrics"))
+    )
     return Manifest(
         info=info,
         cells=cells,
@@ -133,4 +137,13 @@ def _restore(arrays: Arrays, info: ViewInfo) -> Manifest:
         layout=Layout(len(cells), arrays.get("numbers"), folders, info.name_width),
         captions=captions,
         metadata=arrays.get("metadata"),
+        lyrics=lyrics,
     )
+
+
+def _restore_texts(
+    offsets: NDArray[Any] | None, blob: NDArray[Any] | None, positions: int
+) -> TextFiles | None:
+    if offsets is None or blob is None:
+        return None
+    return TextFiles(offsets, blob, positions // (len(offsets) - 1))

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.core.formats import Media
 from hffs.core.types import Position
 from hffs.view.layout import Layout
 
@@ -36,7 +37,7 @@ class ViewInfo:
     empty where there are no caption files, `commit` where the source is not of the Hub. `unsettled`
     is how many images could not be fetched when this was decided: where there are some, it is
     decided anew. Of a part of a view `shard` says which (`3/8`, empty of a whole one), and `whole`
-    is the fingerprint of the view that it is a part of.
+    is the fingerprint of the view that it is a part of. `media` is what `image_column` holds.
     """
 
     source: str
@@ -61,6 +62,8 @@ class ViewInfo:
     unsettled: int = 0
     shard: str = ""
     whole: str = ""
+    media: Media = "image"
+    lyrics_column: str | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
@@ -73,11 +76,11 @@ class ViewInfo:
         return replace(info, columns=tuple(info.columns), removed=removed, dropped=dropped)
 
 
-class CaptionFiles:
-    """The caption files of a view: one blob, and where each text begins in it.
+class TextFiles:
+    """Texts beside the files of a view, captions or lyrics: one blob, and where each begins in it.
 
-    Each text is that of `each` positions in a row: the tiles of one image. Of a part of a view the
-    blob is that of the whole.
+    Of a text without bytes there is no file. Each text is that of `each` positions in a row: the
+    tiles of one image. Of a part of a view the blob is that of the whole.
     """
 
     def __init__(self, offsets: NDArray[np.int64], blob: NDArray[np.uint8], each: int = 1) -> None:
@@ -86,14 +89,18 @@ class CaptionFiles:
         self._bytes = blob.data
         self.total_bytes = int(offsets[-1] - offsets[0]) * each
 
+    def count_files(self) -> int:
+        """How many texts have bytes; it looks at all of them."""
+        return int(np.count_nonzero(np.diff(self.offsets))) * self.each
+
     def size_bytes(self, position: Position) -> int:
-        """Exact size of one caption file."""
+        """Exact size of one file, 0 where there is none."""
         number = position // self.each
         size: int = self._at[number + 1] - self._at[number]
         return size
 
     def read(self, position: Position) -> memoryview:
-        """One caption file, UTF-8."""
+        """One file, UTF-8."""
         number = position // self.each
         return self._bytes[self._at[number] : self._at[number + 1]]
 
@@ -111,8 +118,9 @@ class Files:
     forms: NDArray[np.uint8]
     tiles: NDArray[np.uint16] | None
     layout: Layout
-    captions: CaptionFiles | None
+    captions: TextFiles | None
     metadata: NDArray[np.uint8] | None
+    lyrics: TextFiles | None
 
 
 @dataclass(frozen=True)

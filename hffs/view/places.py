@@ -4,6 +4,7 @@
     prepared/KEY  tables made of other formats (`hffs.data.prepare`)
     index/KEY     where every image of a source lies (`hffs.data.cells.building`)
     measured/KEY  sizes of a source's images, if a filter asked for them
+    heads/KEY     formats of videos and sounds that nothing else tells
     views/KEY     manifests: cells by position, captions, what was removed
     rendered/KEY  learned sizes of rendered images
     urls/         what images at URLs were when they were first read (`hffs.data.urls.digests`)
@@ -24,7 +25,7 @@ from hffs.data.cells.index import CellIndex
 from hffs.data.locating.record import find_store
 from hffs.data.shards import Located, make_key, pin_shards
 from hffs.data.source import MediaColumn
-from hffs.view.rendering import Rendering, parse_rendering
+from hffs.view.rendering import FORM_VERSION, Rendering, parse_rendering
 
 _DECIDING_KEYS = {
     "image_column", "width_column", "height_column", "filter_func", "max_num_samples", "seed",
@@ -74,6 +75,10 @@ class Places:
         """Folder of the measured sizes of an index's cells."""
         return self.store / "measured" / identity
 
+    def heads(self, identity: str) -> Path:
+        """Folder of the formats of an index's cells that were seen by their first bytes."""
+        return self.store / "heads" / identity
+
     def find_sizes(self, index: CellIndex, rendering: Rendering) -> Path:
         """File of the learned sizes of rendered images; its folder is made."""
         folder = self.store / "rendered"
@@ -94,7 +99,7 @@ def find_places(config: Config, located: Located) -> Places:
     # Another release of the encoder may make other bytes: then the view is another one.
     encoder = parse_rendering(config).identity
     store = find_store(config)
-    facts = [pin_shards(located), located.commit, rules, named, encoder]
+    facts = [pin_shards(located), located.commit, rules, named, encoder, FORM_VERSION]
     if isinstance(config, RecordedConfig):
         view = make_key(*facts, config.seal, located.address)
         return Places(store, located, store / "views" / view, config.seal)

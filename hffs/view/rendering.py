@@ -14,20 +14,30 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.core.composites import plan_composite
-from hffs.core.formats import MediaFormat, sniff
+from hffs.core.formats import Media, MediaFormat, sniff
 from hffs.errors import RenderError
 from hffs.view import codecs
 from hffs.view.codecs import Reshape, Target
 
-_KINDS = len(MediaFormat)
+_STRIDE = 64
+"""Codes of forms of reshaped images begin here: above those of all formats, also of later ones,
+since views are kept and recorded.
+"""
+
+FORM_VERSION = 2
+"""What a kept view's forms mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """The file format asked for, and what is done to the pixels of every image."""
+    """The file format asked for, and what is done to the pixels of every image.
+
+    Videos and sounds pass through: their target is `source`.
+    """
 
     target: Target
     reshape: Reshape
+    media: Media = "image"
 
     @property
     def identity(self) -> str:
@@ -72,18 +82,26 @@ class Rendering:
         return [codecs.extension(*form) for form in self._forms()]
 
     def _forms(self) -> list[tuple[MediaFormat, Target, bool]]:
-        return [(kind, self.target, reshaped) for reshaped in (False, True) for kind in MediaFormat]
+        formats = [*MediaFormat, *[MediaFormat.UNKNOWN] * (_STRIDE - len(MediaFormat))]
+        return [(kind, self.target, reshaped) for reshaped in (False, True) for kind in formats]
 
 
 def make_forms(
     formats: NDArray[np.uint8], reshaped: NDArray[np.bool_] | np.bool_
 ) -> NDArray[np.uint8]:
     """The form of images from their formats (`MediaFormat`) and which of them are reshaped."""
-    return formats + np.uint8(_KINDS) * np.asarray(reshaped, np.uint8)
+    return formats + np.uint8(_STRIDE) * np.asarray(reshaped, np.uint8)
+
+
+def split_forms(forms: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The format of each form, and whether it is reshaped: 1, or 0; more is no form at all."""
+    return forms % _STRIDE, forms // _STRIDE
 
 
 def parse_rendering(config: Config) -> Rendering:
     """What a configuration asks for; ConfigError for composites that cannot be."""
+    if config.dataset_type != "image":  # bytes are never made of these, whatever images become
+        return Rendering("source", Reshape(), config.dataset_type)
     target = codecs.parse_target(config.image_format)
     grid = config.composite_image_config
     composite = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hffs.errors import DataError
 from hffs.view.layout import Layout, make_folders
-from hffs.view.manifest import CaptionFiles, Manifest, make_fingerprint
+from hffs.view.manifest import Manifest, TextFiles, make_fingerprint
 from hffs.view.rendering import Rendering
 
 _BLOCK_BYTES = 1 << 24
@@ -63,10 +63,6 @@ def take_part(whole: Manifest, shard: str, rendering: Rendering) -> Manifest:
         raise DataError("cannot take shard", f"{shard} of {whole.info.source}", why=why, fix=fix)
     chosen = part.cut(images)
     positions = slice(chosen.start * tiles, chosen.stop * tiles)
-    captions = whole.captions
-    if captions is not None:
-        offsets = captions.offsets[chosen.start : chosen.stop + 1]
-        captions = CaptionFiles(offsets, captions.blob, tiles)
     forms = whole.forms[positions]
     facts = {"whole": whole.info.fingerprint, "shard": shard}
     info = replace(
@@ -83,9 +79,17 @@ def take_part(whole: Manifest, shard: str, rendering: Rendering) -> Manifest:
         forms=forms,
         tiles=None if whole.tiles is None else whole.tiles[positions],
         layout=_cut_layout(whole.layout, positions),
-        captions=captions,
+        captions=_cut_texts(whole.captions, chosen),
+        lyrics=_cut_texts(whole.lyrics, chosen),
         metadata=None if whole.metadata is None else _cut_lines(whole.metadata, positions),
     )
+
+
+def _cut_texts(whole: TextFiles | None, chosen: slice) -> TextFiles | None:
+    """The texts of some images of a view."""
+    if whole is None:
+        return None
+    return TextFiles(whole.offsets[chosen.start : chosen.stop + 1], whole.blob, whole.each)
 
 
 def _cut_layout(whole: Layout, positions: slice) -> Layout:

@@ -20,7 +20,10 @@ from hffs.core.types import Inode, Position
 from hffs.errors import MissingError
 from hffs.view import metadata_file
 from hffs.view.content import Content
-from hffs.view.manifest import CaptionFiles, Manifest
+from hffs.view.manifest import Manifest, TextFiles
+
+LYRICS = "lyrics"
+"""Extension of the words that are sung, beside a sound."""
 
 _METADATA_NAME = metadata_file.NAME.encode()
 
@@ -49,11 +52,19 @@ class Tree:
         self._metadata = None if manifest.metadata is None else manifest.metadata.data
         self._layout = manifest.layout
         self._caption_extension = manifest.info.caption_extension
-        self._caption_suffix = b"." + self._caption_extension.encode("ascii")
+        self._lyrics = manifest.lyrics
+        self._texts = {Kind.CAPTION: manifest.captions, Kind.LYRICS: manifest.lyrics}
+        self._text_kinds = [
+            (kind, b"." + extension.encode("ascii"), texts)
+            for kind, extension in ((Kind.CAPTION, self._caption_extension), (Kind.LYRICS, LYRICS))
+            if (texts := self._texts[kind]) is not None
+        ]
         self._metadata_inode = first_free_inode(self.positions)
         self._first_folder = Inode(self._metadata_inode + 1)
         self.folders = len(self._layout.folders or ())
-        self.files = self.positions * (2 if self._captions else 1) + (self._metadata is not None)
+        self.files = self.positions + (self._metadata is not None)
+        self.files += self.positions if self._captions else 0  # none of them is empty
+        self.files += self._lyrics.count_files() if self._lyrics else 0
 
     def lookup(self, folder: Inode, name: bytes) -> Inode | None:
         """Inode of a name in a folder, None where its listing does not have it."""
@@ -71,6 +82,8 @@ class Tree:
             return make_inode(position, Kind.IMAGE)
         if self._captions and parsed[1] == self._caption_extension:
             return make_inode(position, Kind.CAPTION)
+        if self._lyrics and parsed[1] == LYRICS and self._lyrics.size_bytes(position):
+            return make_inode(position, Kind.LYRICS)
         return None
 
     def is_folder(self, inode: Inode) -> bool:
@@ -100,7 +113,7 @@ class Tree:
         position, kind = self._locate(inode)
         if kind is Kind.IMAGE:
             return self._content.size_bytes(position)
-        return self._require_captions().size_bytes(position)
+        return self._require_texts(kind).size_bytes(position)
 
     def entries(self, folder: Inode, start: int) -> Iterator[Entry]:
         """The listing of a folder from entry id `start` on (0 is the beginning).
@@ -125,7 +138,7 @@ class Tree:
 
     def _list_files(self, named: Iterable[tuple[int, int]], start: int) -> Iterator[Entry]:
         """Written out, as a folder has millions of entries: each call here costs a tenth of it."""
-        content, captions, suffix = self._content, self._captions, self._caption_suffix
+        content, texts = self._content, self._text_kinds
         form = b"%%0%dd" % self._layout.width if self._layout.width else b"%d"
         entry_id = start - start % KINDS
         for position, number in named:
@@ -135,9 +148,10 @@ class Tree:
                 extension, size = content.listing(Position(position))
                 yield Entry(entry_id + 1, stem + extension, inode, size)
             entry_id += KINDS
-            if captions is not None:
-                size = captions.size_bytes(Position(position))
-                yield Entry(entry_id, stem + suffix, Inode(inode + 1), size)
+            for kind, suffix, files in texts:
+                text_id = entry_id - KINDS + kind
+                if text_id >= start and (size := files.size_bytes(Position(position))):
+                    yield Entry(text_id + 1, stem + suffix, Inode(inode + kind), size)
 
     def _list_metadata(self, entry_id: int, start: int) -> Iterator[Entry]:
         if self._metadata is not None and start <= entry_id:
@@ -158,7 +172,27 @@ class Tree:
         position, kind = self._locate(inode)
         if kind is Kind.IMAGE:
             return self._content.ready(position)
-        return self._require_captions().read(position)
+        return self._require_texts(kind).read(position)
+
+    def advise(self, inode: Inode, start: int, stop: int) -> None:
+        """Before a part of a large file is read that takes no waiting: ask the disk for it."""
+        position, kind = self._locate(inode)
+        if kind is Kind.IMAGE:
+            self._content.advise(position, start, stop)
+
+    def request_size(self, inode: Inode) -> Future[int]:
+        """Exact size of a file that `size_bytes` does not know, worked out on a thread."""
+        return self._content.request_size(self._locate(inode)[0])
+
+    def request_part(self, inode: Inode, start: int, stop: int) -> Future[memoryview]:
+        """The bytes from `start` up to `stop` of a file that is not `ready`, worked out on a
+        thread: of an image all are, once.
+        """
+        return self._content.request_part(self._locate(inode)[0], start, stop)
+
+    def fetch(self, inode: Inode) -> Future[int]:
+        """Have an image in the caches, worked out on a thread; its size in bytes."""
+        return self._content.fetch(self._locate(inode)[0])
 
     def request(self, inode: Inode) -> Future[memoryview]:
         """The whole file, worked out on a thread; asked for twice, worked out once."""
@@ -172,8 +206,8 @@ class Tree:
 
     def known_bytes(self) -> int:
         """Bytes of all files whose size is known."""
-        captions = self._captions.total_bytes if self._captions else 0
-        return captions + len(self._metadata or b"") + self._content.known_bytes()
+        texts = sum(texts.total_bytes for _, _, texts in self._text_kinds)
+        return texts + len(self._metadata or b"") + self._content.known_bytes()
 
     def xattrs(self, inode: Inode) -> dict[str, bytes]:
         """The `user.hffs.*` attributes of a file or of the root; a folder has none."""
@@ -213,14 +247,16 @@ class Tree:
         return ROOT if folder is None else Inode(self._first_folder + folder)
 
     def _file_name(self, position: Position, kind: Kind) -> bytes:
-        image = kind is Kind.IMAGE
-        extension = self._content.extension(position) if image else self._caption_extension
+        extension = LYRICS if kind is Kind.LYRICS else self._caption_extension
+        if kind is Kind.IMAGE:
+            extension = self._content.extension(position)
         return format_name(self._layout.number(position), extension, self._layout.width)
 
-    def _require_captions(self) -> CaptionFiles:
-        if self._captions is None:
-            raise MissingError("no captions", self.manifest.info.source)
-        return self._captions
+    def _require_texts(self, kind: Kind) -> TextFiles:
+        texts = self._texts.get(kind)
+        if texts is None:
+            raise MissingError("no such text", self.manifest.info.source)
+        return texts
 
     def _require_metadata(self) -> memoryview:
         if self._metadata is None:

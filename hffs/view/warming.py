@@ -54,7 +54,7 @@ def warm_view(config: Config, watcher: Watcher, workers: int, first: int | None)
 def warm(tree: Tree, count: int, watcher: Watcher) -> Warmed:
     """Ask for the first images of a view, in order, and wait for all of them."""
     inodes = (make_inode(Position(position), Kind.IMAGE) for position in range(count))
-    return wait_for_all(map(tree.request, inodes), count, len, watcher)
+    return wait_for_all(map(tree.fetch, inodes), count, int, watcher)
 
 
 def wait_for_all(

@@ -104,20 +104,19 @@ def test_a_file_without_a_data_set_says_why_of_each_entry(tmp_path: Path) -> Non
     assert line == "folder: its type is local; off: it is disabled"
 
 
-def test_clips_are_chosen_only_if_there_are_no_images(tmp_path: Path) -> None:
-    clips = {"dataset_name": "org/clips", "dataset_type": "video"}
-    assert build(tmp_path, [clips, PHOTOS]).dataset_name == "org/photos"
-    assert build(tmp_path, [clips]).dataset_type == "video"
+def test_durations_may_stand_outside_of_their_block(tmp_path: Path) -> None:
+    sounds = {"dataset_name": "org/songs", "dataset_type": "audio", "max_duration_s": 90}
+    config = build(tmp_path, {**sounds, "config": {"min_duration_s": 1.5}})
+    assert (config.filter_func.min_duration_s, config.filter_func.max_duration_s) == (1.5, 90)
 
 
 def test_all_data_sets_of_a_file_are_taken_in_its_order(tmp_path: Path) -> None:
     more = {"dataset_name": "org/more"}
     clips = {"id": "clips", "dataset_name": "org/clips", "dataset_type": "video"}
     chosen = build_all(tmp_path, [OTHERS[0], PHOTOS, clips, OTHERS[6], more])
-    assert [config.id for config in chosen.configs] == ["photos", "org-more"]
+    assert [config.id for config in chosen.configs] == ["photos", "clips", "org-more"]
     assert chosen.skipped == (
         "texts (its dataset_type is text_embeds)",
-        "clips (its dataset_type is video, which is not built yet)",
         "off (it is disabled)",
     )
 
@@ -151,14 +150,10 @@ SEVERAL: list[tuple[object, dict[str, object], str]] = [
      "loader.json has several entries: photos, y; choose one by --entry ID"),
     ([PHOTOS, {"dataset_name": "y", "spilt": "a"}], {}, "entry y: cannot use config loader.json: "
      "spilt: there is no such key; did you mean split?"),
-    ([PHOTOS, {"dataset_name": "y", "lyrics_column": "w"}], {}, "entry y: not built yet: "
-     'lyrics_column ("w"); leave it out'),
     ([PHOTOS, {**PHOTOS, "id": "../up"}], {}, 'entry "../up": cannot use config loader.json: id: '
      '"../up" cannot name a folder'),
     ([PHOTOS, {"dataset_name": "y", "dataset_type": "imag"}], {}, "entry y: cannot use config "
      'loader.json: dataset_type: "imag" is not one of image, video, audio'),
-    ([{"dataset_name": "x", "dataset_type": "video"}, {"dataset_name": "y", "dataset_type":
-     "audio"}], {}, 'entry x: not built yet: dataset_type ("video"); leave it out'),
 ]  # fmt: skip
 
 

@@ -254,13 +254,13 @@ def test_what_a_file_says_changes_no_other_view(recorded: Recorded) -> None:
 
 def test_a_view_of_a_release_to_come_is_told(recorded: Recorded) -> None:
     def change(values: dict[str, Any]) -> None:
-        values["version"] = 2
+        values["version"] = 3
 
     path = recorded.write(recorded.arrays, change)
     with pytest.raises(FormatError) as caught:
         choose_configs(str(path), {}, None, environ(recorded.folder / "cache"))
     assert str(caught.value) == (
-        f"cannot use view {path}: it is of version 2, and this hffs reads up to 1; update hffs"
+        f"cannot use view {path}: it is of version 3, and this hffs reads up to 2; update hffs"
     )
 
 

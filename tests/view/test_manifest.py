@@ -8,20 +8,22 @@ from hypothesis import strategies as st
 
 from hffs.core.types import Position
 from hffs.view.layout import Layout
-from hffs.view.manifest import CaptionFiles, Manifest, ViewInfo, make_fingerprint
+from hffs.view.manifest import Manifest, TextFiles, ViewInfo, make_fingerprint
 
 FACTS = {"identity": "abc", "target": "jpg"}
 
 
-def _captions(texts: list[str]) -> CaptionFiles:
+def _captions(texts: list[str]) -> TextFiles:
     blobs = [text.encode() for text in texts]
     offsets = np.cumsum([0, *map(len, blobs)], dtype=np.int64)
-    return CaptionFiles(offsets, np.frombuffer(b"".join(blobs), np.uint8))
+    return TextFiles(offsets, np.frombuffer(b"".join(blobs), np.uint8))
 
 
 def _manifest(info: ViewInfo, *cells: int) -> Manifest:
     forms = np.zeros(len(cells), np.uint8)
-    return Manifest(np.array(cells, np.int64), forms, None, Layout(len(cells)), None, None, info)
+    return Manifest(
+        np.array(cells, np.int64), forms, None, Layout(len(cells)), None, None, None, info
+    )
 
 
 @given(st.lists(st.text(min_size=1), min_size=1))
@@ -38,7 +40,7 @@ def test_captions_are_cut_where_they_were_joined(texts: list[str]) -> None:
 @given(st.lists(st.text(min_size=1), min_size=1), st.integers(1, 4))
 def test_tiles_of_one_image_share_its_caption(texts: list[str], each: int) -> None:
     plain = _captions(texts)
-    files = CaptionFiles(plain.offsets, plain.blob, each)
+    files = TextFiles(plain.offsets, plain.blob, each)
     read = [bytes(files.read(Position(i))).decode() for i in range(len(texts) * each)]
     assert read == [text for text in texts for _ in range(each)]
     assert files.total_bytes == sum(files.size_bytes(Position(i)) for i in range(len(read)))

@@ -59,7 +59,7 @@ def test_other_names_are_not_found(open_tree: OpenTree, source: Path, name: byte
 
 def test_inodes_that_no_file_has(open_tree: OpenTree, source: Path) -> None:
     tree = open_tree(source)
-    for inode in (Inode(0), Inode(12), Inode(10**12), ROOT):
+    for inode in (Inode(0), Inode(17), Inode(10**12), ROOT):
         with pytest.raises(MissingError):
             tree.ready(inode)
 
@@ -144,7 +144,7 @@ def test_no_caption_column_means_images_alone_and_a_notice(
 ) -> None:
     tree = open_tree(write_set(tmp_path / "b.parquet", JPEGS[:2], label=[1, 2]))
     assert names(tree) == ["0.jpg", "1.jpg"]
-    assert [entry.next_id for entry in tree.entries(ROOT, 0)] == [1, 3]
+    assert [entry.next_id for entry in tree.entries(ROOT, 0)] == [1, 4]
     assert list(tree.entries(ROOT, 2)) == list(tree.entries(ROOT, 0))[1:]
     (notice,) = watcher.notices
     assert "label" in notice

@@ -49,11 +49,11 @@ def test_nobody_waits_for_the_rest_when_the_network_is_gone(
 
     def fail(inode: int) -> Any:
         asked.append(inode)
-        future: Future[memoryview] = Future()
+        future: Future[int] = Future()
         future.set_exception(DeadlineError("cannot fetch", "x", why="no network"))
         return future
 
-    monkeypatch.setattr(tree, "request", fail)
+    monkeypatch.setattr(tree, "fetch", fail)
     warmed = warm(tree, 9, watcher)
     assert (len(asked), warmed.missed, warmed.images) == (3, 9, 0)
     assert warmed.why_missed == "cannot fetch x: no network"

@@ -155,9 +155,12 @@ class Collector:
         present = batch.offsets != NO_SLOT
         keep = present & (batch.lengths > 0)
         offsets = batch.offsets.copy()
+        formats = batch.formats.copy()
         if batch.pages is not None:  # what it holds is seen when it is fetched
             keep = present
             offsets[present] += self._pages.add(shard, batch.pages) << SLOT_BITS
+            if self._media != "image":
+                formats[present] = self._name_formats(batch, np.flatnonzero(present))
         elif batch.coded is not None:
             large = keep & (batch.lengths > MOST_CODED_BYTES)
             keep &= ~large
@@ -176,7 +179,7 @@ class Collector:
             "segment": np.full(count, self._number_shard(shard, batch), np.uint32),
             "offset": offsets,
             "length": batch.lengths.copy(),
-            "format": batch.formats.copy(),
+            "format": formats,
             "stored": (batch.lengths if batch.coded is None else batch.coded.stored).copy(),
             "crc": np.zeros(count, np.uint32),
         }, keep
@@ -262,6 +265,11 @@ class Collector:
             return False
         self._put_far(cells, slot, self._far.add(found, 0, found.size_bytes), kind or None)
         return True
+
+    def _name_formats(self, batch: CellBatch, slots: NDArray[np.int64]) -> list[MediaFormat]:
+        """Formats of cells that have bytes, by the paths that stand beside these."""
+        paths = batch.read_paths(slots).to_pylist()
+        return [self._name_format(path or b"") for path in paths]
 
     def _name_format(self, path: bytes) -> MediaFormat:
         extension = os.path.splitext(path)[1][1:].decode("ascii", "replace")

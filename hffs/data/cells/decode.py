@@ -36,7 +36,6 @@ from hffs.data.arrow import (
     read_paths,
     read_schema,
 )
-from hffs.data.cells.samples import make_sounds
 from hffs.data.mapped import MappedFile
 from hffs.data.remote.parquet import FETCH_BYTES
 from hffs.data.shards import Layout
@@ -109,6 +108,9 @@ def make_part(which: str, cells: pa.Array, column: MediaColumn) -> Part:
 
 
 def _make_sound_part(which: str, cells: pa.Array) -> Part:
+    # Late: a daemon that serves images does without what it brings along.
+    from hffs.data.cells.samples import make_sounds
+
     sounds = make_sounds(which, cells)
     lengths = np.array([len(sound or b"") for sound in sounds], np.int64)
     starts = np.cumsum(lengths) - lengths

@@ -22,7 +22,7 @@ from hffs.core.tails import TAIL_BYTES, find_footer, parse_key_values
 from hffs.errors import FormatError, StaleError
 
 VIEW_KEY, SEAL_KEY = b"hffs.view", b"hffs.view.seal"
-VERSION = 1
+VERSION = 2
 SUFFIX = ".parquet"
 
 FIX = "make it again with hffs view"
@@ -82,7 +82,7 @@ class Header(Part):
     `encoder` what the view was, and `images` how many cells of the source it shows.
     """
 
-    version: Literal[1]
+    version: Literal[2]
     made_by: Name
     origin: Origin
     config: dict[str, JsonValue]
@@ -156,6 +156,9 @@ def _parse(path: Path, text: bytes, seal: bytes) -> tuple[Header, str]:
     if isinstance(version, int) and version > VERSION:
         why = f"it is of version {version}, and this hffs reads up to {VERSION}"
         raise refuse(path, why, "update hffs")
+    if isinstance(version, int) and version < VERSION:
+        why = f"it is of version {version}, and this hffs reads version {VERSION}"
+        raise refuse(path, why, "make it again with hffs view")
     if make_seal(text).encode() != seal:
         raise refuse(path, "its header is not what was written")
     try:

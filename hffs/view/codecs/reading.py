@@ -16,7 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from hffs.core.formats import MediaFormat
+from hffs.core.formats import FORMATS
 from hffs.core.types import Size
 
 MAX_PIXELS = 178_956_970
@@ -30,7 +30,7 @@ MAX_ENCODED_BYTES = 256 * 2**20
 
 _PNG_TAIL_BYTES = 4096
 
-_ALLOWED = [kind.name for kind in MediaFormat if kind is not MediaFormat.UNKNOWN]
+_ALLOWED = [kind.name for kind in FORMATS["image"]]
 
 # What Pillow and its C libraries raise on bad data. Not a broad except: an error in the rules
 # themselves (AttributeError, NameError, ...) is not among them.

@@ -38,6 +38,7 @@ from hffs.view.inspection.planned import Planned
 from hffs.view.inspection.removals import describe_steps
 from hffs.view.opening import get_source
 from hffs.view.places import find_places
+from hffs.view.rendering import split_forms
 
 SAMPLE_IMAGES = 2_000
 """Images whose headers are read for their sizes, where no column tells them."""
@@ -109,17 +110,20 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
 
 
 def _count_formats(planned: Planned) -> Iterator[FormatFacts]:
-    kinds = len(MediaFormat)
-    images = np.bincount(planned.examined.inputs.index.format, minlength=kinds)
-    files = np.bincount(planned.files.forms, minlength=2 * kinds).reshape(2, kinds)
+    index, forms, kinds = planned.examined.inputs.index, planned.files.forms, len(MediaFormat)
+    images = np.bincount(index.format, minlength=kinds)
+    formats, _ = split_forms(forms)
+    passing = np.array(planned.examined.rendering.passing())[forms]
+    passes, others = (
+        np.bincount(formats[mask], minlength=kinds).tolist() for mask in (passing, ~passing)
+    )
     # What those elsewhere are is not known yet, so nobody can say that they fail.
-    unseen = int(planned.examined.inputs.index.unseen[planned.files.cells].sum())
-    passing = np.array(planned.examined.rendering.passing()).reshape(2, kinds)
+    unseen = int(index.unseen[planned.files.cells].sum())
     for kind in MediaFormat:
         if images[kind]:
-            passes, others = (int((files * mask)[:, kind].sum()) for mask in (passing, ~passing))
-            fails = others - unseen if kind is MediaFormat.UNKNOWN else 0
-            yield FormatFacts(kind.name, int(images[kind]), passes, others - fails, fails)
+            fails = max(others[kind] - unseen, 0) if kind is MediaFormat.UNKNOWN else 0
+            counts = int(images[kind]), passes[kind], others[kind] - fails, fails
+            yield FormatFacts(kind.name, *counts)
 
 
 def _describe_sizes(planned: Planned, *, all_of_them: bool) -> SizeFacts:

@@ -3,7 +3,9 @@
 FORMS, NUMBERS, METADATA = "forms", "numbers", "metadata"
 FOLDER_OF, FOLDER_NAMES = "folder_of", "folder_names"
 
-KEPT = (FORMS, NUMBERS, METADATA, FOLDER_OF, FOLDER_NAMES)
+LYRICS, LYRICS_OFFSETS = "lyrics", "lyrics_offsets"
+
+KEPT = (FORMS, NUMBERS, METADATA, FOLDER_OF, FOLDER_NAMES, LYRICS, LYRICS_OFFSETS)
 """What is as `hffs.view.kept` names and keeps it; the rest of that follows."""
 
 CELLS = "cells"

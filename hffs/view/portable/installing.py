@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.core.foldernames import make_folder_names
-from hffs.core.formats import MediaFormat
+from hffs.core.formats import FORMATS, NOUNS, MediaFormat
 from hffs.data.cells.building import CellIndex, keep_foreign, load_index
 from hffs.data.cells.checking import ARRAYS, check_index
 from hffs.data.cells.index import TextTable
@@ -36,18 +36,20 @@ from hffs.errors import FormatError, StaleError
 from hffs.view import metadata_file
 from hffs.view.kept import Decided, fingerprint_files, keep
 from hffs.view.layout import Folders, Layout, make_folders
-from hffs.view.manifest import CaptionFiles, Files, ViewInfo
+from hffs.view.manifest import Files, TextFiles, ViewInfo
 from hffs.view.places import Places
 from hffs.view.portable.form import (
     CELLS,
     FOLDER_NAMES,
     FOLDER_OF,
     FORMS,
+    LYRICS,
+    LYRICS_OFFSETS,
     METADATA,
     NUMBERS,
     SIZES,
 )
-from hffs.view.rendering import Rendering, parse_rendering
+from hffs.view.rendering import Rendering, parse_rendering, split_forms
 from hffs.view.sizes import keep_sizes
 
 _BLOCK = 1 << 20
@@ -129,6 +131,7 @@ class _View:
             layout=self._read_layout(),
             captions=self._read_captions(info),
             metadata=self._read_metadata(),
+            lyrics=self._read_lyrics(info),
         )
         extension = self._extension(files)
         if fingerprint_files(files, self.rendering, info.identity, extension) != info.fingerprint:
@@ -199,17 +202,20 @@ class _View:
         return "" if files.captions is None else self.config.caption_extension
 
     def _read_forms(self) -> NDArray[np.uint8]:
-        """Forms, which have to be those of the images' formats."""
+        """Forms, which have to be those of the images' formats: of what is in none that was known
+        before it is read, any of the medium's.
+        """
         forms = self.file.array(FORMS, np.uint8, self.positions)
-        formats = self.spread(self.file.array("format", np.uint8, self.images))
-        reshaped = forms // len(MediaFormat)
+        told = self.spread(self.file.array("format", np.uint8, self.images))
+        formats, reshaped = split_forms(forms)
+        media = self.column.media
+        if media != "image":
+            told = np.where(told == MediaFormat.UNKNOWN, formats, told)
+            if not np.isin(told, FORMATS[media]).all():
+                raise self.refuse(f"its formats are not those of {NOUNS[media][1]}")
         reshape = self.rendering.reshape
         least, most = int(reshape.composite is not None), int(bool(reshape))
-        if (
-            (forms % len(MediaFormat) != formats).any()
-            or int(reshaped.min()) < least
-            or int(reshaped.max()) > most
-        ):
+        if (told != formats).any() or int(reshaped.min()) < least or int(reshaped.max()) > most:
             raise self.refuse("its forms cannot be right")
         return forms
 
@@ -242,7 +248,7 @@ class _View:
             raise self.refuse("a folder of it is empty, or none")
         return make_folders(names, of)
 
-    def _read_captions(self, info: ViewInfo) -> CaptionFiles | None:
+    def _read_captions(self, info: ViewInfo) -> TextFiles | None:
         if self.config.images_only or not info.caption_extension:
             return None
         offsets, blob = self.file.captions(self.positions, self.each)
@@ -254,7 +260,21 @@ class _View:
         starts = blob[offsets[:-1]]
         if (starts & 0xC0 == 0x80).any():  # within a character: the one before is cut
             raise self.refuse("its captions are no text")
-        return CaptionFiles(offsets, blob, self.each)
+        return TextFiles(offsets, blob, self.each)
+
+    def _read_lyrics(self, info: ViewInfo) -> TextFiles | None:
+        if self.config.images_only or info.lyrics_column is None:
+            return None
+        offsets = self.file.array(LYRICS_OFFSETS, np.int64, self.images + 1)
+        blob = self.file.array(LYRICS, np.uint8)
+        lengths = np.diff(offsets)
+        if int(offsets[0]) or int(offsets[-1]) != len(blob) or (lengths < 0).any():
+            raise self.refuse("its lyrics are not in order")
+        starts = blob[offsets[:-1][lengths > 0]]
+        self._require_text(blob, "lyrics")
+        if (starts & 0xC0 == 0x80).any():
+            raise self.refuse("its lyrics are no text")
+        return TextFiles(offsets, blob, self.each)
 
     def _read_metadata(self) -> NDArray[np.uint8] | None:
         if not self.config.metadata_jsonl:

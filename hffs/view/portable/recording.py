@@ -42,7 +42,7 @@ from hffs.view.opening import find_or_decide, get_source
 from hffs.view.places import Places, find_places
 from hffs.view.portable.form import CELLS, KEPT, SIZES
 from hffs.view.reading import open_reader
-from hffs.view.rendering import Rendering, parse_rendering
+from hffs.view.rendering import Rendering, parse_rendering, split_forms
 from hffs.view.sizes import LearnedSizes
 
 Sides = tuple[NDArray[np.int32], NDArray[np.int32]]
@@ -122,7 +122,7 @@ def _make_header(view: _View, source: RecordedSource, arrays: dict[str, PackedAr
     column, info = view.index.column, view.manifest.info
     name, _ = split_query(view.config.dataset_name)  # which may sign it
     return Header(
-        version=1,
+        version=2,
         made_by=f"hffs {__version__}",
         origin=source.origin,
         config=record_config(view.config, name),  # type: ignore[arg-type] # JSON, as pydantic dumps it
@@ -187,7 +187,7 @@ def _make_batch(view: _View, some: range, sizes: NDArray[np.int64], sides: Sides
     places = np.searchsorted(view.used, cells) * rendering.slots + tiles
     passes = np.array(rendering.passing())[forms]
     told = np.where(passes & (index.length[cells] >= 0), index.length[cells], sizes[places])
-    formats = np.asarray(index.format[cells])
+    formats, _ = split_forms(forms)
     kinds = pa.array([kind.name.lower() for kind in MediaFormat])
     columns = [
         _name_files(view, at, forms),

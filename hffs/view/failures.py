@@ -1,0 +1,67 @@
+"""What went wrong with the files of a view: told once, and remembered where it is for good.
+
+Owns what a failure is called, which of them are news to the log, and which cells are broken: they
+fail from then on at once. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from hffs.data.rows import RowStore
+from hffs.errors import DeadlineError, FormatError, HffsError, OutageError, RenderError
+
+log = logging.getLogger(__name__)
+
+_MOST_TOLD = 1 << 16
+
+
+class Failures:
+    """The failures of one view, by cell."""
+
+    def __init__(self, rows: RowStore) -> None:
+        self._rows = rows
+        self._broken: dict[int, RenderError] = {}
+        self._told: set[int | str] = set()  # what of `tell` is in the log: cells at URLs, errors
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def find(self, cell: int) -> RenderError | None:
+        """Why a cell is known to be broken, if it is."""
+        failure = self._broken.get(cell)
+        return None if failure is None else failure.anew()
+
+    def settle(self, cell: int, name: str, error: RenderError | FormatError) -> RenderError:
+        """Remember and log that a cell, which is shown as `name`, is broken.
+
+        No part of the error that was raised is kept: its frames hold the pixels decoded so far.
+        """
+        failure = RenderError("cannot render", name, why=error.why or error.what)
+        with self._lock:
+            is_news = cell not in self._broken
+            self._broken[cell] = failure
+        if is_news:
+            log.error("%s", failure)
+        return failure.anew()
+
+    def tell(self, cell: int, name: str, error: HffsError) -> None:
+        """Log once why the bytes of a cell cannot be had; what is wrong with the file that many
+        cells lie in, or with the network, is said of the first of them.
+        """
+        about: int | str = str(error)
+        if self._rows.names_url(cell):
+            about = cell
+        elif isinstance(error, DeadlineError | OutageError):
+            about = error.why
+        with self._lock:
+            is_news = about not in self._told and not self._is_closed
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told.add(about)
+        if is_news:
+            log.error("%s", error.within(name))
+
+    def close(self) -> None:
+        """Tell nothing any more: what ends with the view is no news."""
+        self._is_closed = True
