@@ -6,22 +6,46 @@ such keys on purpose, but who forgot the other key has to be told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from hffs.config.model import CompositeImageConfig, Config, FilterFunc
+from hffs.config.model import CompositeImageConfig, Config, FilterFunc, VideoConfig
 
 _OF_CAPTIONS = (
     "caption_column", "fallback_caption_column", "description_column", "missing_caption",
-    "caption_multi", "caption_separator", "caption_extension",
+    "caption_multi", "caption_separator", "caption_extension", "audio_caption_fields",
+    "lyrics_column",
 )  # fmt: skip
+
+
+_OF_IMAGES = ("image_column", "image_format", "orientation")
+_OF_VIDEOS = ("video_column", *(f"video.{name}" for name in VideoConfig.model_fields))
+_OF_SOUNDS = ("audio_column", "audio_caption_fields", "lyrics_column")
+_OF_MEDIA: Mapping[str, tuple[str, ...]] = {
+    "image": (*_OF_VIDEOS, *_OF_SOUNDS, "duration_column"),
+    "video": (*_OF_IMAGES, *_OF_SOUNDS),
+    "audio": (*_OF_IMAGES, *_OF_VIDEOS, "width_column", "height_column"),
+}
+"""For each medium the keys that are about others."""
 
 
 def find_idle_keys(config: Config) -> Iterator[str]:
     """A line for each reason: the keys that have no effect, and why."""
-    for keys, why in (*_of_entry(config), *_of_filters(config.filter_func)):
+    of_media = _list_given(config, _OF_MEDIA[config.dataset_type])
+    why_media = f"dataset_type is {config.dataset_type}"
+    for keys, why in (
+        (of_media, why_media), *_of_entry(config), *_of_filters(config.filter_func)
+    ):  # fmt: skip
         if keys:
             yield _line(keys, why)
     yield from _of_composites(config.composite_image_config)
+
+
+def _list_given(config: Config, names: Iterable[str]) -> list[str]:
+    """Those of some keys that were given."""
+    given = set(config.model_fields_set) | {
+        f"video.{name}" for name in config.video.model_fields_set
+    }
+    return [name for name in names if name in given]
 
 
 def _of_entry(config: Config) -> Iterator[tuple[list[str], str]]:
@@ -29,7 +53,7 @@ def _of_entry(config: Config) -> Iterator[tuple[list[str], str]]:
     if config.images_only:
         needed = ("caption_extension",) if config.metadata_jsonl else _OF_CAPTIONS
         yield [key for key in needed if key in given], "images_only leaves captions out"
-    elif config.caption_multi != "join":
+    elif config.caption_multi != "join" and config.dataset_type != "audio":
         yield [key for key in ("caption_separator",) if key in given], "caption_multi is not join"
     if config.max_num_samples is None:
         yield [key for key in ("seed",) if key in given], "max_num_samples is not set"

@@ -171,7 +171,9 @@ def _find_reshaped(examined: Examined) -> NDArray[np.bool_]:
 def _require_formats(examined: Examined) -> None:
     """Raise ConfigError where an extension depends on a format that nobody knows yet."""
     index, cells = examined.inputs.index, examined.choice.cells
-    if examined.rendering.target == "source" and index.unseen[cells].any():
+    rendering = examined.rendering
+    is_open = rendering.media == "image" and rendering.target == "source"
+    if is_open and index.unseen[cells].any():
         where = "at URLs" if len(index.urls) else "not on this host"
         why = f"images of {index.column.name} are {where}: what they are is seen when they are read"
         raise ConfigError("cannot use image_format", "source", why=why, fix="use jpg or png")
@@ -207,18 +209,30 @@ def _number_by_row(
 
 
 def _write_metadata(places: Places, examined: Examined, files: Files) -> NDArray[np.uint8]:
+    extensions = examined.rendering.extensions()
+    count = len(files.cells)
+    names = (make_path(files, extensions, Position(position)) for position in range(count))
+    texts = _list_texts(files.captions, count)
+    if examined.rendering.media != "image":
+        words = _list_texts(files.lyrics, count)
+        lines = metadata_file.make_media_lines(names, texts, words)
+    else:
+        lines = metadata_file.make_lines(names, texts, _read_shapes(examined, files))
+    return metadata_file.write_lines(places.store, lines)
+
+
+def _list_texts(texts: TextFiles | None, count: int) -> Iterator[str] | None:
+    if texts is None:
+        return None
+    return (str(texts.read(Position(position)), "utf-8") for position in range(count))
+
+
+def _read_shapes(examined: Examined, files: Files) -> list[NDArray[np.int32]]:
     inputs, choice = examined.inputs, examined.choice
     rows = np.asarray(inputs.index.row)
     wanted = inputs.mark(choice.cells)
     sizes = read_sizes(inputs.source, choice.filters, rows, wanted, inputs.measure)
-    extensions = examined.rendering.extensions()
-    count = len(files.cells)
-    names = (make_path(files, extensions, Position(position)) for position in range(count))
-    texts = None
-    if (captions := files.captions) is not None:
-        texts = (str(captions.read(Position(position)), "utf-8") for position in range(count))
-    shapes = [size[files.cells] for size in sizes]
-    return metadata_file.write_lines(places.store, metadata_file.make_lines(names, texts, shapes))
+    return [size[files.cells] for size in sizes]
 
 
 def make_path(files: Files, extensions: list[str], position: Position) -> str:

@@ -47,6 +47,19 @@ def make_lines(
         yield (f'{{{_place(name)}, "text": {text}, "caption": {text}, {_shape(width, height)}}}\n')
 
 
+def make_media_lines(
+    names: Iterable[str], captions: Iterable[str] | None, lyrics: Iterable[str] | None
+) -> Iterator[str]:
+    """A line for each video or sound: its name, its caption and its lyrics, if there are such."""
+    columns = {"file_name": names, "text": captions, "lyrics": lyrics}
+    given = {key: texts for key, texts in columns.items() if texts is not None}
+    for values in zip(*given.values(), strict=True):
+        pairs = dict(zip(given, map(_escape, values), strict=True))
+        if "text" in pairs:
+            pairs["caption"] = pairs["text"]
+        yield "{" + ", ".join(f'"{key}": {value}' for key, value in pairs.items()) + "}\n"
+
+
 def _place(name: str) -> str:
     quoted = _escape(name)
     return f'"file_name": {quoted}, "image_path": {quoted}'
