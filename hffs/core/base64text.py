@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.core.formats import SNIFF_BYTES, sniff_many
+from hffs.core.formats import SNIFF_BYTES, Media, count_sniffed, sniff, sniff_many
 from hffs.errors import FormatError
 
 HEAD_BYTES = 80
@@ -66,15 +66,23 @@ class Texts:
     refused: NDArray[np.uint8]
 
 
-def find_texts(data: memoryview, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> Texts:
-    """Look at values, which must lie in `data`; those of no bytes are refused as empty."""
+def find_texts(
+    data: memoryview,
+    offsets: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    media: Media = "image",
+) -> Texts:
+    """Look at values, which must lie in `data`; those of no bytes are refused as empty. Formats are
+    those of a medium.
+    """
     parts = [
         _look(data, offsets[at : at + _BATCH], sizes[at : at + _BATCH])
         for at in range(0, max(len(offsets), 1), _BATCH)
     ]
-    return Texts(
+    texts = Texts(
         *(np.concatenate(each) for each in zip(*map(_fields, parts), strict=True)),
     )
+    return texts if media == "image" else replace(texts, formats=_sniff_each(data, texts, media))
 
 
 def decode_text(text: memoryview, length: int) -> bytes:
@@ -184,6 +192,16 @@ def _count_padding(
     before = (counts > 1) & (source[ends - np.minimum(counts, 2)] == ord("="))
     padding: NDArray[np.int64] = last.astype(np.int64) + (last & before)
     return padding
+
+
+def _sniff_each(data: memoryview, texts: Texts, media: Media) -> NDArray[np.uint8]:
+    """Formats of what texts stand for, of videos or sounds: more of each is looked at."""
+    formats = np.zeros(len(texts.offsets), np.uint8)
+    for number in np.flatnonzero(texts.refused == Refusal.NONE).tolist():
+        start, stored = int(texts.offsets[number]), int(texts.stored[number])
+        head = decode_head(data[start : start + stored], count_sniffed(media))
+        formats[number] = sniff(head, media)
+    return formats
 
 
 def _sniff(codes: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from hffs.errors import FormatError
 
 _PCM, _FLOAT = 1, 3
-_MOST_BYTES = (1 << 32) - 1024
+_MOST_SAMPLES = 1 << 28
+"""Of 8 bytes at most: a WAV has 4 GB at most, and memory should hold several."""
+
 _MOST_CHANNELS = 255
 _MOST_RATE = 1 << 24
 
@@ -30,10 +32,10 @@ def make_wav(samples: NDArray[Any], sample_rate: int) -> bytes:
     frames, channels = samples.shape
     if not 1 <= channels <= _MOST_CHANNELS or not 1 <= sample_rate <= _MOST_RATE:
         raise FormatError("cannot write a WAV", why=f"{channels} channels at {sample_rate} Hz")
+    if samples.size > _MOST_SAMPLES:
+        raise FormatError("cannot write a WAV", why=f"{samples.size} samples")
     plain = _choose_type(samples)
     data = plain.tobytes()
-    if len(data) > _MOST_BYTES:
-        raise FormatError("cannot write a WAV", why=f"{len(data)} bytes of samples")
     is_float = plain.dtype.kind == "f"
     frame = plain.dtype.itemsize * channels
     form = struct.pack(

@@ -12,6 +12,7 @@ and the data disagree.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 
 from hffs.core.base64text import decode_text, decode_value
@@ -189,7 +190,7 @@ class RowStore:
         parts = self._find_parts(cell)
         return parts is not None and not parts.has_part(self._offsets[cell], start, stop)
 
-    def advise(self, cell: int, start: int, stop: int) -> None:
+    def advise(self, cell: int, start: int = 0, stop: int = sys.maxsize) -> None:
         """Let the kernel begin to read a part of a mapped cell, as far as the cell goes: a cold one
         is then one request, not many.
         """

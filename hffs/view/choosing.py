@@ -91,7 +91,7 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
     if groups is not None:
         account.drop(NO_GROUP, groups.codes[rows[account.cells]] < 0)
     if config.dataset_type != "image":
-        account.drop(NO_FORMAT, inputs.index.format[account.cells] == MediaFormat.UNKNOWN)
+        _drop_strange(inputs, account)
     captions = _read_captions(config, inputs, account) if _wants_captions(config) else None
     if config.max_num_samples is not None:
         captions = _sample(config, inputs, account, captions)
@@ -195,6 +195,12 @@ def _find_caption_fields(config: Config, source: Source) -> tuple[str, ...]:
         return tuple(config.audio_caption_fields)
     known = metadata_columns(source)
     return tuple(name for name in config.audio_caption_fields if name in known)
+
+
+def _drop_strange(inputs: Inputs, account: _Account) -> None:
+    strange = inputs.index.format[account.cells] == MediaFormat.UNKNOWN
+    if strange.any():
+        account.drop(NO_FORMAT, strange)
 
 
 def _sample(

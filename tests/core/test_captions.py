@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hffs.core.captions import (
     UNCLEAN,
     clean_caption,
+    clean_lyrics,
     find_description,
     lookup,
     render_caption,
@@ -178,3 +179,28 @@ INNER = {"b": {"c": "deep"}, "n": None}
 )
 def test_lookup(value: object, path: tuple[str, ...], found: object) -> None:
     assert lookup(value, path) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("\n[verse]\r\nLa la \t\n\n[chorus]\nOh\n\n", "[verse]\nLa la\n\n[chorus]\nOh"),
+        (["one", None, b"two"], "one\n\ntwo"),
+        (b"caf\xc3\xa9 \xff", "café \ufffd"),
+        ("a\x00b\x1bc \ud800", "abc \ufffd"),
+        (" \n\t\n", ""),
+        (None, ""),
+        ({"words": "x"}, ""),
+        (7, "7"),
+        ("  indented stays", "  indented stays"),
+    ],
+)
+def test_lyrics_keep_their_lines(value: object, text: str) -> None:
+    assert clean_lyrics(value) == text
+
+
+@given(st.text(st.characters()))
+def test_lyrics_are_valid_and_cleaning_them_again_changes_nothing(words: str) -> None:
+    text = clean_lyrics(words)
+    assert clean_lyrics(text.encode()) == text
+    assert all(line == line.rstrip() for line in text.split("\n"))

@@ -33,7 +33,7 @@ def holds_base64(source: Source, column: MediaColumn) -> bool:
         filled = np.flatnonzero((part.offsets != NO_SLOT) & (part.lengths > 0))
         if not len(filled):
             continue
-        texts = find_texts(part.blob, part.offsets[filled], part.lengths[filled])
+        texts = find_texts(part.blob, part.offsets[filled], part.lengths[filled], column.media)
         images = (texts.refused == Refusal.NONE) & (texts.formats != MediaFormat.UNKNOWN)
         return bool(2 * images.sum() >= len(filled))
     return False
