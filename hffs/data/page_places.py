@@ -11,6 +11,7 @@ remembered, so that one that was broken off goes on from there; memory is bounde
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -119,9 +120,10 @@ class ValuePlaces:
             self._chains.put(page, chain)
         while chain.body is not None and chain.find(slot) is None:
             at = page.range.start + chain.places[-1]
-            check = partial(_step, chain.body, chain.places)
+            step = _next_step(chain.body, chain.places)
+            check = partial(_check_step, step)
             prefix = self._take(page, Range(at, at + PREFIX_BYTES), check, asks=asks)
-            chain.places.append(_step(chain.body, chain.places, prefix))
+            chain.places.append(step(prefix))
         return chain
 
     def _begin(self, page: FarPage, *, asks: bool) -> _Chain:
@@ -145,8 +147,8 @@ class ValuePlaces:
             return _Chain(None, [])
         places = [body.start]
         prefix = head[body.start : body.start + PREFIX_BYTES]
-        if body.count and len(prefix) == PREFIX_BYTES:  # of the first value that is there already
-            places.append(_step(body, places, prefix))
+        if body.count and len(prefix) == PREFIX_BYTES:  # of the first value it is there already
+            places.append(_next_step(body, places)(prefix))
         return _Chain(body, places)
 
     def _take(self, page: FarPage, place: Range, check: Check, *, asks: bool) -> memoryview:
@@ -160,9 +162,13 @@ class ValuePlaces:
         return outcome.result()
 
 
-def _step(body: PlainBody, places: list[int], prefix: memoryview) -> int:
-    """Where the value ends that is the next to be known."""
-    return step_plain(prefix, places[-1], body.end, body.count - len(places))
+def _next_step(body: PlainBody, places: list[int]) -> Callable[[memoryview], int]:
+    """What finds the end of the next value that is to be known, given its prefix."""
+    return partial(step_plain, at=places[-1], end=body.end, left=body.count - len(places))
+
+
+def _check_step(step: Callable[[memoryview], int], prefix: memoryview) -> None:
+    step(prefix)
 
 
 def _check_head(page: FarPage, head: memoryview) -> None:

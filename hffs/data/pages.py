@@ -8,8 +8,8 @@ of it. Must not know how ranges are fetched (`RangeReader`) or what a value is. 
 Invariants: a value is given whole, from a page whose structure and checksum were verified; a chunk
 without an index is decoded by one thread at a time; memory is bounded by `_OPEN_BYTES`, a page for
 each thread, and of a chunk the part that is being decoded. Of values that are read by parts
-`_CUT_BYTES` stay open, which the disk cache maps if it can. A part that is fetched by itself lies in
-its page, whose checksum nobody can verify without the whole: only lengths are checked.
+`_CUT_BYTES` stay open, which the disk cache maps if it can. A part that is fetched by itself lies
+within its page, but nobody verifies the page's checksum, which takes all of it: only lengths are.
 """
 
 from __future__ import annotations
@@ -229,11 +229,11 @@ class PageStore:
 
     def _keep_value(self, page: int, place: _Place, slot: int) -> memoryview:
         key = self._value_key(place, slot)
-        kept = self._cache.get(key) if self._open.get(page) is None else None
+        kept = self._cache.get(key)
         if kept is not None:
             return kept
-        value = self._cut(place, self._open_page(page, place), slot)
-        return memoryview(bytes(value)) if len(value) < _KEPT_BYTES else self._cache.put(key, value)
+        value = bytes(self._cut(place, self._open_page(page, place), slot))
+        return memoryview(value) if len(value) < _KEPT_BYTES else self._cache.put(key, value)
 
     def _value_key(self, place: _Place, slot: int) -> str:
         content, (start, stop) = self._file(place).content, place.range
