@@ -55,9 +55,9 @@ class Blocks:
         where that holds them. Raises what fetching raises.
         """
         start, stop = clip(value.size_bytes, start, stop)
-        if start == stop:
-            return memoryview(b"")
         numbers = _list_blocks(start, stop)
+        if not numbers:
+            return memoryview(b"")
         pieces = self._take(file, value, numbers)
         first = numbers[0] * BLOCK_BYTES
         if len(pieces) == 1:
@@ -133,7 +133,9 @@ def clip(size_bytes: int, start: int, stop: int) -> Range:
 
 
 def _list_blocks(start: int, stop: int) -> range:
-    return range(start // BLOCK_BYTES, -(-stop // BLOCK_BYTES))
+    """Numbers of the blocks that hold a part; none of an empty one."""
+    first = start // BLOCK_BYTES
+    return range(first, -(-stop // BLOCK_BYTES) if start < stop else first)
 
 
 def _place(value: Range, number: int) -> Range:
