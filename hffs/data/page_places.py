@@ -21,7 +21,7 @@ from hffs.core.page_values import PlainBody, find_plain
 from hffs.core.plain import PREFIX_BYTES, step_plain
 from hffs.data.recent import Recent
 from hffs.data.remote.files import Check, Range, RangeReader, RemoteFile
-from hffs.errors import UnsupportedError
+from hffs.errors import OutageError, UnsupportedError
 
 _HEADS = (16 << 10, 128 << 10, 1 << 20)
 """First bytes of a page, tried one after the other: statistics in its header may be long."""
@@ -103,7 +103,7 @@ class ValuePlaces:
             return False
         try:
             self._walk(page, slot, asks=False)
-        except _NotHereError:
+        except (_NotHereError, OutageError):
             return False
         finally:
             lock.release()

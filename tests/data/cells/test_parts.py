@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hffs.core.levels import Levels
 from hffs.core.page_values import decode_page
 from hffs.data import page_places, pages
 from hffs.data.cache import DiskCache
@@ -23,10 +25,13 @@ from hffs.data.cells.building import load_or_build
 from hffs.data.cells.columns import find_media_column
 from hffs.data.cells.index import SLOT_BITS
 from hffs.data.locating.local import locate
+from hffs.data.page_places import FarPage, ValuePlaces
 from hffs.data.pages import PageStore
-from hffs.data.remote.files import Range, RangeReader
+from hffs.data.remote.files import Range, RangeReader, RemoteFile
 from hffs.data.source import open_source
-from hffs.errors import FormatError, OutageError
+from hffs.errors import FormatError, OutageError, StaleError
+from tests.data.far_values import list_bytes, open_fetcher, put_file
+from tests.hub import HubServer
 from tests.ranges import LocalReader, move_away
 
 MIB = 1 << 20
@@ -310,6 +315,92 @@ def test_a_value_that_runs_over_its_page_is_refused_and_not_kept(tmp_path: Path)
             far.pages.size(far.offsets[1])
         assert not far.pages.knows(far.offsets[1])
     assert far.pages.size(far.offsets[0]) == len(FILMS[0])
+
+
+class Waiting(LocalReader):
+    """Answers when it is told to; `gone` says of what is held that it is, and then has it not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asking, self.answer, self.gone = threading.Event(), threading.Event(), False
+
+    def holds(self, file: RemoteFile, place: Range) -> bool:
+        return self.gone or super().holds(file, place)
+
+    def submit(self, file: Any, ranges: Sequence[Range], *rest: Any, **options: Any) -> Any:
+        if self.gone:
+            return [Future[memoryview]() for _ in ranges]
+        self.asking.set()
+        assert self.answer.wait(10)
+        return super().submit(file, ranges, *rest, **options)
+
+
+def test_nobody_waits_to_know_a_size(tmp_path: Path) -> None:
+    far, reader = Far(tmp_path, FILMS), Waiting()
+    store = far.open(reader)
+    with ThreadPoolExecutor(1) as pool:
+        size = pool.submit(store.size, far.offsets[3])
+        assert reader.asking.wait(10)
+        assert not store.knows(far.offsets[3])
+        assert not store.has_part(far.offsets[3], 0, 1)
+        reader.answer.set()
+        assert size.result(10) == len(FILMS[3])
+    assert store.knows(far.offsets[3])
+
+
+def test_nobody_waits_for_what_is_gone_after_all(tmp_path: Path) -> None:
+    far, reader = Far(tmp_path, FILMS), Waiting()
+    places = ValuePlaces(reader, 1 << 30)
+    start = int(far.index.pages.offset[0])
+    span = Range(start, start + int(far.index.pages.size[0]))
+    page = FarPage(far.located.shards[0].remote, span, Levels(1, 0), compressed=False)
+    reader.gone = True
+    assert not places.knows(page, 0)
+    reader.gone = False
+    assert not places.knows(page, 0)
+    reader.answer.set()
+    place = places.find(page, 0)
+    assert place is not None
+    assert place.size_bytes == len(FILMS[0])
+
+
+def test_a_shard_on_a_hub(hub: HubServer, tmp_path: Path) -> None:
+    films = [_film(9, 12 * MIB), _film(8, 6 * MIB)]
+    far = Far(tmp_path, films)
+    file = put_file(hub, "train.parquet", (tmp_path / "set.parquet").read_bytes())
+
+    def open_pages(reader: RangeReader, etag: str) -> PageStore:
+        (shard,) = far.located.shards
+        located = replace(far.located, shards=(replace(shard, url=file.url, etag=etag),))
+        return PageStore(far.index, located, reader, far.cache)
+
+    hub.clear()
+    with open_fetcher(hub, tmp_path / "cache") as reader:
+        store = open_pages(reader, file.etag)
+        assert store.size(far.offsets[1]) == len(films[1])
+        assert store.read_part(far.offsets[1], 0, 1000) == films[1][:1000]
+        assert store.read_part(far.offsets[1], 6 * MIB - 9, 9 * MIB) == films[1][6 * MIB - 9 :]
+        assert sum(stop + 1 - start for start, stop in list_bytes(hub)) < 600_000
+        assert len(list_bytes(hub)) == 4
+        hub.clear()
+        step = 128 << 10
+        starts = range(0, len(films[0]), step)
+        parts = [store.read_part(far.offsets[0], start, start + step) for start in starts]
+        assert b"".join(parts) == films[0]
+        assert sum(stop + 1 - start for start, stop in list_bytes(hub)) == len(films[0])
+        assert len(list_bytes(hub)) <= 16
+        hub.clear()
+        stale = open_pages(reader, "0" * 64)
+        with pytest.raises(StaleError, match="it is another file now"):
+            stale.read_part(far.offsets[1], 0, 1)
+    hub.clear()
+    with open_fetcher(hub, tmp_path / "cache", offline=True) as reader:
+        store = open_pages(reader, file.etag)
+        assert store.read_part(far.offsets[0], 0, 20 * MIB) == films[0]
+        assert store.has_part(far.offsets[1], 6 * MIB - 9, 9 * MIB)
+        with pytest.raises(OutageError, match="offline"):
+            store.read_part(far.offsets[1], 3 * MIB, 3 * MIB + 1)
+    assert hub.requests == []
 
 
 class Escaping(LocalReader):
