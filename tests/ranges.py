@@ -59,8 +59,7 @@ class LocalReader(RangeReader):
         try:
             if self.failing is not None:
                 raise self.failing.anew()
-            data = Path(file.url.replace(*self.base, 1)).read_bytes()
-            found = memoryview(data)[place.start : place.stop]
+            found = memoryview(self._load(file))[place.start : place.stop]
             check(found)
         except HffsError as error:
             future.set_exception(error)
@@ -69,6 +68,9 @@ class LocalReader(RangeReader):
                 self.cached[file.url, place] = found
             future.set_result(found)
         return future
+
+    def _load(self, file: RemoteFile) -> bytes:
+        return Path(file.url.replace(*self.base, 1)).read_bytes()
 
 
 def move_away(located: Located) -> Located:

@@ -10,6 +10,10 @@ Values are never copied: they are places in the page if that is not compressed, 
 Invariants, whatever the bytes: every failure is a `FormatError`, an `UnsupportedError` where
 another reader may do better; no more than `max_bytes` is decompressed, nor taken for the slots of a
 page; time and memory are linear in the bytes and the slots.
+
+Where values are PLAIN and not compressed, the first bytes of a page and the length before each
+value tell where one lies (`find_plain`, `hffs.core.plain.step_plain`): of a page of large values
+nothing more has to be there.
 """
 
 from __future__ import annotations
@@ -35,6 +39,9 @@ from hffs.errors import FormatError, UnsupportedError
 
 SLOT_BYTES = 18
 """What `PageValues` takes for a slot: two levels, an offset and a length."""
+
+MOST_SLOTS = 1 << 16
+"""Of a page that is read by parts: one that has more has no large values, or hardly any."""
 
 _ENTRY_BYTES = 16
 _MAX_INDEX_BITS = 32
@@ -65,6 +72,26 @@ class PageValues(PageLevels):
     data: memoryview
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlainBody:
+    """The chain of PLAIN values of a page, which is `count` values from byte `start` up to `end`.
+
+    Both are counted from the beginning of the page. `numbers` (int32) has an entry for each slot:
+    which value of the chain it is, -1 where it has none.
+    """
+
+    start: int
+    end: int
+    count: int
+    numbers: NDArray[np.int32]
+
+    def number(self, slot: int) -> int:
+        """Which value is that of a slot; FormatError where it has none."""
+        if slot >= len(self.numbers) or self.numbers[slot] < 0:
+            raise _bad(f"it has no value in slot {slot}")
+        return int(self.numbers[slot])
 
 
 def check_page(page: memoryview) -> None:
@@ -138,6 +165,54 @@ def decode_head(
     `max_bytes` are taken for the slots, as if they were decoded.
     """
     cursor = Cursor(head)
+    header = _begin(cursor, levels)
+    if header is None:
+        return None
+    _check_claims(header, SLOT_BYTES, max_bytes)
+    if header.kind == PageKind.DATA and compressed:
+        return None
+    return _read_levels(cursor, header, levels)
+
+
+def find_plain(
+    head: memoryview, page_bytes: int, levels: Levels, *, compressed: bool
+) -> PlainBody | None:
+    """Find where the values of a data page begin, and which slots have one, from its first bytes.
+
+    `page_bytes` is how large the page is, `compressed` whether its chunk is. None where more of the
+    page is wanted, or where its head makes no sense, as of `decode_head`. `UnsupportedError` where
+    no more than these bytes would help, as the whole page is wanted: its values are compressed, or
+    not PLAIN, or there are more than `MOST_SLOTS` of them.
+    """
+    cursor = Cursor(head)
+    header = _begin(cursor, levels)
+    if header is None:
+        return None
+    end = cursor.at + header.stored_bytes
+    if end != page_bytes:
+        raise _bad(f"{header.stored_bytes} bytes in {page_bytes - cursor.at}")
+    if compressed and (header.kind == PageKind.DATA or header.may_compress):
+        raise _unsupported("values that are compressed, by parts")
+    if header.encoding != Encoding.PLAIN:
+        raise _unsupported(f"values in encoding {header.encoding}, by parts")
+    if header.full_bytes != header.stored_bytes:
+        raise _bad(f"{header.stored_bytes} bytes that are to be {header.full_bytes}")
+    if header.slots > MOST_SLOTS:
+        raise _unsupported(f"{header.slots} values, by parts")
+    read = _read_levels(cursor, header, levels)
+    return None if read is None else _chain(read.definitions == levels.definition, cursor.at, end)
+
+
+def _chain(present: NDArray[np.bool_], start: int, end: int) -> PlainBody:
+    numbers = np.cumsum(present, dtype=np.int32)
+    count = int(numbers[-1]) if len(numbers) else 0
+    if count * PREFIX_BYTES > end - start:
+        raise _bad("more values than bytes for their lengths")
+    return PlainBody(start, end, count, np.where(present, numbers - 1, -1).astype(np.int32))
+
+
+def _begin(cursor: Cursor, levels: Levels) -> PageHeader | None:
+    """Header of a data page, given its first bytes; None if these are too few, or make no sense."""
     try:
         header = read_header(cursor)
     except UnsupportedError:
@@ -145,14 +220,18 @@ def decode_head(
     except FormatError:
         return None
     _check_levels(header, levels)
-    _check_claims(header, SLOT_BYTES, max_bytes)
-    if header.kind == PageKind.DATA and compressed:
-        return None
+    return header
+
+
+def _read_levels(cursor: Cursor, header: PageHeader, levels: Levels) -> PageLevels | None:
+    """Levels behind a header, where the bytes are enough; the cursor is left behind them."""
     body = Cursor(cursor.data[: cursor.at + header.stored_bytes], cursor.at)
     try:
-        return read_levels(body, header.level_bytes, levels, header.slots)
+        read = read_levels(body, header.level_bytes, levels, header.slots)
     except FormatError:
         return None
+    cursor.at = body.at
+    return read
 
 
 def _split(page: memoryview) -> tuple[PageHeader, Cursor]:

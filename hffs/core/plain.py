@@ -12,6 +12,7 @@ from array import array
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.core.thrift import Cursor
 from hffs.errors import FormatError
 
 _U32 = struct.Struct("<I")
@@ -35,3 +36,17 @@ def walk_plain(data: memoryview, at: int, end: int, count: int) -> NDArray[np.in
         at += PREFIX_BYTES + _U32.unpack_from(data, at)[0]
         places.append(at)
     return np.frombuffer(places, np.int64)
+
+
+def step_plain(prefix: memoryview, at: int, end: int, left: int) -> int:
+    """Offset behind one value, given nothing but its `prefix`, which lies at `at`.
+
+    `left` values follow up to `end`, where the page ends: FormatError where there is no room for
+    these, or where none is left and yet bytes are.
+    """
+    behind = at + PREFIX_BYTES + int(_U32.unpack(Cursor(prefix).take(PREFIX_BYTES))[0])
+    rest = end - behind
+    if rest < left * PREFIX_BYTES or (rest and not left):
+        why = f"a value that ends at byte {behind} of {end}, before {left} others"
+        raise FormatError("cannot read the page", f"at byte {at}", why=why)
+    return behind

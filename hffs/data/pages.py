@@ -1,12 +1,15 @@
 """Values of the pages of shards that are read where they lie: fetched, decoded, one cut out.
 
 Owns what a page takes to be read: its bytes, the dictionary that it may need, and where nobody
-knows where pages are, the whole column chunk, whose values are then kept one by one. Must not know
-how ranges are fetched (`RangeReader`) or what a value is. Thread-safe.
+knows where pages are, the whole column chunk, whose values are then kept one by one; and whether a
+part of a value is fetched by itself (`hffs.data.page_places`, `hffs.data.blocks`) or cut out of all
+of it. Must not know how ranges are fetched (`RangeReader`) or what a value is. Thread-safe.
 
 Invariants: a value is given whole, from a page whose structure and checksum were verified; a chunk
 without an index is decoded by one thread at a time; memory is bounded by `_OPEN_BYTES`, a page for
-each thread, and of a chunk the part that is being decoded.
+each thread, and of a chunk the part that is being decoded. Of values that are read by parts
+`_CUT_BYTES` stay open, which the disk cache maps if it can. A part that is fetched by itself lies
+within its page, but nobody verifies the page's checksum, which takes all of it: only lengths are.
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ from hffs.core.page_values import (
     decode_page,
     needs_dictionary,
 )
+from hffs.data.blocks import Blocks, clip
 from hffs.data.cache import DiskCache
 from hffs.data.cells.decode import decode_parts, open_decoder
 from hffs.data.cells.index import SLOT_BITS, CellIndex
 from hffs.data.decompressing import open_codec
+from hffs.data.page_places import FarPage, ValuePlaces
 from hffs.data.recent import Recent
 from hffs.data.remote.files import Ahead, Range, RangeReader, RemoteFile
 from hffs.data.remote.parquet import RangedFile
@@ -45,6 +50,14 @@ _OPEN_BYTES = 32 << 20
 _OPEN_PAGES = 64
 _HELD_BYTES = 64 << 20
 """A chunk without an index up to this size is fetched by several requests at once."""
+
+_PARTED_BYTES = 2 << 20
+"""Pages over this size are not fetched for a part of one value, if that can be."""
+
+_CUT_BYTES = 256 << 20
+_CUT_VALUES = 16
+_KEPT_BYTES = 1 << 20
+"""Values from this size on are kept once they are decoded, if they are read by parts."""
 
 _LOCKS = 64
 _SLOT_MASK = (1 << SLOT_BITS) - 1
@@ -79,6 +92,9 @@ class PageStore:
         self._ahead = ahead
         self._open: Recent[PageValues] = Recent(_OPEN_BYTES, _OPEN_PAGES, _count_bytes)
         self._dictionaries: Recent[Dictionary] = Recent(_OPEN_BYTES, _OPEN_PAGES, _count_bytes)
+        self._blocks, self._places = Blocks(reader), ValuePlaces(reader, _MOST_STORED_BYTES)
+        self._cut_out: Recent[memoryview] = Recent(_CUT_BYTES, _CUT_VALUES, len)
+        self._cut_locks = [threading.Lock() for _ in range(_LOCKS)]
         self._lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._decoders = ThreadPoolExecutor(1, thread_name_prefix="hffs-ahead")
@@ -93,11 +109,40 @@ class PageStore:
         place = self._find(page)
         if place.is_whole:
             return self._read_row(place, slot)
-        values = self._open.get(page)
-        if values is None:
-            values = self._decode(place)
-            self._open.put(page, values)
-        return self._cut(place, values, slot)
+        # A copy: a slice would hold the page for as long as the image is shown.
+        return memoryview(bytes(self._cut(place, self._open_page(page, place), slot)))
+
+    def size(self, offset: int) -> int:
+        """How many bytes a value has, as its page has them; raises as `read_part`."""
+        value = self._locate(offset)
+        return len(self._take(offset)) if value is None else value.size_bytes
+
+    def knows(self, offset: int) -> bool:
+        """Whether nobody has to be asked for `size`."""
+        return self._peek(offset) is not False
+
+    def read_part(self, offset: int, start: int, stop: int) -> memoryview:
+        """Bytes of a value from `start` up to `stop`, as far as it has them.
+
+        Of a large page no more is fetched than that takes, and then its checksum is not verified;
+        where only the whole page tells, that is fetched, and decoded once for all parts. Raises as
+        `read`.
+        """
+        value = self._locate(offset)
+        if value is not None:
+            file = self._file(self._find(offset >> SLOT_BITS))
+            return self._blocks.read(file, value, start, stop)
+        whole = self._take(offset)
+        start, stop = clip(len(whole), start, stop)
+        return whole[start:stop]
+
+    def has_part(self, offset: int, start: int, stop: int) -> bool:
+        """Whether nobody has to be asked for a part of a value, or it is known to be broken."""
+        found = self._peek(offset)
+        if isinstance(found, bool):
+            return found
+        file = self._file(self._find(offset >> SLOT_BITS))
+        return self._blocks.has(file, found, start, stop)
 
     def is_here(self, offset: int) -> bool:
         """Whether nobody has to be asked for a value (a dictionary aside, which few pages use)."""
@@ -125,6 +170,77 @@ class PageStore:
         """Drop what is fetched ahead."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
+    def _locate(self, offset: int) -> Range | None:
+        """Where in its shard a value is read by parts; None where all of it is here, or has to."""
+        place = self._find(offset >> SLOT_BITS)
+        if not self._is_parted(place) or self._is_whole_here(offset, place):
+            return None
+        try:
+            return self._places.find(self._far_page(place), offset & _SLOT_MASK)
+        except FormatError as error:
+            raise self._name(place, error) from error
+
+    def _peek(self, offset: int) -> Range | bool:
+        """Where a value is read by parts, as far as nobody is asked; True where all of it is here,
+        or an error is, False where that is not known.
+        """
+        if offset >> SLOT_BITS >= len(self._index.pages):
+            return True
+        place, slot = self._find(offset >> SLOT_BITS), offset & _SLOT_MASK
+        if self._is_whole_here(offset, place):
+            return True
+        page = self._far_page(place)
+        try:
+            if not self._is_parted(place) or not self._places.knows(page, slot):
+                return False
+            return self._places.find(page, slot) or False
+        except FormatError:
+            return True
+
+    def _is_parted(self, place: _Place) -> bool:
+        return not place.is_whole and place.range.size_bytes > _PARTED_BYTES
+
+    def _is_whole_here(self, offset: int, place: _Place) -> bool:
+        """Whether nobody has to be asked for all of a value."""
+        return (
+            self._cut_out.get(offset) is not None
+            or self.is_here(offset)
+            or self._cache.has(self._value_key(place, offset & _SLOT_MASK))
+        )
+
+    def _far_page(self, place: _Place) -> FarPage:
+        return FarPage(self._file(place), place.range, place.levels, place.codec != 0)
+
+    def _take(self, offset: int) -> memoryview:
+        """All of a value of which parts are read: it stays open, or is kept if it is large."""
+        value = self._cut_out.get(offset)
+        if value is not None:
+            return value
+        page, slot = offset >> SLOT_BITS, offset & _SLOT_MASK
+        place = self._find(page)
+        self._read_ahead(page)
+        if place.is_whole:
+            value = self._read_row(place, slot)
+        else:
+            with self._cut_locks[page % _LOCKS]:
+                value = self._keep_value(page, place, slot)
+        self._cut_out.put(offset, value)
+        return value
+
+    def _keep_value(self, page: int, place: _Place, slot: int) -> memoryview:
+        key = self._value_key(place, slot)
+        kept = self._cache.get(key)
+        if kept is not None:
+            return kept
+        value = bytes(self._cut(place, self._open_page(page, place), slot))
+        return memoryview(value) if len(value) < _KEPT_BYTES else self._cache.put(key, value)
+
+    def _value_key(self, place: _Place, slot: int) -> str:
+        content, (start, stop) = self._file(place).content, place.range
+        levels = f"{place.levels.definition}/{place.levels.repetition}"
+        dictionary = f"{place.dictionary.start}/{place.dictionary.stop}"
+        return f"value/{content}/{start}/{stop}/{place.codec}/{levels}/{dictionary}/{slot}"
+
     def _read_ahead(self, page: int) -> None:
         if self._ahead is None:
             return
@@ -147,6 +263,13 @@ class PageStore:
             dictionary=Range(dictionary, dictionary + int(chunks.dictionary_size[chunk])),
             is_whole=bool(chunks.whole[chunk]),
         )
+
+    def _open_page(self, page: int, place: _Place) -> PageValues:
+        values = self._open.get(page)
+        if values is None:
+            values = self._decode(place)
+            self._open.put(page, values)
+        return values
 
     def _decode(self, place: _Place) -> PageValues:
         if place.range.size_bytes > _MOST_STORED_BYTES:
@@ -176,8 +299,7 @@ class PageStore:
         if slot >= len(values.offsets) or values.offsets[slot] < 0:
             raise self._name(place, FormatError("", why=f"it has no value in slot {slot}"))
         start = int(values.offsets[slot])
-        # A copy: a slice would hold the page for as long as the image is shown.
-        return memoryview(bytes(values.data[start : start + int(values.lengths[slot])]))
+        return values.data[start : start + int(values.lengths[slot])]
 
     def _read_row(self, place: _Place, slot: int) -> memoryview:
         """A value of a chunk without an index: kept, or all of the chunk is decoded for it."""

@@ -26,7 +26,7 @@ from hffs.core.footers import (
     parse_offset_index,
 )
 from hffs.core.levels import Levels
-from hffs.core.page_headers import read_header
+from hffs.core.page_headers import Encoding, read_header
 from hffs.core.page_values import (
     Dictionary,
     PageValues,
@@ -34,8 +34,10 @@ from hffs.core.page_values import (
     decode_dictionary,
     decode_head,
     decode_page,
+    find_plain,
 )
 from hffs.core.pages import Chunk, list_pages
+from hffs.core.plain import PREFIX_BYTES, step_plain
 from hffs.core.tails import find_footer
 from hffs.core.thrift import Cursor
 from hffs.data.decompressing import open_codec
@@ -117,6 +119,7 @@ def assert_read(file: memoryview, table: pa.Table | None = None) -> list[Pages]:
             check_page(page)
             values = chunk.decode(page, dictionary)
             assert_head(chunk, page, values)
+            assert_parts(chunk, page, values)
             if chunk.first_rows is not None:
                 assert chunk.first_rows[number] == begun
             numbers = rows + begun + np.cumsum(values.repetitions == 0) - 1
@@ -145,6 +148,32 @@ def assert_head(chunk: Pages, page: memoryview, values: PageValues) -> None:
             continue
         assert (head.definitions == values.definitions).all()
         assert (head.repetitions == values.repetitions).all()
+
+
+def assert_parts(chunk: Pages, page: memoryview, values: PageValues) -> None:
+    """What is found by the first bytes of a page, and the lengths before values, is as it is."""
+    header, compressed = read_header(Cursor(page)), chunk.place.codec != 0
+    if header.encoding != Encoding.PLAIN or (compressed and header.may_compress):
+        with pytest.raises(UnsupportedError):
+            find_plain(page, len(page), chunk.levels, compressed=compressed)
+        return
+    for size in (len(page), len(page) // 2):
+        body = find_plain(page[:size], len(page), chunk.levels, compressed=compressed)
+        if body is None:
+            assert size < len(page)
+            continue
+        places = [body.start]
+        for number in range(body.count):
+            at = places[-1]
+            prefix = page[at : at + PREFIX_BYTES]
+            places.append(step_plain(prefix, at, body.end, body.count - number - 1))
+        starts, stops = np.array([0, *places[:-1]]) + PREFIX_BYTES, np.array([0, *places[1:]])
+        present = body.numbers >= 0
+        assert ((values.offsets >= 0) == present).all()
+        assert (values.offsets[present] == starts[body.numbers[present] + 1]).all()
+        assert (
+            (values.offsets + values.lengths)[present] == stops[body.numbers[present] + 1]
+        ).all()
 
 
 def write(table: pa.Table, **options: Any) -> memoryview:
