@@ -31,12 +31,15 @@ def make_media(kind: MediaFormat, size_bytes: int = 1000, seed: int = 0) -> byte
     return head + random.Random(seed).randbytes(size_bytes - len(head))  # noqa: S311
 
 
-def write_media(
-    path: Path, media: Media, cells: Sequence[object], *, packed: bool = False, **columns: object
-) -> Path:
+def write_media(path: Path, media: Media, cells: Sequence[object], **columns: object) -> Path:
     """A Parquet file with a column of a medium: `{bytes, path}` cells, or what else is given."""
     values = [{"bytes": c, "path": None} if isinstance(c, bytes) else c for c in cells]
     table = pa.table({media: values, **columns})
-    compression = "snappy" if packed else "none"
-    pq.write_table(table, path, compression=compression, use_dictionary=packed)
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    return path
+
+
+def pack(path: Path) -> Path:
+    """The same file, compressed: its values have to be decoded."""
+    pq.write_table(pq.read_table(path), path, compression="snappy")
     return path

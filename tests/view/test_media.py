@@ -26,7 +26,7 @@ from hffs.errors import ConfigError, DataError, MissingError, RenderError, Stale
 from hffs.view import content
 from hffs.view.tree import Tree
 from tests.view.conftest import OpenTree, Quiet, encode
-from tests.view.media import make_media, write_media
+from tests.view.media import make_media, pack, write_media
 from tests.view.portable import facts_of, opened, record
 
 MP4, MOV, WEBM = (make_media(kind) for kind in (MediaFormat.MP4, MediaFormat.MOV, MediaFormat.WEBM))
@@ -56,9 +56,10 @@ def read(tree: Tree, name: str, start: int = 0, stop: int = 1 << 40) -> bytes:
 def test_each_video_has_its_own_extension(
     open_tree: OpenTree, tmp_path: Path, *, packed: bool
 ) -> None:
-    source = write_media(
-        tmp_path / "a.parquet", "video", [MP4, MOV, WEBM], packed=packed, caption=["a", "b", "c"]
-    )
+    captions = ["a", "b", "c"]
+    source = write_media(tmp_path / "a.parquet", "video", [MP4, MOV, WEBM], caption=captions)
+    if packed:
+        pack(source)
     tree = open_tree(source, **VIDEO)
     assert names(tree) == ["0.mp4", "0.txt", "1.mov", "1.txt", "2.webm", "2.txt"]
     assert [read(tree, name) for name in ("0.mp4", "1.mov", "2.webm")] == [MP4, MOV, WEBM]
@@ -147,7 +148,8 @@ def _write_form(folder: Path, form: str, media: Media, files: list[bytes]) -> Pa
     if form == "lists":
         cells = [[{"bytes": data, "path": None} for data in files], []]
         return write_media(path, media, cells)
-    return write_media(path, media, files, packed=form == "packed")
+    written = write_media(path, media, files)
+    return pack(written) if form == "packed" else written
 
 
 FORMS = ["plain", "packed", "binary", "lists", "names", "base64", "stored", "deflated"]
