@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import av
@@ -76,6 +77,10 @@ class Clip:
     frames: int = 10
     fps: Fraction | int = 10
     tone: bool = False
+    noise: bool = False
+    """Which no codec makes small: a frame has more bytes than pixels."""
+    rotation: int = 0
+    """Degrees counterclockwise by which players turn it."""
     options: tuple[tuple[str, str], ...] = ()
     """Of the muxer, such as `movflags`."""
 
@@ -93,13 +98,22 @@ class Sound:
 @functools.cache
 def encode_clip(clip: Clip) -> bytes:
     """The bytes of a video."""
-    file, muxer = io.BytesIO(), _MUXERS.get(clip.kind, clip.kind)
-    with av.open(file, "w", format=muxer, container_options=dict(clip.options)) as made:
+    with TemporaryDirectory() as folder:  # some options make the muxer open its file once more
+        path = Path(folder, "clip")
+        _write_clip(path, clip)
+        return path.read_bytes()
+
+
+def _write_clip(path: Path, clip: Clip) -> None:
+    muxer = _MUXERS.get(clip.kind, clip.kind)
+    with av.open(path, "w", format=muxer, container_options=dict(clip.options)) as made:
         codec = _VIDEO_CODECS[clip.kind]
         video = cast(VideoStream, made.add_stream(codec, rate=Fraction(clip.fps)))
         video.width, video.height, video.pix_fmt = clip.width, clip.height, "yuv420p"
         if codec == "libx264":
-            video.options = {"preset": "ultrafast"}
+            video.options = {"preset": "ultrafast", "qp": "0" if clip.noise else "-1"}
+        if clip.rotation:
+            video.set_display_rotation(clip.rotation)
         tone = Sound(clip.kind, 48_000, 1, float(clip.frames / clip.fps))
         audio = _add_sound(made, tone) if clip.tone else None
         for frame in _draw(clip):
@@ -107,7 +121,6 @@ def encode_clip(clip: Clip) -> bytes:
         made.mux(video.encode(None))
         if audio is not None:
             _write_sound(made, audio, tone)
-    return file.getvalue()
 
 
 @functools.cache
@@ -136,11 +149,15 @@ def _write_sound(made: OutputContainer, stream: AudioStream, sound: Sound) -> No
 
 
 def _draw(clip: Clip) -> Iterator[VideoFrame]:
-    """Grey ramps that move, so that no two frames are alike."""
+    """Grey ramps that move, so that no two frames are alike, or noise."""
     ramp = np.add.outer(np.arange(clip.height), np.arange(clip.width))
+    random = np.random.default_rng(0)
     for number in range(clip.frames):
         pixels = ((ramp + 8 * number) % 256).astype(np.uint8)
-        frame = VideoFrame.from_ndarray(np.repeat(pixels[:, :, None], 3, 2), "rgb24")
+        colours = np.repeat(pixels[:, :, None], 3, 2)
+        if clip.noise:
+            colours = random.integers(0, 256, colours.shape, np.uint8)
+        frame = VideoFrame.from_ndarray(colours, "rgb24")
         frame.pts, frame.time_base = number, 1 / Fraction(clip.fps)
         yield frame.reformat(format="yuv420p")
 
