@@ -23,7 +23,11 @@ WORKERS := auto
 PYTEST := -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.
-TEST_TOOLS := file git rsync getfattr:attr chromium fuse-overlayfs
+TEST_TOOLS := file git rsync getfattr:attr chromium fuse-overlayfs ffmpeg
+
+# Videos and sounds of cameras and people.
+TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
+TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
 
 .PHONY: help system test-system demo test check coverage bench lock clean
 

@@ -1,4 +1,6 @@
-"""What every test may lean on: its own XDG folders, real photos, Parquet files made of them."""
+"""What every test may lean on: its own XDG folders, real photos, videos and sounds, Parquet files
+made of photos.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from hffs.view.codecs import turbojpeg
+from tests.clips import find_clips, find_recordings
 from tests.command import Hffs, Mount
 from tests.hub import HubServer
 from tests.olah import olah_missing, open_olah
@@ -132,6 +135,24 @@ def photos() -> list[tuple[str, bytes]]:
     if not kept:
         pytest.fail("no photos: is scikit-image installed? (make test installs it)", pytrace=False)
     return [(file.name, file.read_bytes()) for file in kept]
+
+
+@pytest.fixture(scope="session")
+def clips() -> dict[str, Path]:
+    """Real videos by the names of their files: MP4, AVI, MPEG, Theora."""
+    return _require("movie-hello.mpeg", find_clips())
+
+
+@pytest.fixture(scope="session")
+def recordings() -> dict[str, Path]:
+    """Real sounds by the names of their files: WAV, MP3, Vorbis."""
+    return _require("debian.wav", find_recordings())
+
+
+def _require(name: str, found: dict[str, Path]) -> dict[str, Path]:
+    if name not in found:
+        pytest.fail(f"no {name}: `make test` installs it", pytrace=False)
+    return found
 
 
 def _columns(photos: list[tuple[str, bytes]]) -> dict[str, list[Any]]:

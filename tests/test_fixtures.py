@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from hffs.core.formats import sniff
+from tests.clips import Clip, Sound, encode_clip, encode_sound, tell_format
+
 MARKED = """
 import pytest
 @pytest.mark.fuse
@@ -47,6 +50,23 @@ def test_the_photos_are_many_and_of_several_modes(photos: list[tuple[str, bytes]
     assert len(opened) >= 20
     assert {"PNG", "JPEG"} == {image.format for image in opened}
     assert {"L", "RGB", "RGBA"} <= {image.mode for image in opened}
+
+
+def test_the_videos_and_sounds_are_of_several_formats(
+    clips: dict[str, Path], recordings: dict[str, Path]
+) -> None:
+    assert {tell_format(path).name for path in clips.values()} == {"MP4", "AVI", "MPEG", "OGV"}
+    assert {tell_format(path).name for path in recordings.values()} == {"MP3", "OGG", "WAV"}
+    assert len(clips) >= 8
+    assert len(recordings) >= 20
+
+
+def test_what_is_encoded_is_what_it_is_called() -> None:
+    for kind in ("mp4", "mov", "mkv", "webm", "avi", "mpeg", "flv", "wmv"):
+        made = sniff(encode_clip(Clip(kind, fps=25)), "video")
+        assert made.extension == kind
+    for kind in ("wav", "flac", "mp3", "ogg", "opus", "m4a", "aac", "aiff"):
+        assert sniff(encode_sound(Sound(kind)), "audio").extension == kind
 
 
 def test_the_datasets_parquet_can_be_mapped_and_the_other_cannot(

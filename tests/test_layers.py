@@ -44,6 +44,7 @@ HOMES = {
     "trio": ("mount/", "data/remote/"),
     "torch": ("train/",),
     "PIL": ("view/codecs", "train/"),
+    "av": ("view/codecs",),
     "datasets": ("data/hub/", "data/prepare/", "data/locating/slices"),
     "fsspec": ("data/hub/", "data/remote/filesystems"),
     "huggingface_hub": ("data/hub/",),
@@ -217,6 +218,7 @@ def test_one_guard_in_mount_catches_everything_and_nothing_else_does() -> None:
         ("view/tree.py", "import trio"),
         ("view/tree.py", "import importlib\nimportlib.import_module('pyfuse3')"),
         ("view/tree.py", "from PIL import Image"),
+        ("view/measuring.py", "import av"),
         ("train/scan.py", "from hffs import view"),
         ("mount/session.py", "import torch.utils.data"),
         ("mount/session.py", "from hffs.train import scan"),
@@ -319,7 +321,7 @@ def test_a_daemon_loads_nothing_that_only_deciding_takes() -> None:
     assert not loaded & {
         "duckdb", "pandas", "pyarrow.compute", "multiprocessing", "hffs.view.deciding",
         "hffs.view.inspection", "hffs.data.filters", "hffs.data.metadata", "httpcore2",
-        "hffs.data.urls.fetching", "hffs.data.remote.fetching", "httpx2",
+        "hffs.data.urls.fetching", "hffs.data.remote.fetching", "httpx2", "av",
     }  # fmt: skip
 
 
@@ -339,14 +341,16 @@ config = build_config(sys.argv[1], {"cache_dir": sys.argv[2]}, None, {})
 quiet = SimpleNamespace(progress=lambda *_, **__: None, notice=print, ready=lambda: print("ready"))
 located = find_source(name_source(config), find_store(config))
 running._decide(SimpleNamespace(config=config, workers=1), located, quiet)
-print("pandas" in sys.modules)
+print("pandas" in sys.modules, "av" in sys.modules)
 """
 
 
-def test_a_view_is_decided_without_pandas(photo_parquet: Path, tmp_path: Path) -> None:
+def test_a_view_of_images_is_decided_without_pandas_and_ffmpeg(
+    photo_parquet: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", DECIDE, str(photo_parquet), str(tmp_path / "cache")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["ready", "False"], done.stderr
+    assert done.stdout.split() == ["ready", "False", "False"], done.stderr
 
 
 def test_the_command_line_starts_without_anything_heavy() -> None:
@@ -355,6 +359,7 @@ def test_the_command_line_starts_without_anything_heavy() -> None:
         "pyarrow",
         "duckdb",
         "PIL",
+        "av",
         "pyfuse3",
         "datasets",
         "huggingface_hub",

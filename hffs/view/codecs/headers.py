@@ -6,7 +6,6 @@ it has to, since a mapped image on a cold disk is read page by page.
 
 from __future__ import annotations
 
-import io
 import struct
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from hffs.core.types import Size
 from hffs.errors import RenderError
+from hffs.view.codecs.ranges import RangeFile
 from hffs.view.codecs.reading import BAD_DATA, check_pixels, explain, open_image, read_orientation
 
 _RIFF_HEADER_BYTES, _VP8X_FLAGS_AT, _VP8X_EXIF, _VP8X_XMP = 12, 20, 0x08, 0x04
@@ -37,43 +37,10 @@ def measure(data: bytes | memoryview) -> Measured:
         size = _read_webp_canvas(bytes(data[:30]))
         if size is not None:
             return Measured(*check_pixels(size), _read_webp_orientation(data))
-        with memoryview(data) as view, open_image(_Window(view)) as image:
+        with memoryview(data) as view, open_image(RangeFile.over(view)) as image:
             return Measured(*image.size, read_orientation(image, view))
     except BAD_DATA as error:
         raise RenderError("cannot measure", why=explain(error)) from error
-
-
-class _Window(io.RawIOBase):
-    """A read-only file over a buffer: unlike BytesIO it copies only what is read.
-
-    For a mapped image on a cold disk that is its header instead of all of it.
-    """
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1) -> bytes:
-        end = len(self._data) if size is None or size < 0 else self._at + size
-        part = bytes(self._data[self._at : end])
-        self._at += len(part)
-        return part
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = (0, self._at, len(self._data))[whence]
-        if base + offset < 0:
-            raise ValueError("seek before the start")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
 
 def _read_webp_canvas(head: bytes) -> Size | None:
