@@ -18,7 +18,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.core.formats import SNIFF_BYTES, sniff_many
+from hffs.core.formats import SNIFF_BYTES, Media, count_sniffed, sniff, sniff_many
 from hffs.errors import FormatError
 
 HEAD_BYTES = 80
@@ -105,6 +105,16 @@ def decode_head(text: memoryview, count: int) -> bytes:
         return binascii.a2b_base64(characters + b"=" * (-len(characters) % 4))[:count]
     except binascii.Error:
         return b""
+
+
+def sniff_texts(data: memoryview, texts: Texts, media: Media) -> NDArray[np.uint8]:
+    """Formats of what the texts that were found in `data` stand for."""
+    if media == "image":
+        return texts.formats
+    count = count_sniffed(media)
+    places = zip(texts.offsets.tolist(), texts.stored.tolist(), strict=True)
+    heads = (decode_head(data[start : start + stored], count) for start, stored in places)
+    return np.fromiter((sniff(head, media) for head in heads), np.uint8, len(texts.offsets))
 
 
 def decode_value(value: memoryview) -> bytes:

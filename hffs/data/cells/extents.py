@@ -12,10 +12,9 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from hffs.core.base64text import Refusal, Texts, decode_head, find_texts
-from hffs.core.formats import Media, count_sniffed, sniff
+from hffs.core.base64text import Refusal, find_texts, sniff_texts
+from hffs.core.formats import Media
 from hffs.data.arrow import NO_SLOT, find_slots, read_paths
 from hffs.data.cells.batches import CellBatch, Coded, PartKey
 from hffs.data.cells.decode import (
@@ -69,19 +68,9 @@ def _decode(heads: memoryview, batch: CellBatch, column: MediaColumn) -> CellBat
     formats, refused = (np.zeros(len(offsets), np.uint8) for _ in range(2))
     stored[present], refused[present] = texts.stored, texts.refused
     lengths[present] = np.where(taken, texts.lengths, 0)
-    formats[present] = np.where(taken, _sniff_texts(heads, texts, column.media), 0)
+    formats[present] = np.where(taken, sniff_texts(heads, texts, column.media), 0)
     coded = Coded(stored, refused)
     return replace(batch, offsets=offsets, lengths=lengths, formats=formats, coded=coded)
-
-
-def _sniff_texts(data: memoryview, texts: Texts, media: Media) -> NDArray[np.uint8]:
-    """Formats of what texts stand for."""
-    if media == "image":
-        return texts.formats
-    count = count_sniffed(media)
-    places = zip(texts.offsets.tolist(), texts.stored.tolist(), strict=True)
-    heads = (decode_head(data[start : start + stored], count) for start, stored in places)
-    return np.fromiter((sniff(head, media) for head in heads), np.uint8, len(texts.offsets))
 
 
 def _path_batches(decoder: Decoder, column: MediaColumn) -> Iterator[CellBatch]:

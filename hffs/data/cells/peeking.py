@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hffs.core.base64text import Refusal, find_texts
+from hffs.core.base64text import Refusal, find_texts, sniff_texts
 from hffs.core.formats import MediaFormat
 from hffs.data.arrow import NO_SLOT
 from hffs.data.cells.decode import make_part, open_decoder
@@ -19,7 +19,7 @@ _SHARDS = 4
 
 
 def holds_base64(source: Source, column: MediaColumn) -> bool:
-    """Whether at least half of the first values are images as base64; raises FormatError.
+    """Whether at least half of the first values are the medium as base64; raises FormatError.
 
     Half: one that is broken should not turn all others into names of files.
     """
@@ -34,6 +34,7 @@ def holds_base64(source: Source, column: MediaColumn) -> bool:
         if not len(filled):
             continue
         texts = find_texts(part.blob, part.offsets[filled], part.lengths[filled])
-        images = (texts.refused == Refusal.NONE) & (texts.formats != MediaFormat.UNKNOWN)
-        return bool(2 * images.sum() >= len(filled))
+        formats = sniff_texts(part.blob, texts, column.media)
+        known = (texts.refused == Refusal.NONE) & (formats != MediaFormat.UNKNOWN)
+        return bool(2 * known.sum() >= len(filled))
     return False
