@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from hffs.core.formats import MediaFormat
 from hffs.core.readahead import Streams
@@ -62,6 +63,17 @@ def make_clips(*names: str) -> dict[str, bytes]:
     }
 
 
+class Silent:
+    """A watcher of work of which a person need not know anything."""
+
+    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
+        """See `Watcher`."""
+
+    def notice(self, text: str) -> None:
+        """See `Watcher`."""
+        pytest.fail(text)
+
+
 class Cell(NamedTuple):
     """What is read of a cell; the format and length are those that its index tells."""
 
@@ -111,7 +123,9 @@ def tell(cells: list[Cell]) -> list[list[Any]]:
 
 def as_cells(told: list[list[Any]]) -> list[Cell]:
     """Cells that were told."""
-    return [Cell(*each[:4], bytes.fromhex(each[4])) for each in told]
+    return [
+        Cell(row, item, kind, length, bytes.fromhex(data)) for row, item, kind, length, data in told
+    ]
 
 
 def expect(files: dict[str, bytes], *named: tuple[str, str]) -> list[Cell]:

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 import httpcore2
 
 from hffs import __version__
-from hffs.core.formats import NOUNS, Media, MediaFormat, count_sniffed, sniff
+from hffs.core.formats import LONGEST_SNIFF_BYTES, NOUNS, Media, MediaFormat, count_sniffed, sniff
 from hffs.data.urls.connecting import CheckedBackend, UnresolvedError
 from hffs.data.urls.hosts import Hosts
 from hffs.data.urls.targets import Target, UrlRules, parse_target
@@ -27,6 +27,9 @@ LARGE_BYTES = 16 * 2**20
 """Of images beyond this there are few in memory at a time, since each may grow to the limit."""
 
 _MOST_LARGE = 2
+_HEAD_BYTES = LONGEST_SNIFF_BYTES
+"""Of what came: enough to tell its format, or what it is instead."""
+
 _KEEP_S = 15.0
 _MOST_REST_S = 300.0
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -150,7 +153,7 @@ class Requester:
         try:
             for chunk in response.iter_stream():
                 if len(data) < least <= len(data) + len(chunk):
-                    _check_format(bytes(data) + chunk[:least], response, media)
+                    _check_format(bytes(data) + chunk[:_HEAD_BYTES], response, media)
                 data += chunk
                 if len(data) > self._rules.max_bytes:
                     raise _too_large(self._rules)
@@ -159,7 +162,7 @@ class Requester:
         finally:
             if is_large:
                 self._large.release()
-        _check_format(bytes(data[:least]), response, media)  # of few bytes
+        _check_format(bytes(data[:_HEAD_BYTES]), response, media)  # of few bytes
         return data
 
     def _wait_for_memory(self, until: float) -> bool:

@@ -23,10 +23,11 @@ from hffs.core.formats import Media
 from hffs.data.locating.acquiring import acquire
 from hffs.data.locating.record import Wanted, find_source, find_store, name_source
 from hffs.data.metadata import read_columns
+from hffs.data.rows import Fetchers
 from hffs.data.shards import Located
 from hffs.data.source import open_source
 from hffs.errors import DataError
-from tests.data.media import Cell, expect, make_clip, make_clips, read_cells
+from tests.data.media import Cell, Silent, expect, make_clip, make_clips, read_cells
 
 # The builders of datasets leave files of metadata open.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -37,17 +38,6 @@ def _collect() -> Iterator[None]:
     """Have them closed here, not in the middle of another test."""
     yield
     gc.collect()
-
-
-class _Silent:
-    """A watcher that is told nothing that a person should know."""
-
-    def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
-        """See `Watcher`."""
-
-    def notice(self, text: str) -> None:
-        """See `Watcher`."""
-        pytest.fail(text)
 
 
 def _write(root: Path, files: Mapping[str, bytes]) -> Path:
@@ -67,7 +57,7 @@ def _want(source: Path, folder: Path, media: Media, **keys: object) -> tuple[Wan
 
 def _locate(source: Path, folder: Path, media: Media, **keys: object) -> Located:
     wanted, store = _want(source, folder, media, **keys)
-    return find_source(wanted, store) or acquire(wanted, store, _Silent())
+    return find_source(wanted, store) or acquire(wanted, store, Silent())
 
 
 def _read(
@@ -373,6 +363,33 @@ def test_tables_that_name_members_and_urls_and_files_that_are_none(
         f"bytes in no known format of a {noun}": 1,
         f"name that tells no format of a {noun}": 1,
     }
+
+
+class _Urls:
+    """Who gets what is at URLs."""
+
+    def read(self, url: str) -> memoryview:
+        """See `UrlReader`."""
+        return memoryview(make_clip(url.partition("?")[0].rpartition(".")[2]))
+
+    def is_here(self, url: str) -> bool:
+        """See `UrlReader`."""
+        return True
+
+
+@pytest.mark.parametrize("media", MEDIA)
+def test_columns_of_urls(tmp_path: Path, media: Media) -> None:
+    ends = {"video": ("mp4", "webm"), "audio": ("wav", "mp3")}[media]
+    urls = [f"https://example.org/a.{end}?b.jpg" for end in ends]
+    table = _table("parquet", [{f"{media}_url": url} for url in urls], tmp_path / "set/rows")
+    wanted, store = _want(table, tmp_path, media)
+    located = find_source(wanted, store)
+    assert located is not None
+    cells, dropped = read_cells(located, wanted, tmp_path, Fetchers(_Urls()))
+    assert [(cell.format, cell.length, cell.data) for cell in cells] == [
+        (end.upper(), -1, make_clip(end)) for end in ends
+    ]
+    assert not dropped
 
 
 CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -148,14 +148,14 @@ def test_a_table_that_names_files(
 @pytest.mark.parametrize("form", ["struct", "binary", "base64", "list"])
 def test_parquet(site: HubServer, asker: Asker, media: Media, streaming: bool, form: str) -> None:
     data = list(make_clips(*(name for name, _ in CLIPS[media])).values())
-    column: list[Any] = {
+    columns: dict[str, list[Any]] = {
         "struct": [{"bytes": each, "path": None} for each in data],
         "binary": data,
         "base64": [base64.b64encode(each).decode() for each in data],
         "list": [[each] for each in data],
-    }[form]
+    }
     out = io.BytesIO()
-    pq.write_table(pa.table({media: column}), out, write_page_index=True)
+    pq.write_table(pa.table({media: columns[form]}), out, write_page_index=True)
     name = _name(media, form, streaming)
     site.add(name).write("data/train-00000-of-00001.parquet", out.getvalue())
     cells, _ = _read(asker, name, media, streaming=streaming)
