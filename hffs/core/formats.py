@@ -107,18 +107,21 @@ _OTHER_EXTENSIONS = {
     "jpeg": MediaFormat.JPEG,
     "tiff": MediaFormat.TIFF,
     "m4v": MediaFormat.MP4,
+    "f4v": MediaFormat.MP4,
     "3gp": MediaFormat.MP4,
+    "3g2": MediaFormat.MP4,
     "qt": MediaFormat.MOV,
     "mpg": MediaFormat.MPEG,
+    "asf": MediaFormat.WMV,
     "wave": MediaFormat.WAV,
     "oga": MediaFormat.OGG,
     "aif": MediaFormat.AIFF,
+    "m4b": MediaFormat.M4A,
+    "mp4a": MediaFormat.M4A,
 }
 
 _AS_AUDIO = {
     "mp4": MediaFormat.M4A,
-    "m4b": MediaFormat.M4A,
-    "mp4a": MediaFormat.M4A,
     "webm": MediaFormat.WEBA,
 }
 """Containers of video that are sounds in a view of these."""
@@ -185,6 +188,16 @@ def name_format(extension: str, media: Media = "image") -> MediaFormat:
         known |= _AS_AUDIO
     found = known.get(extension.lower(), MediaFormat.UNKNOWN)
     return found if found.media == media else MediaFormat.UNKNOWN
+
+
+def list_extensions(media: Media) -> frozenset[str]:
+    """Extensions of files that are taken for a medium, without the dot.
+
+    >>> "jpeg" in list_extensions("image"), "mp4" in list_extensions("audio")
+    (True, False)
+    """
+    known = {own: kind for kind, own in _EXTENSIONS.items()} | _OTHER_EXTENSIONS
+    return frozenset(extension for extension, kind in known.items() if kind.media == media)
 
 
 def count_sniffed(media: Media) -> int:

@@ -55,7 +55,7 @@ ARCHIVE_BROKEN = "member of a broken zip archive"
 BAD_REFERENCE = "malformed path into an archive"
 OUT_OF_RANGE = "range outside its archive"
 
-_TAR = re.compile(rb"tar://([0-9]{1,18}):([0-9]{1,18})(?::([a-z]{1,8}))?::(.+)", re.DOTALL)
+_TAR = re.compile(rb"tar://([0-9]{1,18}):([0-9]{1,18})(?::([a-z0-9]{1,8}))?::(.+)", re.DOTALL)
 _ZIP = re.compile(rb"zip://(.+)::(.+)", re.DOTALL)
 _OPEN_ARCHIVES = 64
 _KEPT_MEMBERS = 1 << 22  # of directories, 50 bytes each

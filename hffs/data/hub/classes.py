@@ -1,4 +1,4 @@
-"""Names of the classes of a folder of images: those of all of its splits, as `datasets` has them.
+"""Names of the classes of a folder: those of all of its splits, as `datasets` has them.
 
 Owns reading them off paths. Each split is prepared by itself, and would number the classes that it
 has itself; one of a single class would have none.
@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-"""Files that say of the images of a folder what they are, unless a data set names others."""
+from hffs.core.formats import Media
+from hffs.data.hub.media import METADATA_NAMES, find_extensions
 
 
-def class_options(builder: Any) -> Mapping[str, Any]:
+def class_options(builder: Any, media: Media) -> Mapping[str, Any]:
     """Options for the builder of any one split; none where `datasets` finds no classes by paths.
 
     None also where classes are folders in a zip archive, which is looked into when it is here.
@@ -27,16 +27,16 @@ def class_options(builder: Any) -> Mapping[str, Any]:
     is_asked = config.drop_labels is not None or config.features is not None
     if is_asked or has_zip or not set(told).isdisjoint(names):
         return {}
-    classes = _find_classes(paths, frozenset(builder.EXTENSIONS))
+    classes = _find_classes(paths, find_extensions(media))
     if not classes:
         return {}
     label = {"_type": "ClassLabel", "names": classes}
-    return {"drop_labels": False, "features": {"image": {"_type": "Image"}, "label": label}}
+    return {"drop_labels": False, "features": {media: {"_type": media.title()}, "label": label}}
 
 
 def _find_classes(paths: Iterable[str], extensions: frozenset[str]) -> list[str]:
-    """Names of the folders that images lie in, if all lie equally deep and in several."""
-    images = [path for path in paths if os.path.splitext(path)[1].lower() in extensions]
-    names = {os.path.basename(os.path.dirname(path)) for path in images}
-    depths = {path.count("/") for path in images}
+    """Names of the folders that files lie in, if all lie equally deep and in several."""
+    own = [path for path in paths if os.path.splitext(path)[1].lower() in extensions]
+    names = {os.path.basename(os.path.dirname(path)) for path in own}
+    depths = {path.count("/") for path in own}
     return sorted(names) if len(names) > 1 and len(depths) == 1 else []

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hffs.core.formats import Media
 
 DataFiles = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """Files as in `load_dataset`: paths, or paths for each split."""
@@ -25,7 +28,8 @@ class Request:
 
     `splits` are plain names (`train`), without slices. The token is the one in `token_file`, else
     the one that huggingface_hub finds (HF_TOKEN, the login file). `mountable` is the commit that
-    could be mounted offline, "" if none could, None if that is for the Hub's own cache to tell.
+    could be mounted offline, "" if none could, None if that is for the Hub's own cache to tell. Of
+    a folder of several media the files of `media` are meant.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Request:
     offline: bool = False
     token_file: Path | None = None
     mountable: str | None = None
+    media: Media = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Resolution:
 
     `format` is the packaged module of `datasets` that reads them (parquet, imagefolder, ...), with
     `options` for its builder where they are not its defaults (plain values). `files` has the
-    requested splits alone, each in row order, metadata files of an imagefolder included.
+    requested splits alone, each in row order, metadata files of a folder included.
     `features` are those that the repository declares (`Features.to_dict`), None if it does not.
     Of a local path `commit` is empty and file names are absolute paths.
     """

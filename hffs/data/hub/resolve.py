@@ -22,6 +22,7 @@ from hffs.data.hub.classes import class_options
 from hffs.data.hub.failures import ask, hub_errors, no_hub
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_datasets, set_up_hub, without_warnings
+from hffs.data.hub.media import FOLDERS, choosing_builder, keep_own, require_medium
 from hffs.data.hub.messages import endpoint, refuse_offline
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.token import Token
@@ -31,13 +32,12 @@ from hffs.errors import DataError, SourceError
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
-READ = ("parquet", "arrow", "imagefolder", "webdataset", "json", "csv", "text")
+READ = ("parquet", "arrow", *FOLDERS, "webdataset", "json", "csv", "text")
 """Formats, as `datasets` calls them, that become rows here."""
 
 _IN_PLACE = {"parquet": "Parquet", "arrow": "Arrow", "webdataset": "tar"}
 """Formats whose files are served where they lie, which is in no archive."""
 
-_LATER = {"audiofolder": "audio", "videofolder": "video"}
 _BATCH = 500
 _NOT_OPTIONS = {"name", "version", "data_dir", "data_files", "description", "features"}
 
@@ -130,14 +130,15 @@ def _open_builder(request: Request, commit: str, scratch: str) -> Any:
     from datasets import load_dataset_builder
 
     # With its scheme, a folder of that name here is not taken for it.
-    return load_dataset_builder(
-        f"hf://datasets/{request.name}",
-        request.config,
-        data_files=as_data_files(request),
-        revision=commit,
-        token=Token(request).read() or False,
-        cache_dir=scratch,
-    )
+    with choosing_builder(request.media):
+        return load_dataset_builder(
+            f"hf://datasets/{request.name}",
+            request.config,
+            data_files=as_data_files(request),
+            revision=commit,
+            token=Token(request).read() or False,
+            cache_dir=scratch,
+        )
 
 
 def as_data_files(request: Request) -> Any:
@@ -162,11 +163,14 @@ def chosen_files(request: Request, builder: Any) -> dict[str, list[str]]:
     """Return the paths of each split that was asked for. Raises SourceError, DataError."""
     kind = type(builder).__module__.rpartition(".")[2]
     if kind not in READ:
-        what = _LATER.get(kind)
-        why = f"{what} is not built yet" if what else f"its format, {kind}, is not one that is read"
+        why = f"its format, {kind}, is not one that is read"
         fix = "formats: " + ", ".join(READ)
-        raise DataError("cannot use", request.name, why=why, fix="" if what else fix)
-    present = dict(builder.config.data_files or {})
+        raise DataError("cannot use", request.name, why=why, fix=fix)
+    require_medium(request.name, kind, request.media)
+    present = {
+        split: keep_own(builder, kind, list(map(str, files)))
+        for split, files in (builder.config.data_files or {}).items()
+    }
     for split in request.splits:
         if split not in present:
             if request.offline:
@@ -175,7 +179,7 @@ def chosen_files(request: Request, builder: Any) -> dict[str, list[str]]:
         if not present[split]:
             why = "no file of it is in a format that is read"
             raise DataError("cannot use split", f"{split} of {request.name}", why=why)
-    chosen = {split: list(map(str, present[split])) for split in request.splits}
+    chosen = {split: present[split] for split in request.splits}
     _refuse_packed(request, kind, chosen)
     return chosen
 
@@ -227,8 +231,8 @@ def describe(
         why = "its README.md gives options that are not plain values"
         raise DataError("cannot use", request.name, why=why) from error
     kind = type(builder).__module__.rpartition(".")[2]
-    if kind == "imagefolder":
-        options |= class_options(builder)
+    if kind in FOLDERS:
+        options |= class_options(builder, FOLDERS[kind])
     return Resolution(request.name, commit, str(config.name), kind, options, files, declared)
 
 

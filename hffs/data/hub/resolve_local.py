@@ -19,6 +19,7 @@ from hffs.data.hub import card
 from hffs.data.hub.failures import hub_errors
 from hffs.data.hub.libraries import set_up_datasets, without_network, without_warnings
 from hffs.data.hub.listing import listing_once, replaced
+from hffs.data.hub.media import choosing_builder
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.resolve import (
     as_data_files,
@@ -45,7 +46,7 @@ def resolve_snapshot(request: Request, folder: Path) -> Resolution:
 def _resolve(request: Request, path: Path) -> Resolution:
     with without_warnings(), tempfile.TemporaryDirectory() as scratch:
         set_up_datasets()
-        with without_network(), listing_once():
+        with without_network(), listing_once(), choosing_builder(request.media):
             builder = _open_builder(request, path, scratch)
             files = {
                 split: tuple(local_file(os.path.abspath(name)) for name in names)

@@ -44,7 +44,7 @@ _AS_THEY_ARE: dict[str, Layout] = {"parquet": "parquet", "arrow": "arrow"}
 
 _MOST_PINS = 1000
 
-_PREPARED = 2
+_PREPARED = 3
 """Raised when preparing makes something else of the same files."""
 
 

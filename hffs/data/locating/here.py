@@ -20,7 +20,7 @@ from hffs.data.hub.cached import (
 )
 from hffs.data.hub.messages import refuse_offline
 from hffs.data.hub.resolution import HubFile, Request, Resolution
-from hffs.data.locating.local import IMAGE_EXTENSIONS, describe_files, list_files
+from hffs.data.locating.local import MEDIA_EXTENSIONS, describe_files, list_files
 from hffs.data.locating.record import (
     Wanted,
     find_missing,
@@ -30,10 +30,10 @@ from hffs.data.locating.record import (
 )
 from hffs.errors import SourceError
 
-_READABLE = IMAGE_EXTENSIONS | {
+_READABLE = MEDIA_EXTENSIONS | {
     ".parquet", ".arrow", ".tar", ".zip", ".json", ".jsonl", ".ndjson", ".csv", ".tsv",
 }  # fmt: skip
-"""Ends of names of files that a data set with images may consist of."""
+"""Ends of names of files that a data set may consist of."""
 
 _NAMED = 3
 """How many missing files a message names."""
@@ -76,7 +76,7 @@ def _require_readable(request: Request) -> None:
     files = list_files(request.name)
     if not any(_READABLE.intersection(_suffixes(path)) for path in files):
         why = f"no file here is of a format that is read ({describe_files(files)})"
-        fix = "formats: Parquet, Arrow, images, tar, zip, JSON, CSV"
+        fix = "formats: Parquet, Arrow, images, videos, sounds, tar, zip, JSON, CSV"
         raise SourceError("cannot open", request.name, why=why, fix=fix)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from hffs.core.formats import NOUNS, list_extensions
 from hffs.data.shards import (
     Layout,
     Located,
@@ -33,8 +34,10 @@ from hffs.errors import DataError, SourceError
 
 __all__ = ["Layout", "Located", "Shard", "locate", "locate_plain", "source_identity"]
 
-IMAGE_EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"))
-"""How names of images end, in lower case; which format a file has is told by its bytes alone."""
+MEDIA_EXTENSIONS = frozenset(f".{name}" for media in NOUNS for name in list_extensions(media))
+"""How names of images, videos and sounds end, in lower case; which format a file has is told by its
+bytes alone.
+"""
 
 _LAYOUTS: dict[str, Layout] = {".parquet": "parquet", ".arrow": "arrow"}
 _HUB_ID = re.compile(r"[\w][\w.-]*(?:/[\w][\w.-]*)*", re.ASCII)

@@ -22,7 +22,7 @@ from hffs.core.formats import Media
 from hffs.data.folders import prepare_private_folder, write_json
 from hffs.data.hub.cached import is_commit
 from hffs.data.hub.resolution import MAIN, Request
-from hffs.data.locating.local import IMAGE_EXTENSIONS, list_files, locate_plain
+from hffs.data.locating.local import MEDIA_EXTENSIONS, list_files, locate_plain
 from hffs.data.remote.files import is_elsewhere, split_query
 from hffs.data.remote.troubles import show
 from hffs.data.shards import Located, Pin, Shard, Term, make_key, parse_terms
@@ -56,9 +56,13 @@ class Wanted:
     request: Request
     split: str = "train"
     column: str | None = None
-    media: Media = "image"
     streaming: bool = False
     recorded: ViewSeal | None = None
+
+    @property
+    def media(self) -> Media:
+        """What is to be shown of it."""
+        return self.request.media
 
     @property
     def is_local(self) -> bool:
@@ -135,15 +139,14 @@ def name_source(config: Config) -> Wanted:
         data_files=config.data_files,
         offline=config.offline,
         token_file=config.token_file,
+        media=config.dataset_type,
     )
     if is_elsewhere(name):
         _refuse_hub_keys(config, name)
     recorded = None
     if isinstance(config, RecordedConfig):
         recorded = ViewSeal(config.view_file, config.seal, config.is_placed)
-    return Wanted(
-        request, config.split, config.media_column, config.dataset_type, config.streaming, recorded
-    )
+    return Wanted(request, config.split, config.media_column, config.streaming, recorded)
 
 
 def _refuse_hub_keys(config: Config, name: str) -> None:
@@ -260,16 +263,16 @@ def _record_path(wanted: Wanted, store: Path) -> Path:
 
 
 def pin_files(name: str) -> str:
-    """What changes when local files do, by a look at each folder rather than each image.
+    """What changes when local files do, by a look at each folder rather than each of its images.
 
-    An image that is added, removed or renamed changes its folder; one that is overwritten is seen
-    where its bytes are indexed. Empty where there are none.
+    One that is added, removed or renamed changes its folder; one that is overwritten is seen
+    where its bytes are indexed. So with videos and sounds. Empty where there are none.
     """
     try:
         listed = list_files(name)
     except HffsError:
         return ""
-    others = (path for path in listed if os.path.splitext(path)[1].lower() not in IMAGE_EXTENSIONS)
+    others = (path for path in listed if os.path.splitext(path)[1].lower() not in MEDIA_EXTENSIONS)
     looked_at = sorted({*others, *map(os.path.dirname, listed)})
     return make_key([_pin_path(Path(path)) for path in looked_at])
 

@@ -1,8 +1,8 @@
 """Sources of the Hub that are read where they lie: shards, and files that cells name.
 
 Owns for which formats that is possible, and what of them has to be downloaded all the same: what
-tells of images (a CSV file, the metadata of a folder), never an image. Of Parquet files it is the
-ends that are read, which deciding a view finds in the disk cache again.
+tells of images (a CSV file, the metadata of a folder), never an image, video or sound. Of Parquet
+files it is the ends that are read, which deciding a view finds in the disk cache again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from hffs.data.cache import DiskCache
 from hffs.data.cells.columns import find_media_column
 from hffs.data.cells.listing import Listed, save_listing
-from hffs.data.hub.classes import METADATA_NAMES
+from hffs.data.hub.media import FOLDERS, METADATA_NAMES
 from hffs.data.hub.plain import has_features
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.locating.record import Wanted
@@ -32,7 +32,7 @@ from hffs.errors import DataError
 
 _TARS = "webdataset"
 _TABLES = ("csv", "json", "text")
-_FORMATS = "Parquet, webdataset, folders of images, CSV and JSON"
+_FORMATS = "Parquet, webdataset, folders of images, videos or sounds, CSV and JSON"
 
 
 def list_needed(resolution: Resolution, files: Sequence[HubFile]) -> list[HubFile]:
@@ -48,7 +48,7 @@ def list_needed(resolution: Resolution, files: Sequence[HubFile]) -> list[HubFil
         return []
     if resolution.format in _TABLES:
         return list(files)
-    if resolution.format == "imagefolder":
+    if resolution.format in FOLDERS:
         told = resolution.options.get("metadata_filenames") or METADATA_NAMES
         return [file for file in files if os.path.basename(file.name) in told]
     raise _refuse(resolution, f"its files are {resolution.format}")

@@ -1,8 +1,9 @@
-"""Files that `datasets` itself reads into one Arrow table: folders of images, CSV, JSON, texts.
+"""Files that `datasets` itself reads into one Arrow table: folders, CSV, JSON, texts.
 
 Owns calling a builder of `datasets`, and what its failures mean. Must not know Parquet.
 Invariants: no code of a data set runs (a builder that loads pickles is not on the list); nothing is
-asked of any network; nothing is printed; rows are in the order of the job's files.
+asked of any network; nothing is printed; rows are in the order of the job's files; nothing that
+decodes videos or sounds is loaded.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -21,16 +23,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from hffs.data.hub.classes import METADATA_NAMES
 from hffs.data.hub.failures import NO_MEMORY
 from hffs.data.hub.libraries import let_dtypes_name_types_alone
+from hffs.data.hub.listing import replaced
+from hffs.data.hub.media import FOLDERS, METADATA_NAMES, find_extensions
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.paths import shorten_path
 from hffs.errors import DataError, FormatError
 
-FORMATS = ("imagefolder", "csv", "json", "text")
-
-_IMAGES = "imagefolder"
+FORMATS = (*FOLDERS, "csv", "json", "text")
 
 _SPLIT = "train"
 """What the one split is called while it is built; its real name may be any."""
@@ -80,7 +81,8 @@ def build_arrow(job: Job, folder: Path) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pandas tells of columns whose types are mixed
             builder = _open_builder(job, folder, watch)
-            builder.download_and_prepare(max_shard_size=_ONE_SHARD)
+            with _naming_files():
+                builder.download_and_prepare(max_shard_size=_ONE_SHARD)
     except (DatasetsError, *_FAILURES) as error:
         raise _explain(job, error, watch.current_file) from error
     return Path(builder.cache_dir, f"{builder.dataset_name}-{_SPLIT}.arrow")
@@ -106,7 +108,8 @@ def _open_builder(job: Job, folder: Path, watch: _Watch) -> Any:
     for name in ("_generate_examples", "_generate_tables"):
         if hasattr(builder, name):
             setattr(builder, name, watch.follow(getattr(builder, name)))
-    if job.format == _IMAGES:
+    if job.format in FOLDERS:
+        builder.EXTENSIONS = sorted(find_extensions(FOLDERS[job.format]))
         names = frozenset(map(os.fspath, job.files))
         builder._split_generators = partial(
             _split_without_download, builder._split_generators, names
@@ -114,10 +117,28 @@ def _open_builder(job: Job, folder: Path, watch: _Watch) -> Any:
     return builder
 
 
+@contextmanager
+def _naming_files() -> Iterator[None]:
+    """While this lasts, a file of a folder is named in its row, whatever it is: `datasets` loads
+    torchcodec for a video or a sound, though it does no more.
+    """
+    from datasets import Audio, Video
+
+    with (
+        replaced(Audio, "encode_example", _name_file),
+        replaced(Video, "encode_example", _name_file),
+    ):
+        yield
+
+
+def _name_file(feature: object, path: str) -> dict[str, str | None]:
+    return {"bytes": None, "path": path}
+
+
 def _needed_files(job: Job) -> list[str]:
-    """The files that rows are made from: images are not, where metadata tells which there are."""
+    """The files that rows are made from: images are not, where metadata tells of them."""
     files = [os.fspath(file) for file in job.files]
-    if job.format != _IMAGES or job.options.get("drop_metadata"):
+    if job.format not in FOLDERS or job.options.get("drop_metadata"):
         return files
     told = frozenset(job.options.get("metadata_filenames") or METADATA_NAMES)
     names = [os.path.basename(file) for file in files]
@@ -186,7 +207,7 @@ class _Watch:
 
 
 def _name_by_member(original: str, folder: str | None, files: Any) -> tuple[str | None, Any, Any]:
-    """What an imagefolder reads, so that the label of a zip's member is that of its own folder.
+    """What a folder reads, so that the label of a zip's member is that of its own folder.
 
     datasets 5.2 takes the folder of the archive for it, which is no label, and fails.
     """

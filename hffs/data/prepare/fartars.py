@@ -1,7 +1,7 @@
 """Tars that lie elsewhere: what a table is made of is fetched of them, and nothing else.
 
 Owns in which steps that is fetched, several tars at once, and how what came is kept: a *piece* is
-some members in a row, with the values of their texts and the first bytes of images; one that is in
+some members in a row, with the values of their texts and the first bytes of media; one that is in
 the disk cache is not fetched again, so that who is interrupted goes on where he was. It must not
 know how ranges are fetched (`RangeReader`), nor the form of a tar (`hffs.data.prepare.tarindex`).
 Invariant: what is in memory at a time is a window and a piece of each tar that is being read.
@@ -21,9 +21,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hffs.core.formats import SNIFF_BYTES
+from hffs.core.formats import count_sniffed
 from hffs.data.cache import DiskCache
-from hffs.data.prepare.fields import MAX_VALUE_BYTES, FieldKind, find_kind
+from hffs.data.prepare.fields import MAX_VALUE_BYTES, find_kind
 from hffs.data.prepare.samples import split_name
 from hffs.data.prepare.tarindex import Member, read_members
 from hffs.data.prepare.tars import OpenTar, Report, Tar
@@ -44,7 +44,7 @@ _LEAST_BYTES, _MOST_RUN_BYTES, _MOST_BYTES = 4 << 10, 64 << 10, 1 << 20
 _PIECE_MEMBERS, _PIECE_BYTES = 1 << 10, 1 << 20
 _REPORT_S = 0.2
 
-_PIECE = 1
+_PIECE = 2
 """Raised when a piece holds something else of the same tar."""
 
 _SCHEMA = pa.schema(
@@ -53,13 +53,13 @@ _SCHEMA = pa.schema(
 
 
 def count_needed(member: Member) -> int:
-    """How many bytes of a member a table is made of: a text is read, an image named by its head."""
+    """How many bytes of a member a table is made of: texts are read, media named by their heads."""
     split = split_name(member.name)
     kind = None if split is None else find_kind(split[1])
-    if kind is None or kind in (FieldKind.AUDIO, FieldKind.VIDEO):
+    if kind is None:
         return 0
-    if kind is FieldKind.IMAGE:
-        return min(member.length, SNIFF_BYTES)
+    if kind.media:
+        return min(member.length, count_sniffed(kind.media))
     return member.length if member.length <= MAX_VALUE_BYTES else 0
 
 
@@ -250,5 +250,5 @@ def open_far_tars(
 
 def refuse_packed(which: str) -> DataError:
     """What is said of a tar whose members are no ranges of it."""
-    why = "it is compressed, so that no range of it is an image"
+    why = "it is compressed, so that no range of it is a file"
     return DataError("cannot stream", which, why=why, fix="leave --streaming out")

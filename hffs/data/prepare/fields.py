@@ -11,6 +11,7 @@ import io
 import json
 from enum import Enum
 
+from hffs.core.formats import Media
 from hffs.data.prepare.unpacking import unpack
 
 MAX_VALUE_BYTES = 1 << 20
@@ -18,7 +19,7 @@ MAX_VALUE_BYTES = 1 << 20
 
 
 class FieldKind(Enum):
-    """What a field becomes: the first four a column of paths, named after a feature; or values."""
+    """What a field becomes: the first three a column of paths, named after a feature; or values."""
 
     IMAGE = "Image"
     AUDIO = "Audio"
@@ -28,9 +29,16 @@ class FieldKind(Enum):
     JSON = "json"
 
     @property
-    def is_media(self) -> bool:
-        """Whether the bytes stay where they are, in the tar."""
-        return self in (FieldKind.IMAGE, FieldKind.AUDIO, FieldKind.VIDEO)
+    def media(self) -> Media | None:
+        """The medium, of what stays where it is, in the tar."""
+        return _MEDIA.get(self)
+
+
+_MEDIA: dict[FieldKind, Media] = {
+    FieldKind.IMAGE: "image",
+    FieldKind.AUDIO: "audio",
+    FieldKind.VIDEO: "video",
+}
 
 
 def _words(text: str) -> frozenset[str]:
@@ -38,17 +46,19 @@ def _words(text: str) -> frozenset[str]:
 
 
 # The lists of datasets' WebDataset builder; of its images not mpg, mpeg (videos), h5 and hdf
-# (tables), and with those of today's browsers and phones.
+# (tables), and with those of today's browsers and phones, and all of `hffs.core.formats`.
 IMAGE_EXTENSIONS = _words("""
     apng avif blp bmp bufr bw cur dcx dds dib emf eps fit fits flc fli ftc ftu gbr gif grib heic
     heif icb icns ico iim im j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx jxl msp pbm pcd pcx pgm png
     pnm ppm ps psd pxr ras rgb rgba sgi tga tif tiff vda vst webp wmf xbm xpm
 """)
 AUDIO_EXTENSIONS = _words("""
-    aiff au avr caf flac htk ircam mat4 mat5 mp3 mpc2k nist ogg opus paf pvf raw rf64 sd2 sds svx
-    voc w64 wav wavex wve xi
+    aac aif aiff au avr caf flac htk ircam m4a m4b mat4 mat5 mp3 mp4a mpc2k nist oga ogg opus paf
+    pvf raw rf64 sd2 sds svx voc w64 wav wave wavex weba wve xi
 """)
-VIDEO_EXTENSIONS = _words("avi mkv mov mp4 mpeg mpg webm")
+VIDEO_EXTENSIONS = _words("""
+    3g2 3gp asf avi f4v flv m4v mkv mov mp4 mpeg mpg ogv qt webm wmv
+""")
 TEXT_EXTENSIONS = _words("caption text transcript txt")
 INT_EXTENSIONS = _words("cls cls2 id index inx")
 JSON_EXTENSIONS = _words("jsn json")
@@ -72,7 +82,7 @@ def find_kind(field: str) -> FieldKind | None:
     if last not in _PACKINGS:
         return _BY_EXTENSION.get(last)
     kind = _BY_EXTENSION.get(stem.rpartition(".")[2])
-    return None if kind is None or kind.is_media else kind
+    return None if kind is None or kind.media else kind
 
 
 def decode_value(field: str, kind: FieldKind, data: memoryview) -> object:

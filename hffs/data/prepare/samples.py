@@ -51,7 +51,7 @@ class SampleIndex:
     """Fields of all tars read so far, in the order in which they appeared.
 
     `shapes` has an entry for each field of JSON; `left_out` counts files by extension.
-    `images_are_one` says that there are several fields of images, of which no sample has two.
+    `find_merged` tells the media that have several fields, of which no sample has two.
     """
 
     def __init__(self) -> None:
@@ -59,13 +59,12 @@ class SampleIndex:
         self.shapes: dict[str, Shape] = {}
         self.left_out: Counter[str] = Counter()
         self._numbers: dict[str, int] = {}
-        self._two_images = False
+        self._doubled: set[FieldKind] = set()
 
-    @property
-    def images_are_one(self) -> bool:
-        """Whether all images fit one column, and need more than one field."""
-        images = [kind for kind in self.fields.values() if kind is FieldKind.IMAGE]
-        return len(images) > 1 and not self._two_images
+    def find_merged(self) -> set[FieldKind]:
+        """Kinds of media that fit one column each, and have more than one field."""
+        counts = Counter(kind for kind in self.fields.values() if kind.media)
+        return {kind for kind, count in counts.items() if count > 1} - self._doubled
 
     def read_tar(self, tar: OpenTar) -> TarSamples:
         """Group the members of a tar."""
@@ -76,13 +75,12 @@ class SampleIndex:
                 continue
             key, name = split
             number = self._number(name, grouping)
-            self._two_images |= grouping.add(key, number, member, self._is_image(name))
+            kind = self.fields.get(name)
+            if grouping.add(key, number, member, kind) and kind is not None:
+                self._doubled.add(kind)
             if name in self.shapes:
                 self._learn(tar, name, member)
         return grouping.finish()
-
-    def _is_image(self, name: str) -> bool:
-        return self.fields.get(name) is FieldKind.IMAGE
 
     def _number(self, name: str, grouping: _Grouping) -> int:
         """Number of a field; -1 if it is left out."""
@@ -142,12 +140,12 @@ class _Grouping:
         self._keys: list[str] = []
         self._seen: dict[str, int] = {}
         self._mask = 0
-        self._has_image = False
+        self._kinds: set[FieldKind] = set()
         self._ends, self._offset, self._length = array("q"), array("q"), array("q")
         self._field = array("h")
 
-    def add(self, key: str, number: int, member: Member, is_image: bool) -> bool:
-        """Take a member; True if its sample has an image before this one, which is one too."""
+    def add(self, key: str, number: int, member: Member, kind: FieldKind | None) -> bool:
+        """Take a member; True if its sample has one of media of that kind before this one."""
         if not self._keys or self._keys[-1] != key:
             self._end_sample()
             self._keys.append(key)
@@ -160,8 +158,10 @@ class _Grouping:
         self._field.append(number)
         self._offset.append(member.offset)
         self._length.append(member.length)
-        is_second = is_image and self._has_image
-        self._has_image |= is_image
+        if kind is None or not kind.media:
+            return False
+        is_second = kind in self._kinds
+        self._kinds.add(kind)
         return is_second
 
     def finish(self) -> TarSamples:
@@ -179,4 +179,5 @@ class _Grouping:
             why = f"the files of sample {key} do not lie side by side"
             raise DataError("cannot use", self.url, why=why, fix="pack it with tar --sort=name")
         self._ends.append(len(self._field))
-        self._mask, self._has_image = 0, False
+        self._mask = 0
+        self._kinds.clear()

@@ -1,10 +1,10 @@
-"""Tars of samples (webdataset) as a table: values of texts, and where images lie in their tars.
+"""Tars of samples (webdataset) as a table: values of texts, and where media lie in their tars.
 
 Owns grouping members into samples and the table's columns; they are those that `datasets` gives,
-but that samples may differ in fields. An image is never copied, and of its bytes only the first are
-looked at: a cell is `{bytes: null, path: "tar://OFFSET:LENGTH:FORMAT::TAR"}`, FORMAT being what
-these say. Only images of a compressed tar are copied, into the table, as they lie nowhere: it is
-unpacked to be indexed, and again to be copied, rather than kept beside the table in between.
+but that samples may differ in fields. An image, video or sound is never copied, and of its bytes
+only the first are looked at: a cell is `{bytes: null, path: "tar://OFFSET:LENGTH:FORMAT::TAR"}`,
+FORMAT being what these say. Only those of a compressed tar are copied, into the table, as they lie
+nowhere: it is unpacked to be indexed, and again to be copied, rather than kept beside the table.
 Invariants: samples and columns are in the order of the tars; a value that cannot be decoded is
 null, counted and told of; at most `_BATCH_BYTES` of values are held beside the index of one tar.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hffs.core.formats import SNIFF_BYTES, sniff
+from hffs.core.formats import count_sniffed, sniff
 from hffs.data.prepare.fields import FieldKind
 from hffs.data.prepare.job import Job
 from hffs.data.prepare.paths import shorten_path
@@ -31,13 +31,10 @@ from hffs.data.prepare.tars import LocalTar, OpenTar, Tar
 from hffs.errors import DataError
 
 KEY, URL = "__key__", "__url__"
-MERGED = "image"
-"""The one column of images whose samples have different extensions."""
-
 _BATCH_ROWS = 1 << 13
 _BATCH_BYTES = 8 << 20
 _MOST_COPIED_BYTES = 256 << 20
-"""A larger image is not rendered either (`hffs.view.codecs`)."""
+"""A larger image is not rendered either (`hffs.view.codecs`); it is in memory as a whole."""
 _SHOWN = 8
 
 _MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -45,7 +42,8 @@ _MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The table's columns; `places` says for each field of the index which column it is in.
+    """The table's columns; `places` says for each field of the index which column it is in: media
+    whose samples have different extensions are in one, which is called as they are.
 
     `features` are those of media columns; `as_text` are fields of JSON that has no one type.
     """
@@ -62,7 +60,7 @@ def write_webdataset(job: Job, path: Path) -> None:
     rows = sum(len(each.keys) for each in samples)
     if not index.fields:
         known = ", ".join(sorted(index.left_out)[:_SHOWN]) or "none"
-        why = f"its tars hold no images or texts of samples (KEY.jpg, KEY.txt; found: {known})"
+        why = f"its tars hold no samples (KEY.jpg, KEY.mp4, KEY.wav, KEY.txt; found: {known})"
         raise DataError("cannot use", job.name, why=why)
     columns = _plan_columns(index)
     problems = _Problems()
@@ -100,18 +98,18 @@ def _tell_nobody(at: int) -> None:
 
 
 def _plan_columns(index: SampleIndex) -> _Columns:
-    merges = index.images_are_one
+    merged = index.find_merged()
     names: dict[str, tuple[pa.DataType, str]] = {}
     places, as_text = [], set()
     for number, (name, kind) in enumerate(index.fields.items()):
-        column = MERGED if kind is FieldKind.IMAGE and merges else name
+        column = (kind in merged and kind.media) or name
         kinds = {FieldKind.TEXT: pa.string(), FieldKind.INT: pa.int64()}
         if kind is FieldKind.JSON:
             found = index.shapes[name].arrow_type()
             kinds[kind] = pa.string() if found is None else found
             if found is None:
                 as_text.add(number)
-        names.setdefault(column, (kinds.get(kind, _MEDIA), kind.value if kind.is_media else ""))
+        names.setdefault(column, (kinds.get(kind, _MEDIA), kind.value if kind.media else ""))
         places.append(list(names).index(column))
     features = {name: {"_type": label} for name, (_, label) in names.items() if label}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -143,13 +141,12 @@ class _Source:
     def read(self, name: str, kind: FieldKind, offset: int, length: int) -> object:
         """The value of a member, of media bytes and path. ValueError says why there is none."""
         tar = self.tar
-        if not kind.is_media:
+        media = kind.media
+        if media is None:
             return read_value(tar, name, kind, offset, length)
         if not tar.is_copied:
-            seen = ""
-            if kind is FieldKind.IMAGE:
-                seen = f":{sniff(tar.take(offset, min(length, SNIFF_BYTES))).extension}"
-            return None, f"tar://{offset}:{length}{seen}::{tar.url}"
+            head = tar.take(offset, min(length, count_sniffed(media)))
+            return None, f"tar://{offset}:{length}:{sniff(head, media).extension}::{tar.url}"
         if length > _MOST_COPIED_BYTES:
             raise ValueError(f"larger than {_MOST_COPIED_BYTES >> 20} MB")
         return bytes(tar.take(offset, length)), None
@@ -176,7 +173,7 @@ def _read_batches(
                 problems.add(name, str(error), f"{key}.{name} in {samples.url}")
                 continue
             row[columns.places[number]] = value
-            if source.tar.is_copied or not kind.is_media:
+            if source.tar.is_copied or not kind.media:
                 size += length
         rows.append(row)
         if len(rows) >= _BATCH_ROWS or size >= _BATCH_BYTES:

@@ -1,8 +1,8 @@
-"""One try to get the image at a URL: hop after hop, byte after byte, each checked.
+"""One try to get the image, video or sound at a URL: hop after hop, byte after byte, each checked.
 
 Owns what is sent, and what of an answer is believed. Must not know caches, nor whether there is
 another try. Invariants: nothing is sent but the URL itself (no cookie, token or referrer); the
-bytes are complete and begin as an image does; memory is bounded whatever the server says.
+bytes are complete and begin as the medium does; memory is bounded whatever the server says.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 import httpcore2
 
 from hffs import __version__
-from hffs.core.formats import SNIFF_BYTES, MediaFormat, sniff
+from hffs.core.formats import LONGEST_SNIFF_BYTES, NOUNS, Media, MediaFormat, count_sniffed, sniff
 from hffs.data.urls.connecting import CheckedBackend, UnresolvedError
 from hffs.data.urls.hosts import Hosts
 from hffs.data.urls.targets import Target, UrlRules, parse_target
@@ -27,6 +27,9 @@ LARGE_BYTES = 16 * 2**20
 """Of images beyond this there are few in memory at a time, since each may grow to the limit."""
 
 _MOST_LARGE = 2
+_HEAD_BYTES = LONGEST_SNIFF_BYTES
+"""Of what came: enough to tell its format, or what it is instead."""
+
 _KEEP_S = 15.0
 _MOST_REST_S = 300.0
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -144,12 +147,13 @@ class Requester:
         declared = _find_header(response, b"content-length") or "0"
         if declared.isdecimal() and int(declared[:20]) > self._rules.max_bytes:
             raise _too_large(self._rules)
-        data = bytearray()
+        data, media = bytearray(), self._rules.media
+        least = count_sniffed(media)
         is_large = False
         try:
             for chunk in response.iter_stream():
-                if len(data) < SNIFF_BYTES <= len(data) + len(chunk):
-                    _check_format(bytes(data) + chunk[:64], response)
+                if len(data) < least <= len(data) + len(chunk):
+                    _check_format(bytes(data) + chunk[:_HEAD_BYTES], response, media)
                 data += chunk
                 if len(data) > self._rules.max_bytes:
                     raise _too_large(self._rules)
@@ -158,12 +162,13 @@ class Requester:
         finally:
             if is_large:
                 self._large.release()
-        _check_format(bytes(data[:64]), response)  # of few bytes
+        _check_format(bytes(data[:_HEAD_BYTES]), response, media)  # of few bytes
         return data
 
     def _wait_for_memory(self, until: float) -> bool:
         if not self._large.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise DeadlineError("cannot fetch", why="too many large images are waited for")
+            several = NOUNS[self._rules.media][1]
+            raise DeadlineError("cannot fetch", why=f"too many large {several} are waited for")
         return True
 
 
@@ -248,10 +253,11 @@ def _parse_rest(response: httpcore2.Response) -> float | None:
         return 1.0
 
 
-def _check_format(head: bytes, response: httpcore2.Response) -> None:
-    """Raise FetchError, which says what came instead, unless an image begins so."""
-    if sniff(head) is MediaFormat.UNKNOWN:
-        raise FetchError("cannot fetch", why=f"it gives {_describe(head, response)}, not an image")
+def _check_format(head: bytes, response: httpcore2.Response, media: Media) -> None:
+    """Raise FetchError, which says what came instead, unless one of the medium begins so."""
+    if sniff(head, media) is MediaFormat.UNKNOWN:
+        noun = "an image" if media == "image" else f"a {NOUNS[media][0]}"
+        raise FetchError("cannot fetch", why=f"it gives {_describe(head, response)}, not {noun}")
 
 
 def _describe(head: bytes, response: httpcore2.Response) -> str:

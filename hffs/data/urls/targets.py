@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from urllib.parse import quote, urljoin, urlsplit
 
+from hffs.core.formats import Media
 from hffs.errors import AccessError, FetchError, HffsError
 
 MAX_URL_CHARACTERS = 8192
@@ -27,7 +28,7 @@ _QUERY_SAFE = _PATH_SAFE + "?"
 
 @dataclass(frozen=True, slots=True)
 class UrlRules:
-    """What is allowed, and how much of it; the limits are those of one image."""
+    """What is allowed, and how much of it; the limits are those of one file."""
 
     allow_http: bool = False
     allow_private: bool = False
@@ -40,6 +41,8 @@ class UrlRules:
     """From the first request on; what waits for its host's turn waits up to `queue_s` before."""
     queue_s: float = 30.0
     connect_s: float = 5.0
+    media: Media = "image"
+    """What has to come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from hffs.data.hub.resolve import find_files, read_commit, resolve
 from hffs.data.hub.resolve_local import resolve_local, resolve_snapshot
 from hffs.data.hub.retrying import Patience
 from hffs.data.locating.acquiring import acquire
-from hffs.data.locating.record import find_store, name_source
+from hffs.data.locating.record import Wanted, find_store, name_source
 from hffs.errors import HffsError
+from tests.data.media import read_cells, tell
 
 
 def _as_request(task: dict[str, Any]) -> Request:
@@ -79,9 +81,25 @@ class _Told:
         self.work.append(text)
 
 
-def _acquire(task: dict[str, Any]) -> dict[str, Any]:
+def _want(task: dict[str, Any]) -> tuple[Wanted, Path]:
     config = build_config(task["request"]["name"], task["keys"], None, os.environ)
-    wanted, store, told = name_source(config), find_store(config), _Told()
+    wanted = name_source(config)
+    media = task["request"].get("media", wanted.media)
+    request = dataclasses.replace(wanted.request, media=media)
+    return dataclasses.replace(wanted, request=request), find_store(config)
+
+
+def _read_media(task: dict[str, Any]) -> dict[str, Any]:
+    wanted, store = _want(task)
+    told = _Told()
+    located = acquire(wanted, store, told)
+    with tempfile.TemporaryDirectory() as folder:
+        cells, dropped = read_cells(located, wanted, Path(folder))
+    return {"cells": tell(cells), "dropped": dropped, "work": told.work}
+
+
+def _acquire(task: dict[str, Any]) -> dict[str, Any]:
+    (wanted, store), told = _want(task), _Told()
     located = acquire(wanted, store, told)
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(located), default=str))
     return plain | {"work": told.work}
@@ -96,8 +114,10 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "find_files": _find_files,
     "fetch": _fetch,
     "acquire": _acquire,
+    "read_media": _read_media,
     "cached_commit": lambda task: cached_commit(_as_request(task)),
 }
+_APART = ("acquire", "read_media")
 
 
 def _answer(task: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +148,7 @@ def _answer_apart(task: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     for line in sys.stdin:
         task = json.loads(line)
-        answer = _answer_apart(task) if task["verb"] == "acquire" else _answer(task)
+        answer = _answer_apart(task) if task["verb"] in _APART else _answer(task)
         print(json.dumps(answer), flush=True)
 
 

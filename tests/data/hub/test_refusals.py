@@ -104,8 +104,8 @@ def test_formats_that_cannot_be_read(site: HubServer, asker: Asker) -> None:
     for name, file, word in [
         ("empty", ".gitattributes", "no files"),
         ("pickle", "train.pkl", "no files"),
-        ("audio", "train.mp3", "audio is not built yet"),
-        ("video", "train.mp4", "video is not built yet"),
+        ("audio", "train.mp3", "it holds sounds, no images"),
+        ("video", "train.mp4", "it holds videos, no images"),
         ("hdf5", "train.h5", "hdf5"),
         ("lance", "train.lance", "lance"),
     ]:

@@ -172,7 +172,11 @@ def test_regression_what_is_served_in_place_is_refused_in_a_zip(
     [
         ({}, "DataError", "no files"),
         ({"x.pkl": b"x"}, "DataError", "no files"),
-        ({"x.mp4": b"x"}, "DataError", "video is not built yet"),
+        (
+            {"x.mp4": b"x"},
+            "DataError",
+            "it holds videos, no images; mount these by --dataset-type video",
+        ),
         ({"bad.py": b"1", "x.csv": b"a\n"}, "DataError", "never runs"),
         ({"README.md": b"---\nconfigs: [\n---\n", "x.csv": b"a\n"}, "DataError", "cannot use"),
     ],

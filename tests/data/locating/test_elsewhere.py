@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trustme
 
-from hffs.data.hub.resolution import DataFiles
+from hffs.core.formats import Media
+from hffs.data.hub.resolution import DataFiles, Request
+from hffs.data.locating.acquiring import acquire
 from hffs.data.locating.elsewhere import locate
+from hffs.data.locating.record import Wanted
 from hffs.data.remote import filesystems
 from hffs.data.remote.files import STORE_SCHEMES, is_elsewhere
 from hffs.data.shards import Shard, identify
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 from tests.data.buckets import serving_buckets, use_endpoint, write_keys
+from tests.data.media import Silent, expect, make_clips, read_cells
 from tests.data.urls.server import Exchange, serving
 
 KEYS = {
@@ -297,3 +304,19 @@ def test_https_is_verified_and_never_left(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_host_that_is_not_there_is_one_line() -> None:
     with pytest.raises(SourceError, match=r"a\.parquet: the connection is refused; check the net"):
         locate("http://127.0.0.1:9/a.parquet")
+
+
+@pytest.mark.parametrize(("media", "end"), [("video", "mp4"), ("audio", "flac")])
+def test_a_table_of_a_store_that_names_videos_or_sounds_beside_it(
+    tmp_path: Path, media: Media, end: str
+) -> None:
+    files = make_clips(f"clips/0.{end}", f"clips/1.{end}")
+    out = io.BytesIO()
+    pq.write_table(pa.table({f"{media}_path": [*files, "clips/none.mp4"]}), out)
+    write_keys("art", {f"{media}/rows.parquet": out.getvalue()})
+    write_keys("art", {f"{media}/{name}": content for name, content in files.items()})
+    wanted = Wanted(Request(f"s3://art/{media}/", media=media))
+    located = acquire(wanted, tmp_path, Silent())
+    cells, dropped = read_cells(located, wanted, tmp_path)
+    assert cells == expect(files, *((name, end.upper()) for name in files))
+    assert dropped == {"file missing": 1}

@@ -241,7 +241,7 @@ def test_a_compressed_tar_is_refused_by_what_it_holds(name: str, tmp_path: Path)
     with pytest.raises(DataError) as caught:
         _Far(tmp_path).prepare("a.tar", "b.tar")
     assert str(caught.value) == (
-        f"cannot stream set@1/{name}: it is compressed, so that no range of it is an image; "
+        f"cannot stream set@1/{name}: it is compressed, so that no range of it is a file; "
         "leave --streaming out"
     )
 

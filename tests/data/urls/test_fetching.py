@@ -15,6 +15,7 @@ import httpcore2
 import pytest
 import trustme
 
+from hffs.core.formats import NOUNS, Media
 from hffs.data.cache import DiskCache
 from hffs.data.urls import fetching
 from hffs.data.urls.connecting import resolve
@@ -29,6 +30,7 @@ from hffs.errors import (
     OutageError,
     StaleError,
 )
+from tests.data.media import make_clip
 from tests.data.urls.server import (
     JPEG,
     PNG,
@@ -393,6 +395,42 @@ def test_a_loop_of_redirects_ends(serve: Any, fetcher: Fetch) -> None:
 
 
 # What comes.
+
+
+@pytest.mark.parametrize(
+    ("media", "kind", "others"),
+    [
+        ("video", "mp4", ("jpg", "wav")),
+        ("video", "webm", ("png", "mp3")),
+        ("audio", "wav", ("jpg", "avi")),
+        ("audio", "opus", ("png", "mov.html")),
+    ],
+)
+def test_what_comes_has_to_be_of_the_medium_that_is_asked_for(
+    serve: Any, fetcher: Fetch, media: Media, kind: str, others: tuple[str, str]
+) -> None:
+    """In pieces too, of which the first does not tell."""
+    clip = make_clip(kind)
+
+    def in_pieces(exchange: Exchange) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(clip)}\r\n\r\n".encode()
+        exchange.send(head + clip[:20])
+        exchange.send(clip[20:])
+
+    wrong = {f"n{at}": lambda e, k=k: e.answer(_bytes_of(k)) for at, k in enumerate(others)}
+    server = serve(x=lambda e: e.answer(clip), pieces=in_pieces, **wrong)
+    found = fetcher(replace(RULES, media=media))
+    assert bytes(found.read(server.url("/x"))) == clip
+    assert bytes(found.read(server.url("/pieces"))) == clip
+    for name in wrong:
+        with pytest.raises(FetchError, match=f"it gives .*, not a {NOUNS[media][0]}"):
+            found.read(server.url(f"/{name}"))
+    with pytest.raises(FetchError, match="not an image"):
+        fetcher().read(server.url("/x?again"))
+
+
+def _bytes_of(kind: str) -> bytes:
+    return b"<html>" * 30 if kind.endswith("html") else make_clip(kind)
 
 
 @pytest.mark.parametrize(
