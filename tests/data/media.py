@@ -17,10 +17,11 @@ from hffs.data.cache import DiskCache
 from hffs.data.cells.building import load_or_build
 from hffs.data.cells.columns import find_media_column
 from hffs.data.farfiles import FileStore
+from hffs.data.fetchers import Fetchers
 from hffs.data.locating.record import Wanted
 from hffs.data.pages import PageStore
 from hffs.data.remote.opening import open_fetcher
-from hffs.data.rows import Fetchers, RowStore
+from hffs.data.rows import RowStore
 from hffs.data.shards import Located
 from hffs.data.source import open_source
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.command import Hffs, Mount
+from tests.clips import find_clips, find_recordings
+from tests.command import Mount
 
 pytestmark = pytest.mark.fuse
 
@@ -274,16 +276,61 @@ def measure(path: Path) -> tuple[int, int]:
         return image.size
 
 
-@pytest.mark.parametrize(("config", "key"), [(VIDEO, "video.num_frames"), (AUDIO, "audio")])
-def test_clips_and_sounds_are_refused_in_one_line(
-    hffs: Hffs, tmp_path: Path, config: str, key: str
+def write_media_set(config: str, column: str, files: Sequence[Path], **columns: object) -> None:
+    """As `write_set`, of videos or sounds, as `datasets` writes them."""
+    place = Path(json.loads(config)["dataset_name"])
+    place.mkdir(parents=True)
+    cells = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    features = {column: {"_type": column.capitalize()}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({column: cells, **columns}).replace_schema_metadata(metadata)
+    pq.write_table(table, place / "train.parquet", compression="none")
+    Path("multidatabackend.json").write_text(config, encoding="utf-8")
+
+
+def test_the_documented_videos_are_mounted_unchanged(
+    mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mnt").mkdir()
-    path = tmp_path / "multidatabackend.json"
-    path.write_text(config, encoding="utf-8")
-    done = hffs.run("mount", path, tmp_path / "mnt")
-    assert (done.returncode, done.stdout) == (2, "")
-    notices = "hffs: ignored in "  # keys that only a trainer reads are told, as of any file
-    (line,) = [line for line in done.stderr.splitlines() if not line.startswith(notices)]
-    assert line.startswith("hffs: not built yet: ")
-    assert key in line
+    monkeypatch.chdir(tmp_path)
+    clips = find_clips()
+    files = [clips[name] for name in ("bigbuckbunny.mp4", "bikes.mp4", "movie-hello.mp4")]
+    columns = {"description": ["a rabbit", "bikes", "hello"], "frame_count": [100, 99, 208]}
+    write_media_set(VIDEO, "video", files, fps=[25.0] * 3, **columns)
+    folder = mount("multidatabackend.json")
+    assert sorted(os.listdir(folder)) == ["0.mp4", "0.txt", "1.mp4", "1.txt"]
+    assert (folder / "0.mp4").read_bytes() == files[0].read_bytes()
+    assert (folder / "1.mp4").read_bytes() == files[2].read_bytes()
+    assert [(folder / f"{n}.txt").read_text() for n in range(2)] == ["a rabbit", "hello"]
+
+
+def test_videos_of_no_column_of_frames_are_probed_for_them(
+    mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = json.loads(VIDEO)
+    del config["huggingface"]["num_frames_column"], config["huggingface"]["fps_column"]
+    clips = find_clips()
+    names = ("bigbuckbunny.mp4", "VID_20191220_170832.mp4", "movie-hello.avi")  # 132, 48, 209
+    files = [clips[name] for name in names]
+    write_media_set(json.dumps(config), "video", files, description=["a", "b", "c"])
+    folder = mount("multidatabackend.json")
+    assert sorted(os.listdir(folder)) == ["0.mp4", "0.txt", "1.avi", "1.txt"]
+    assert (folder / "1.txt").read_text() == "c"
+
+
+def test_the_documented_sounds_are_mounted_unchanged(
+    mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recordings = find_recordings()
+    files = [recordings[name] for name in ("debian.wav", "debian.mp3", "debian.ogg")]
+    columns = {"tags": ["spoken", "loud", "soft"], "lyrics": ["De-\nbian", "", None]}
+    write_media_set(AUDIO, "audio", files, **columns)
+    folder = mount("multidatabackend.json")
+    assert sorted(os.listdir(folder)) == [
+        "0.lyrics", "0.txt", "0.wav", "1.mp3", "1.txt", "2.ogg", "2.txt",
+    ]  # fmt: skip
+    for number, file in enumerate(files):
+        assert (folder / f"{number}{file.suffix}").read_bytes() == file.read_bytes()
+    assert (folder / "0.lyrics").read_text() == "De-\nbian"
+    assert (folder / "0.txt").read_text() == "spoken"

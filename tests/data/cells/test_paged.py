@@ -23,10 +23,11 @@ from hffs.data.cache import DiskCache
 from hffs.data.cells.building import load_index, load_or_build
 from hffs.data.cells.columns import find_media_column
 from hffs.data.cells.listing import Listed, save_listing
+from hffs.data.fetchers import Fetchers
 from hffs.data.locating.local import locate
 from hffs.data.metadata import read_columns
 from hffs.data.pages import PageStore
-from hffs.data.rows import Fetchers, RowStore
+from hffs.data.rows import RowStore
 from hffs.data.source import open_source
 from hffs.errors import DataError, FormatError, OutageError, SourceError
 from tests.ranges import LocalReader, move_away

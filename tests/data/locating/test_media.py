@@ -20,10 +20,10 @@ import pytest
 
 from hffs.config import build_config
 from hffs.core.formats import Media
+from hffs.data.fetchers import Fetchers
 from hffs.data.locating.acquiring import acquire
 from hffs.data.locating.record import Wanted, find_source, find_store, name_source
 from hffs.data.metadata import read_columns
-from hffs.data.rows import Fetchers
 from hffs.data.shards import Located
 from hffs.data.source import open_source
 from hffs.errors import DataError
