@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -452,8 +453,8 @@ def test_a_view_has_one_medium_of_what_a_column_holds(tmp_path: Path) -> None:
 def test_files_by_split_that_are_named_one_by_one(tmp_path: Path) -> None:
     files = make_clips("x.mp4", "y.webm", "z.jpg")
     source = _write(tmp_path / "set", files)
-    keys = {"data_files": {"train": ["x.*"], "val": ["y.*", "z.*"]}, "split": "val"}
-    cells, dropped = _read(source, tmp_path, "video", **keys)
+    keys: dict[str, Any] = {"data_files": {"train": ["x.*"], "val": ["y.*", "z.*"]}, "split": "val"}
+    cells, dropped = _read(source, tmp_path, "video", None, **keys)
     assert ([cell.data for cell in cells], dropped) == ([files["y.webm"]], {})
 
 
