@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -447,3 +448,19 @@ def test_a_view_has_one_medium_of_what_a_column_holds(tmp_path: Path) -> None:
         kept = [cell.row for cell in cells if cell.format != "M4A"]
         assert kept == [row]
         assert dropped == {f"bytes in no known format of a {noun}": 3 - len(cells)}
+
+
+def test_files_by_split_that_are_named_one_by_one(tmp_path: Path) -> None:
+    files = make_clips("x.mp4", "y.webm", "z.jpg")
+    source = _write(tmp_path / "set", files)
+    keys: dict[str, Any] = {"data_files": {"train": ["x.*"], "val": ["y.*", "z.*"]}, "split": "val"}
+    cells, dropped = _read(source, tmp_path, "video", None, **keys)
+    assert ([cell.data for cell in cells], dropped) == ([files["y.webm"]], {})
+
+
+@pytest.mark.parametrize("source", ["set/0.mp4", "set/*.webm"])
+def test_a_file_or_a_pattern(tmp_path: Path, source: str) -> None:
+    files = make_clips("0.mp4", "1.webm", "2.jpg")
+    _write(tmp_path / "set", files)
+    cells, _ = _read(tmp_path / source, tmp_path, "video")
+    assert [cell.data for cell in cells] == [files[source[4:].replace("*", "1")]]

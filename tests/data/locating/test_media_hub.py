@@ -160,6 +160,9 @@ def test_parquet(site: HubServer, asker: Asker, media: Media, streaming: bool, f
     site.add(name).write("data/train-00000-of-00001.parquet", out.getvalue())
     cells, _ = _read(asker, name, media, streaming=streaming)
     assert [cell.data for cell in cells] == data
+    # pages that nobody has fetched do not tell
+    told = ["UNKNOWN"] * len(data) if streaming else [kind for _, kind in CLIPS[media]]
+    assert [cell.format for cell in cells] == told
 
 
 def test_a_zip_is_downloaded(site: HubServer, asker: Asker) -> None:

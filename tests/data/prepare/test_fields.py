@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
+from hffs.core.formats import list_extensions
 from hffs.data.prepare.fields import (
     AUDIO_EXTENSIONS,
     IMAGE_EXTENSIONS,
@@ -46,8 +47,12 @@ def test_extensions_are_those_of_datasets() -> None:
     not_images = {"mpg", "mpeg", "h5", "hdf"}
     assert set(theirs.IMAGE_EXTENSIONS) - not_images <= IMAGE_EXTENSIONS
     assert not IMAGE_EXTENSIONS & not_images
-    assert set(theirs.AUDIO_EXTENSIONS) == AUDIO_EXTENSIONS
+    assert set(theirs.AUDIO_EXTENSIONS) <= AUDIO_EXTENSIONS
     assert set(theirs.VIDEO_EXTENSIONS) <= VIDEO_EXTENSIONS
+    assert list_extensions("image") <= IMAGE_EXTENSIONS
+    assert list_extensions("video") <= VIDEO_EXTENSIONS
+    assert list_extensions("audio") <= AUDIO_EXTENSIONS
+    assert not VIDEO_EXTENSIONS & AUDIO_EXTENSIONS
     decoded = {ext for ext in theirs.DECODERS if find_kind(ext) is not None}
     assert set(theirs.DECODERS) - decoded == {
         "ten", "tb", "mp", "msg", "npy", "npz", "cbor", "pth",

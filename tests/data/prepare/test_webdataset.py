@@ -215,9 +215,9 @@ def refusal(job: Job, kind: type[HffsError]) -> str:
         ([("1.jpg", b""), ("1.jpg", b"")], "sample 1 has two files of one kind"),
         ([("1.jpg", b""), ("2.jpg", b""), ("1.txt", b"")], "do not lie side by side"),
         ([(f"1.{n}.txt", b"") for n in range(300)], "more than 256 kinds of files"),
-        ([("README", b"")], "hold no images or texts"),
+        ([("README", b"")], "hold no samples"),
         ([("1.npy", b"")], "found: npy"),
-        ([], "hold no images or texts"),
+        ([], "hold no samples"),
     ],
 )
 def test_samples_that_make_no_table_are_refused(
