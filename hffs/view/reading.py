@@ -88,6 +88,7 @@ def _open_urls(config: Config, places: Places, cache: DiskCache, stack: ExitStac
         allow_http=config.allow_http_urls,
         allow_private=config.allow_private_urls,
         offline=config.offline,
+        media=config.dataset_type,
     )
     urls = UrlFetcher(rules, cache, places.urls)
     stack.callback(urls.close)

@@ -39,9 +39,9 @@ FLOATS = st.floats(-1, 1, width=32)
     ],
 )
 def test_samples_keep_their_kind(kind: type, subtype: str, read_as: str) -> None:
-    samples = (np.arange(30).reshape(10, 3) / (1 if np.dtype(kind).kind in "iu" else 64)).astype(
-        kind
-    )
+    numbers = np.arange(30).reshape(10, 3)
+    samples: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+    samples = (numbers / 64 if np.dtype(kind).kind == "f" else numbers).astype(kind)
     file = io.BytesIO(make_wav(samples, 22_050))
     assert soundfile.info(file).subtype == subtype
     file.seek(0)
