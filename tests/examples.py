@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import ExifTags, Image, ImageOps
 
+from tests.media_examples import write_table
+
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 SET = "/data/photos"
@@ -133,6 +135,9 @@ def write_set(folder: Path) -> None:
     place.mkdir(parents=True)
     pq.write_table(table, place / "train.parquet")
     pq.write_table(table.slice(5), place / "test.parquet")
+    for name, rows in (("clips", 4), ("songs", 3)):
+        heading = f"| {name} | type |" + "".join(f" row {row} |" for row in range(rows))
+        write_table(folder / "data" / name / "train.parquet", read_tables(heading))
     (function,) = re.findall(r"```python\n(.*?)```", section(), re.DOTALL)
     (folder / "sift.py").write_text(function, encoding="utf-8")
 

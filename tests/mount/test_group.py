@@ -178,7 +178,7 @@ FAILING: list[tuple[dict[str, object], list[str], int, str]] = [
     ({"dataset_name": "/nowhere/x.parquet"}, ["--foreground"], 3, "entry bad: cannot"),
     ({"dataset_name": "ART", "filter_func": {"min_width": 999}}, [], 5, "entry bad: nothing is"),
     ({"dataset_name": "ART", "filter_func": {"min_width": 999}}, ["-f"], 5, "entry bad: nothing"),
-    ({"dataset_name": "ART", "dataset_type": "video"}, [], 5, "entry bad: cannot mount"),
+    ({"dataset_name": "ART", "dataset_type": "video"}, [], 5, "entry bad: nothing is"),
 ]
 
 
