@@ -18,14 +18,18 @@ _OF_CAPTIONS = (
 
 
 _OF_IMAGES = ("image_column", "image_format", "orientation")
-_OF_VIDEOS = ("video_column", *(f"video.{name}" for name in VideoConfig.model_fields))
+_REFUSED = ("min_frames", "max_frames")
+_OF_VIDEOS = (
+    "video_column",
+    *(f"video.{name}" for name in VideoConfig.model_fields if name not in _REFUSED),
+)
 _OF_SOUNDS = ("audio_column", "audio_caption_fields", "lyrics_column")
 _OF_MEDIA: Mapping[str, tuple[str, ...]] = {
     "image": (*_OF_VIDEOS, *_OF_SOUNDS, "duration_column"),
     "video": (*_OF_IMAGES, *_OF_SOUNDS),
     "audio": (*_OF_IMAGES, *_OF_VIDEOS, "width_column", "height_column"),
 }
-"""For each medium the keys that are about others."""
+"""For each medium the keys that are about others, but those that `hffs.config.foreign` refuses."""
 
 
 def find_idle_keys(config: Config) -> Iterator[str]:

@@ -15,13 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hffs.data.metadata import ColumnPath, read_tables
-from hffs.data.source import Source, is_text
+from hffs.data.metadata import ColumnPath, find_column, plain_type, read_tables
+from hffs.data.source import Source, is_number, is_text
+from hffs.errors import ConfigError
 
 ABSENT, NULL, NUMBER, OTHER = range(4)
 """What a JSON text has at a path, as the kinds of `number_reader` say it."""
 
 Arrays = tuple[NDArray[Any], ...]
+
+_LARGEST = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,32 @@ def number_reader(path: ColumnPath, keys: Sequence[tuple[str, ...]] = ()) -> Rea
         return read_json_numbers(texts, ways)
 
     return Reader(path, read, slow_to_ask=True)
+
+
+def named_reader(source: Source, path: str, key: str) -> Reader:
+    """`number_reader` of a column that the configuration's `key` names.
+
+    Raises ConfigError where there is no such column, or it has no numbers.
+    """
+    column = find_column(source, path, key)
+    if not (is_json(column) or (is_number(column.type) and not column.inner)):
+        why = f"it holds {column.type}"
+        raise ConfigError(f"cannot use {key}", str(column), why=why, fix="name a column of numbers")
+    return number_reader(column)
+
+
+def usual_reader(source: Source, name: str) -> Reader | None:
+    """Reader of a column that counts if it has numbers; None where there is none such."""
+    index = source.schema.get_field_index(name)
+    if index < 0 or not is_number(plain_type(source.schema.field(index).type)):
+        return None
+    return number_reader(find_column(source, name, name))
+
+
+def to_counts(arrays: Arrays) -> Arrays:
+    """Whole numbers (int32) of numbers in a column; 0 for NaN and what is no number above 0."""
+    counts = np.fmin(np.fmax(arrays[0], 0), _LARGEST)  # fmax: NaN to 0
+    return (counts.astype(np.int32),)
 
 
 def spell_keys(parts: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -18,7 +18,15 @@ from hffs.core.formats import MediaFormat
 from hffs.core.sampling import sample_rows
 from hffs.data.captions import CaptionRules, Captions, keep_captions, read_captions
 from hffs.data.cells.building import CellIndex
-from hffs.data.filters.selection import Filters, Measure, Selection, SizeTerms, select
+from hffs.data.filters.selection import (
+    ClipTerms,
+    Filters,
+    Measure,
+    Probe,
+    Selection,
+    SizeTerms,
+    select,
+)
 from hffs.data.groups import read_groups
 from hffs.data.lyrics import Lyrics, read_lyrics
 from hffs.data.metadata import find_column, metadata_columns
@@ -33,16 +41,20 @@ NO_FORMAT = "bytes in no known format"
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What is chosen from, and how more can be learned about it."""
+    """What is chosen from, and how more can be learned about it.
+
+    Of videos `measure` tells their sizes; `probe` is of videos and sounds alone.
+    """
 
     source: Source
     index: CellIndex
     measure: Measure
+    probe: Probe
     workers: int
     progress: Callable[[int, int], None]
 
     def mark(self, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Mask over all cells of the index, set at these: what `measure` is asked with."""
+        """Mask over all cells of the index, set at these: `measure` and `probe` are asked so."""
         marks = np.zeros(len(self.index), np.bool_)
         marks[cells] = True
         return marks
@@ -84,7 +96,7 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
     check_columns(config, inputs.source)
     rows = np.asarray(inputs.index.row)
     filters = map_filters(config, reshape)
-    account = _Account(select(inputs.source, filters, rows, inputs.measure))
+    account = _Account(select(inputs.source, filters, rows, inputs.measure, inputs.probe))
     if config.filter_func.python is not None:
         _filter_rows(inputs, config.filter_func.python, account)
     groups = None if config.group_by is None else read_groups(inputs.source, config.group_by)
@@ -117,6 +129,11 @@ def check_columns(config: Config, source: Source) -> None:
         "fallback_caption_column": [config.fallback_caption_column],
         "description_column": [config.description_column],
     }
+    if config.dataset_type != "image":
+        named["duration_column"] = [config.duration_column]
+    if config.dataset_type == "video":
+        for key in ("num_frames_column", "fps_column"):
+            named[f"video.{key}"] = [getattr(config.video, key)]
     for key in ("collection_column", "quality_column"):
         if key in terms.model_fields_set:
             named[key] = [getattr(terms, key)]
@@ -152,7 +169,21 @@ def map_filters(config: Config, reshape: Reshape) -> Filters:
         quality_column=(
             terms.quality_column if "quality_column" in terms.model_fields_set else None
         ),
+        media=config.dataset_type,
+        clips=_map_clip_terms(config),
+        num_frames_column=config.video.num_frames_column,
+        fps_column=config.video.fps_column,
+        duration_column=config.duration_column,
     )  # fmt: skip
+
+
+def _map_clip_terms(config: Config) -> ClipTerms:
+    terms, video = config.filter_func, config.video
+    durations = (terms.min_duration_s, terms.max_duration_s)
+    if config.dataset_type != "video":  # entries of other media may have the block, too
+        return ClipTerms(None, None, *durations)
+    least = video.num_frames if video.min_frames is None else video.min_frames
+    return ClipTerms(least, video.max_frames, *durations)
 
 
 def _filter_rows(inputs: Inputs, function: str, account: _Account) -> None:

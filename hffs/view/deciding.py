@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.config import Config
+from hffs.config.foreign import refuse_foreign_keys
 from hffs.core.foldernames import make_folder_names
 from hffs.core.formats import NOUNS
 from hffs.core.names import format_name
@@ -23,6 +24,9 @@ from hffs.core.types import Position
 from hffs.data.cells.building import load_or_build
 from hffs.data.cells.columns import find_media_column, require_one_medium
 from hffs.data.filters.selection import (
+    DURATION_MISSING,
+    FRAMES_MISSING,
+    NOT_PROBED,
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
     SMALLER_THAN_GRID,
@@ -45,7 +49,10 @@ from hffs.view.places import Places
 from hffs.view.reading import open_reader
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
 
-UNASKED = (SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, NO_CAPTION, NO_GROUP, NO_FORMAT)
+UNASKED = (
+    SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, FRAMES_MISSING, NOT_PROBED,
+    DURATION_MISSING, NO_CAPTION, NO_GROUP, NO_FORMAT,
+)  # fmt: skip
 """Steps that leave out what cannot be shown as asked, rather than what was asked to be left out."""
 
 
@@ -82,6 +89,7 @@ def examine(config: Config, places: Places, watcher: Watcher, workers: int) -> I
 def _examine(
     config: Config, places: Places, watcher: Watcher, workers: int, reader: RangeReader | None
 ) -> Examined:
+    refuse_foreign_keys(config)
     rendering = parse_rendering(config)
     about_shards = tell_nobody
     if reader is not None:
@@ -99,16 +107,16 @@ def _examine(
         config, places, index,
         lambda done, total: watcher.progress(f"looking at {NOUNS[column.media][1]}", done, total),
     )  # fmt: skip
-    measure = Measurer(
+    measurer = Measurer(
         config, places, index, workers,
-        lambda done, total: watcher.progress("measuring images", done, total),
+        lambda done, total: watcher.progress(f"measuring {NOUNS[column.media][1]}", done, total),
     )  # fmt: skip
     function = config.filter_func.python
     inputs = Inputs(
-        source, index, measure, workers,
+        source, index, measurer.measure, measurer.probe, workers,
         lambda done, total: watcher.progress(f"calling {function}", done, total),
     )  # fmt: skip
-    return Examined(inputs, rendering, choose(config, inputs, rendering.reshape), measure)
+    return Examined(inputs, rendering, choose(config, inputs, rendering.reshape), measurer)
 
 
 def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:

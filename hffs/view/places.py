@@ -3,7 +3,7 @@
     sources/KEY   which files a source came to, if it was asked for or made (`data/locating`)
     prepared/KEY  tables made of other formats (`hffs.data.prepare`)
     index/KEY     where every image of a source lies (`hffs.data.cells.building`)
-    measured/KEY  sizes of a source's images, if a filter asked for them
+    measured/KEY  what headers of a source's files tell, if a filter asked for it
     heads/KEY     formats of videos and sounds that nothing else tells
     views/KEY     manifests: cells by position, captions, what was removed
     rendered/KEY  learned sizes of rendered images

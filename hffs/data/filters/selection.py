@@ -6,7 +6,9 @@ evaluated: each kind has a module of its own, imported here.
 The order is fixed: `collection`; for each metric of `quality_thresholds`, images without it, then
 those below its minimum; `where`; then, if a term needs sizes, images whose size is not known,
 composites smaller than their grid, and `min_width`, `min_height`, `max_width`, `max_height`,
-`min_aspect`, `max_aspect`. A step counts only images that every step before it kept. All limits
+`min_aspect`, `max_aspect`; then, if a term needs them, videos whose frames are not known,
+`min_frames`, `max_frames`, and clips whose duration is not known, `min_duration_s`,
+`max_duration_s`. A step counts only images that every step before it kept. All limits
 are inclusive; aspect is width / height.
 """
 
@@ -19,6 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.columnarrays import Arrays, Reader, read_arrays
+from hffs.data.filters.clips import (
+    DURATION_MISSING,
+    FRAMES_MISSING,
+    NOT_PROBED,
+    clip_readers,
+    clip_steps,
+)
 from hffs.data.filters.collection import collection_reader
 from hffs.data.filters.quality import metric_steps, plan_metrics
 from hffs.data.filters.sizes import (
@@ -31,9 +40,12 @@ from hffs.data.filters.sizes import (
     size_steps,
 )
 from hffs.data.filters.terms import (
+    ClipTerms,
     Filters,
     Measure,
     Measured,
+    Probe,
+    Probed,
     Removed,
     Selection,
     Shape,
@@ -42,14 +54,21 @@ from hffs.data.filters.terms import (
     select_all,
 )
 from hffs.data.source import Source
+from hffs.errors import ConfigError
 
 __all__ = [
+    "DURATION_MISSING",
+    "FRAMES_MISSING",
+    "NOT_PROBED",
     "SIZE_MISSING",
     "SIZE_NOT_MEASURED",
     "SMALLER_THAN_GRID",
+    "ClipTerms",
     "Filters",
     "Measure",
     "Measured",
+    "Probe",
+    "Probed",
     "Removed",
     "Selection",
     "Shape",
@@ -65,16 +84,27 @@ Step = tuple[str, NDArray[np.bool_]]
 _T = TypeVar("_T", bound=np.generic)
 
 
+def _probe_nothing(wanted: NDArray[np.bool_]) -> Probed:
+    why = "the files are no videos and no sounds"
+    raise ConfigError("cannot use", "limits of frames and durations", why=why)
+
+
 def select(
-    source: Source, filters: Filters, cell_rows: NDArray[np.int64], measure: Measure
+    source: Source,
+    filters: Filters,
+    cell_rows: NDArray[np.int64],
+    measure: Measure,
+    probe: Probe = _probe_nothing,
 ) -> Selection:
     """Decide for each cell, `cell_rows[i]` being the source row of cell i; rows ascend.
 
-    `measure` is called at most once, only where a size term has no column to look at, and with the
-    cells that are kept by then. Raises ConfigError for a filter that this source cannot answer.
+    `measure` and `probe` are called at most once, only where a term has no column to look at, and
+    with the cells that are kept by then. Raises ConfigError for a filter that this source cannot
+    answer.
     """
-    readers = size_readers(source, filters, needed_dimensions(filters))
-    steps, sizes = _read_steps(source, filters, list(readers.values()))
+    of_sizes = size_readers(source, filters, needed_dimensions(filters))
+    of_clips = clip_readers(source, filters)
+    steps, made = _read_steps(source, filters, [*of_sizes.values(), *of_clips.values()])
     is_plain = _is_each_row(cell_rows, source.rows)
 
     def of_cells(rows: NDArray[_T]) -> NDArray[_T]:
@@ -83,9 +113,12 @@ def select(
     chosen = select_all(len(cell_rows))
     for step, passes in (*steps, *_where_steps(source, filters)):
         chosen = chosen.after(step, of_cells(passes))
-    columns = {of: of_cells(pixels) for of, (pixels,) in zip(readers, sizes, strict=True)}
-    return size_steps(filters, columns, chosen, measure)
-    # a step that needs more than columns and sizes comes behind these
+    values = [of_cells(each) for (each,) in made]
+    sizes = dict(zip(of_sizes, values, strict=False))
+    chosen = size_steps(filters, sizes, chosen, measure)
+    clips = dict(zip(of_clips, values[len(sizes) :], strict=True))
+    return clip_steps(filters, clips, chosen, probe)
+    # a step that needs more than columns and headers comes behind these
 
 
 def _is_each_row(cell_rows: NDArray[np.int64], rows: int) -> bool:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.columnarrays import Arrays, Reader, is_json, number_reader, read_arrays
+from hffs.data.columnarrays import Reader, named_reader, read_arrays, to_counts, usual_reader
 from hffs.data.filters.terms import Filters, Measure, Measured, Selection, Sizes
-from hffs.data.metadata import find_column, plain_type
-from hffs.data.source import Source, is_number
-from hffs.errors import ConfigError
+from hffs.data.source import Source
 
 SIZE_MISSING = "size is missing"
 """Step that removes images whose size columns are null, or say what no image has (0, NaN)."""
@@ -29,7 +27,6 @@ SMALLER_THAN_GRID = "composite is smaller than its grid"
 
 _DIMENSIONS = ("width", "height")
 _BLOCK = 1 << 16  # sizes that the processor's cache holds
-_LARGEST_PX = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,12 +71,6 @@ def needed_dimensions(filters: Filters) -> list[str]:
     return [
         of for of in _DIMENSIONS if is_all or any(of in name or "aspect" in name for name in limits)
     ]
-
-
-def _to_pixels(arrays: Arrays) -> Arrays:
-    """Pixels (int32) of numbers in a column; 0 for NaN and whatever no image has."""
-    pixels = np.fmin(np.fmax(arrays[0], 0), _LARGEST_PX)  # fmax: NaN to 0
-    return (pixels.astype(np.int32),)
 
 
 def size_steps(
@@ -154,14 +145,9 @@ def _nothing_measured(cells: int) -> Measured:
 
 def _size_reader(source: Source, filters: Filters, of: str) -> Reader | None:
     """Reader of one dimension; None where images have to be measured."""
-    key = f"{of}_column"
     named = filters.width_column if of == "width" else filters.height_column
     if named is None:
-        index = source.schema.get_field_index(of)
-        if index < 0 or not is_number(plain_type(source.schema.field(index).type)):
-            return None
-    column = find_column(source, named or of, key)
-    if not (is_json(column) or (is_number(column.type) and not column.inner)):
-        why = f"it holds {column.type}"
-        raise ConfigError(f"cannot use {key}", str(column), why=why, fix="name a column of numbers")
-    return number_reader(column).then(_to_pixels)
+        reader = usual_reader(source, of)
+    else:
+        reader = named_reader(source, named, f"{of}_column")
+    return None if reader is None else reader.then(to_counts)

@@ -1,4 +1,4 @@
-"""What may be asked of a view's images, and what is left of them: plain values.
+"""What may be asked of a view's images or clips, and what is left of them: plain values.
 
 Owns the checks of terms against each other, and the account of which step removed which image. It
 must not know sources or how a term is evaluated (`hffs.data.filters.selection`).
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.composites import file_sizes
+from hffs.core.formats import Media
 from hffs.errors import ConfigError
 
 _LIMITS = ("min_width", "min_height", "max_width", "max_height", "min_aspect", "max_aspect")
@@ -41,6 +42,35 @@ class Measured:
 Measure = Callable[[NDArray[np.bool_]], Measured]
 """Measure at least the cells of this mask; of others it tells what it happens to know."""
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probed:
+    """What headers tell of all cells of videos or sounds; 0 or b"" where nothing is known.
+
+    Sizes in pixels, frames, Hz and channels are int32, durations in seconds and rates of frames
+    float64, the names of codecs bytes. `unsettled` is as that of `Measured`.
+    """
+
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    frames: NDArray[np.int32]
+    duration_s: NDArray[np.float64]
+    fps: NDArray[np.float64]
+    sample_rate: NDArray[np.int32]
+    channels: NDArray[np.int32]
+    video_codec: NDArray[np.bytes_]
+    audio_codec: NDArray[np.bytes_]
+    unsettled: int = 0
+
+    def measured(self) -> Measured:
+        """The sizes alone, as of images that nothing turns."""
+        known = (self.width > 0) & (self.height > 0)
+        return Measured(self.width, self.height, known.astype(np.uint8), self.unsettled)
+
+
+Probe = Callable[[NDArray[np.bool_]], Probed]
+"""Probe at least the cells of this mask; of others it tells what it happens to know."""
+
 Sizes = tuple[NDArray[np.int32], NDArray[np.int32]]
 """Width and height of each cell, in pixels."""
 
@@ -61,15 +91,37 @@ class SizeTerms:
 
     def __post_init__(self) -> None:
         for of in ("width", "height", "aspect"):
-            least, most = getattr(self, f"min_{of}"), getattr(self, f"max_{of}")
-            if least is not None and most is not None and least > most:
-                why = f"it is above max_{of} {most}, so that no image would be kept"
-                raise ConfigError("cannot use", f"min_{of} {least}", why=why)
+            _check_limits(of, getattr(self, f"min_{of}"), getattr(self, f"max_{of}"), "image")
 
     def set_limits(self) -> dict[str, float]:
         """The limits that are set, in the order of their steps."""
         limits = {name: getattr(self, name) for name in _LIMITS}
         return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTerms:
+    """Inclusive limits of frames and of seconds; None where there is no limit."""
+
+    min_frames: float | None = None
+    max_frames: float | None = None
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_limits("frames", self.min_frames, self.max_frames, "video")
+        _check_limits("duration_s", self.min_duration_s, self.max_duration_s, "file")
+
+    def set_limits(self, of: str) -> dict[str, float]:
+        """The limits of `frames` or `duration_s` that are set, in the order of their steps."""
+        limits = {name: getattr(self, name) for name in (f"min_{of}", f"max_{of}")}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def _check_limits(of: str, least: float | None, most: float | None, kept: str) -> None:
+    if least is not None and most is not None and least > most:
+        why = f"it is above max_{of} {most}, so that no {kept} would be kept"
+        raise ConfigError("cannot use", f"min_{of} {least}", why=why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +142,11 @@ class Filters:
     quality_column: str | None = None
     shape: Shape | None = None
     composite: bool = False
+    media: Media = "image"
+    clips: ClipTerms = field(default_factory=ClipTerms)
+    num_frames_column: str | None = None
+    fps_column: str | None = None
+    duration_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

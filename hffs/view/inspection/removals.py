@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from hffs.config import Config
 from hffs.core.captions import lookup
 from hffs.data.captions import DEFAULT_COLUMNS
+from hffs.data.filters.clips import read_clips
 from hffs.data.filters.selection import (
+    DURATION_MISSING,
+    FRAMES_MISSING,
+    NOT_PROBED,
     SIZE_MISSING,
     SIZE_NOT_MEASURED,
     SMALLER_THAN_GRID,
@@ -27,7 +31,8 @@ from hffs.data.filters.selection import (
 from hffs.data.metadata import ColumnPath, find_column, metadata_columns, read_rows
 from hffs.data.source import Source
 from hffs.errors import ConfigError
-from hffs.view.choosing import NO_CAPTION, NO_GROUP, PYTHON, SAMPLE
+from hffs.view.choosing import NO_CAPTION, NO_GROUP, PYTHON, SAMPLE, map_filters
+from hffs.view.codecs import Reshape
 from hffs.view.deciding import UNASKED, Examined
 from hffs.view.inspection.facts import Example, StepFacts
 from hffs.view.inspection.picking import pick_spread
@@ -46,7 +51,14 @@ _LIMITS = {
     "min_aspect": "width / height below {}",
     "max_aspect": "width / height above {}",
 }
+_FRAME_LIMITS = {"min_frames": "fewer than {} frames", "max_frames": "more than {} frames"}
+_DURATION_LIMITS = {"min_duration_s": "shorter than {} s", "max_duration_s": "longer than {} s"}
 _OF_SIZE = {*_LIMITS, SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID}
+_OF_FRAMES = {*_FRAME_LIMITS, FRAMES_MISSING, NOT_PROBED}
+_OF_DURATION = {*_DURATION_LIMITS, DURATION_MISSING}
+
+
+_WORDS_OF_LIMITS = _LIMITS | _FRAME_LIMITS | _DURATION_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +78,14 @@ def describe_steps(config: Config, examined: Examined) -> tuple[StepFacts, ...]:
         for number, name in enumerate(examined.choice.selection.steps, 1)
     ]
     values = _read_values(examined.inputs.source, np.asarray(examined.inputs.index.row), steps)
-    sizes = _read_sizes(examined, steps)
+    numbers = _read_sizes(examined, steps), *_read_clips(examined, steps)
     return tuple(
         StepFacts(
             step=step.name,
             count=step.count,
             why=explain(config, step.name),
             asked=step.name not in UNASKED,
-            examples=tuple(_make_examples(examined, step, values, sizes)),
+            examples=tuple(_make_examples(examined, step, values, numbers)),
         )
         for step in steps
     )
@@ -89,8 +101,8 @@ def find_cell(examined: Examined, example: Example) -> int:
 def explain(config: Config, step: str) -> str:
     """Why a step leaves an image out, in a few words."""
     terms = config.filter_func
-    if step in _LIMITS:
-        return _LIMITS[step].format(f"{getattr(terms, step):g}")
+    if step in _WORDS_OF_LIMITS:
+        return _WORDS_OF_LIMITS[step].format(f"{_find_limits(config)[step]:g}")
     metric = step.removeprefix(_QUALITY)
     if metric in terms.quality_thresholds and metric != step:
         return f"{metric} below {terms.quality_thresholds[metric]:g}"
@@ -106,8 +118,23 @@ def explain(config: Config, step: str) -> str:
         SIZE_MISSING: "a size column is null, or holds no size",
         SIZE_NOT_MEASURED: "its header cannot be read",
         SMALLER_THAN_GRID: "a tile would have no pixel",
+        FRAMES_MISSING: "its column is null, or has no number above 0",
+        NOT_PROBED: "its header cannot be read, or tells no frames",
+        DURATION_MISSING: "its column is null, or its header tells none",
     }
     return words.get(step, "")
+
+
+def _find_limits(config: Config) -> Mapping[str, float]:
+    """All limits that are set, by their steps."""
+    filters = map_filters(config, Reshape())
+    clips = filters.clips
+    limits = (
+        filters.sizes.set_limits(),
+        clips.set_limits("frames"),
+        clips.set_limits("duration_s"),
+    )
+    return {step: limit for some in limits for step, limit in some.items()}
 
 
 def _list_values(values: tuple[str | int, ...]) -> str:
@@ -195,7 +222,11 @@ def _show(scalar: pa.Scalar, inner: tuple[str, ...]) -> str:
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
 
 
-def _read_sizes(examined: Examined, steps: list[_Step]) -> Mapping[int, str]:
+_Numbers = Mapping[int, str]
+"""What was looked at of a cell, in words."""
+
+
+def _read_sizes(examined: Examined, steps: list[_Step]) -> _Numbers:
     """Sizes of the examples of steps on sizes, by cell."""
     asked = [step.cells for step in steps if step.name in _OF_SIZE and len(step.cells)]
     if not asked:
@@ -211,13 +242,34 @@ def _read_sizes(examined: Examined, steps: list[_Step]) -> Mapping[int, str]:
     }
 
 
+def _read_clips(examined: Examined, steps: list[_Step]) -> tuple[_Numbers, _Numbers]:
+    """Frames and durations of the examples of steps on these, by cell."""
+    names = _OF_FRAMES | _OF_DURATION
+    asked = [step.cells for step in steps if step.name in names and len(step.cells)]
+    if not asked:
+        return {}, {}
+    cells, inputs = np.concatenate(asked), examined.inputs
+    rows, wanted = np.asarray(inputs.index.row), inputs.mark(cells)
+    found = read_clips(inputs.source, examined.choice.filters, rows, wanted, inputs.probe)
+    of_cells = zip(
+        cells.tolist(), found.frames[cells].tolist(), found.duration_s[cells].tolist(), strict=True
+    )
+    told = [
+        (cell, str(frames or "not known"), f"{lasts:.4g} s" if lasts else "not known")
+        for cell, frames, lasts in of_cells
+    ]
+    return {cell: frames for cell, frames, _ in told}, {cell: lasts for cell, _, lasts in told}
+
+
 def _make_examples(
-    examined: Examined, step: _Step, values: _Values, sizes: Mapping[int, str]
+    examined: Examined, step: _Step, values: _Values, numbers: tuple[_Numbers, _Numbers, _Numbers]
 ) -> Iterator[Example]:
     index = examined.inputs.index
+    kinds = (("size", _OF_SIZE), ("frames", _OF_FRAMES), ("duration", _OF_DURATION))
     for cell in step.cells.tolist():
         row, item = int(index.row[cell]), int(index.item[cell])
         found = {str(path): values[row, str(path)] for path in step.columns}
-        if step.name in _OF_SIZE:
-            found["size"] = sizes[cell]
+        for (kind, names), told in zip(kinds, numbers, strict=True):
+            if step.name in names:
+                found[kind] = told[cell]
         yield Example(row, item, found)
