@@ -37,7 +37,8 @@ def _read_cell(kind: str, cell: str) -> Any:
 def _encode_video(said: str) -> bytes:
     match = _VIDEO.fullmatch(said)
     assert match, said
-    return encode_clip(Clip(match[1].lower(), *map(int, match.groups()[1:])))
+    width, height, frames, fps = map(int, match.groups()[1:])
+    return encode_clip(Clip(match[1].lower(), width, height, frames, fps))
 
 
 def _encode_audio(said: str) -> bytes:
