@@ -68,8 +68,12 @@ def view(  # noqa: PLR0913 - one parameter an option
         print(json.dumps(recorded, indent=2))
         return
     count, size = recorded["positions"], recorded["size_bytes"]
+    # Late: it brings numpy, whose threads no child that is forked may find.
+    from hffs.core.formats import NOUNS
+
+    what = f"{count} {NOUNS[recorded['media']][1]} of {recorded['source']}"
     print(
-        f"{path}: {count} images of {recorded['source']}, {size / 1e6:.1f} MB "
+        f"{path}: {what}, {size / 1e6:.1f} MB "
         f"({size / count:.0f} bytes each), fingerprint {recorded['fingerprint'][:12]}"
     )
 

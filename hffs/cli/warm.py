@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,11 +80,21 @@ def _show(results: dict[str, dict[str, Any]], *, as_json: bool) -> None:
         print(json.dumps(shown if len(shown) > 1 else shown[0], indent=2))
     for name, warmed in results.items():
         if not as_json:
-            print(f"{name}: {warmed['images']} images, {warmed['size_bytes'] / 1e6:.1f} MB")
+            what = _name_files(warmed)
+            print(f"{name}: {warmed['images']} {what}, {warmed['size_bytes'] / 1e6:.1f} MB")
         if warmed["broken"]:
-            why = f"{warmed['broken']} images of {name} cannot be read; one: {warmed['why_broken']}"
+            count, what = warmed["broken"], _name_files(warmed)
+            why = f"{count} {what} of {name} cannot be read; one: {warmed['why_broken']}"
             print(f"hffs: {clean_line(why)}", file=sys.stderr)
     for name, warmed in results.items():
         if warmed["missed"]:
-            why = f"{warmed['missed']} images could not be fetched; one: {warmed['why_missed']}"
+            what = _name_files(warmed)
+            why = f"{warmed['missed']} {what} could not be fetched; one: {warmed['why_missed']}"
             raise OutageError("cannot warm", name, why=why, fix="try again: it goes on from there")
+
+
+def _name_files(warmed: Mapping[str, Any]) -> str:
+    # Late: it brings numpy, whose threads no child that is forked may find.
+    from hffs.core.formats import NOUNS
+
+    return NOUNS[warmed["media"]][1]

@@ -200,6 +200,15 @@ def list_extensions(media: Media) -> frozenset[str]:
     return frozenset(extension for extension, kind in known.items() if kind.media == media)
 
 
+def find_media(extension: str) -> Media | None:
+    """What a file of a view holds, by its extension; None for a text, or what is unknown.
+
+    >>> find_media("mp4"), find_media("opus"), find_media("txt")
+    ('video', 'audio', None)
+    """
+    return next((kind.media for kind, own in _EXTENSIONS.items() if own == extension), None)
+
+
 def count_sniffed(media: Media) -> int:
     """How many leading bytes `sniff` looks at."""
     return SNIFF_BYTES if media == "image" else LONGEST_SNIFF_BYTES

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from hffs.core.formats import EXTENSIONS, name_format
+from hffs.core.formats import EXTENSIONS, Media, find_media
 from hffs.data.watcher import Watcher
 from hffs.view.warming import Warmed, wait_for_all
 
@@ -24,7 +24,10 @@ def touch_mount(mountpoint: str, watcher: Watcher, first: int | None) -> Warmed:
     """Open the images of a mount, or the first of them, in the order of their names."""
     paths = list(islice(_list_images(mountpoint), first))
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="hffs-warm") as pool:
-        return wait_for_all((pool.submit(_open, path) for path in paths), len(paths), int, watcher)
+        opened = (pool.submit(_open, path) for path in paths)
+        warmed = wait_for_all(opened, len(paths), int, watcher)
+    warmed.media = next(filter(None, map(_find_media, paths)), "image")
+    return warmed
 
 
 def _list_images(folder: str) -> Iterator[str]:
@@ -43,9 +46,13 @@ def _open(path: str) -> int:
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        if not name_format(os.path.splitext(path)[1][1:]):
+        if _find_media(path) in ("video", "audio"):
             while os.read(descriptor, _READ_BYTES):
                 pass
         return os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
+
+
+def _find_media(path: str) -> Media | None:
+    return find_media(os.path.splitext(path)[1][1:])

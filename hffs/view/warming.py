@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hffs.config import Config
+from hffs.core.formats import Media
 from hffs.core.inodes import Kind, make_inode
 from hffs.core.types import Position
 from hffs.data.watcher import Watcher
@@ -32,8 +33,9 @@ _MOST_MISSED = 2 * _AT_ONCE
 
 @dataclass(slots=True)
 class Warmed:
-    """How many images are in the caches now, and their bytes; how many can never be had (`broken`),
-    and how many could not be fetched this time (`missed`), with what was said of the first of each.
+    """How many images (or videos, or sounds: `media`) are in the caches now, and their bytes; how
+    many can never be had (`broken`), and how many could not be fetched this time (`missed`), with
+    what was said of the first of each.
     """
 
     images: int = 0
@@ -42,13 +44,16 @@ class Warmed:
     missed: int = 0
     why_broken: str = ""
     why_missed: str = ""
+    media: Media = "image"
 
 
 def warm_view(config: Config, watcher: Watcher, workers: int, first: int | None) -> Warmed:
     """Fill the caches for a view, or for its `first` images; raises as opening it does."""
     with open_view(config, watcher, workers) as tree:
         count = tree.positions if first is None else min(first, tree.positions)
-        return warm(tree, count, watcher)
+        warmed = warm(tree, count, watcher)
+        warmed.media = tree.manifest.info.media
+        return warmed
 
 
 def warm(tree: Tree, count: int, watcher: Watcher) -> Warmed:

@@ -107,6 +107,7 @@ def test_a_view_is_the_same_on_another_host(
         "commit": "",
         "fingerprint": fingerprint(hffs, folder),
         "positions": len([name for name in expected if name.endswith(".jpg")]),
+        "media": "image",
         "view": str(host.view),
         "size_bytes": host.view.stat().st_size,
     }

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from hffs import __version__
 from hffs.config import Config
 from hffs.config.recorded import record_config
-from hffs.core.formats import MediaFormat
+from hffs.core.formats import Media, MediaFormat
 from hffs.data.cells.index import CellIndex
 from hffs.data.cells.subset import take_cells
 from hffs.data.filters.selection import Measured, read_sizes
@@ -56,6 +56,7 @@ class Summary:
     commit: str
     fingerprint: str
     positions: int
+    media: Media
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +116,7 @@ def record_view(
         first = error.errors(include_url=False)[0]
         why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise DataError("cannot record", info.source, why=why) from error
-    return Summary(info.source, info.commit, info.fingerprint, info.positions)
+    return Summary(info.source, info.commit, info.fingerprint, info.positions, info.media)
 
 
 def _make_header(view: _View, source: RecordedSource, arrays: dict[str, PackedArray]) -> Header:
