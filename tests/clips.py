@@ -132,6 +132,27 @@ def encode_sound(sound: Sound) -> bytes:
     return file.getvalue()
 
 
+def lengthen(file: Path, times: int) -> bytes:
+    """A video that shows another one several times, its packets as they are."""
+    made = io.BytesIO()
+    with av.open(made, "w", format="mp4") as output:
+        stream = None
+        shift = 0
+        for _ in range(times):
+            with av.open(str(file)) as clip:
+                video = clip.streams.video[0]
+                stream = stream or output.add_stream_from_template(video)
+                for packet in clip.demux(video):
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    packet.stream = stream
+                    packet.pts += shift
+                    packet.dts += shift
+                    output.mux(packet)
+                shift += int(video.duration or 0)
+    return made.getvalue()
+
+
 def _add_sound(made: OutputContainer, sound: Sound) -> AudioStream:
     codec, experimental = _AUDIO_CODECS[sound.kind], {"strict": "experimental"}
     stream = made.add_stream(codec, rate=sound.rate, options=experimental, layout=_lay_out(sound))

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from tests.clips import find_clips, find_recordings, tell_format
+from tests.clips import find_clips, find_recordings, lengthen, tell_format
 from tests.command import Hffs, Mount
 from tests.hub import Fail, HubServer
 from tests.hub_store import Repo
@@ -85,27 +85,6 @@ def test_sounds_are_those_of_their_makers(mount: Mount, tmp_path: Path) -> None:
         samples, rate = soundfile.read(file)
         shown_samples, shown_rate = soundfile.read(shown)
         assert (shown_rate, shown_samples.tolist()) == (rate, samples.tolist())
-
-
-def lengthen(file: Path, times: int) -> bytes:
-    """A video that shows another one several times, its packets as they are."""
-    made = io.BytesIO()
-    with av.open(made, "w", format="mp4") as output:
-        stream = None
-        shift = 0
-        for _ in range(times):
-            with av.open(str(file)) as clip:
-                video = clip.streams.video[0]
-                stream = stream or output.add_stream_from_template(video)
-                for packet in clip.demux(video):
-                    if packet.dts is None or packet.pts is None:
-                        continue
-                    packet.stream = stream
-                    packet.pts += shift
-                    packet.dts += shift
-                    output.mux(packet)
-                shift += int(video.duration or 0)
-    return made.getvalue()
 
 
 @pytest.fixture(scope="module")
