@@ -37,14 +37,22 @@ _AROUND = """<!doctype html><title>around</title><link rel="icon" href="data:,">
 <iframe src="/page.html" width="WIDTH" height="2000" id="frame"></iframe>
 <script>
 const frame = document.getElementById("frame");
-frame.addEventListener("load", () => {
+frame.addEventListener("load", async () => {
   const page = frame.contentDocument, root = page.documentElement;
   const all = selector => [...page.querySelectorAll(selector)];
+  await Promise.all(all("video, audio").map(media => new Promise(done => {
+    if (media.readyState || media.error) done();
+    for (const name of ["loadedmetadata", "error"]) media.addEventListener(name, done);
+  })));
   document.getElementById("seen").textContent = JSON.stringify({
     title: page.title,
     lang: root.lang,
     ran: frame.contentWindow.ran === undefined ? null : frame.contentWindow.ran,
     images: all("img").map(image => [image.naturalWidth, image.naturalHeight, image.alt]),
+    media: all("video, audio").map(media => [
+      media.tagName.toLowerCase(), media.duration, media.error && media.error.message,
+      media.videoWidth || 0, media.controls, media.autoplay, (media.poster || "").slice(0, 22),
+    ]),
     texts: all(".text").map(text => text.textContent),
     names: all(".name b").map(name => name.textContent),
     problems: all(".picture p").map(problem => problem.textContent),

@@ -65,7 +65,10 @@ def inspect(  # noqa: PLR0913 - one parameter an option
         print(f"hffs: not inspected: {', '.join(chosen.skipped)}", file=sys.stderr)
     pictures = None if html is None else samples
     # All children before the first parse: that imports numpy, whose threads do not survive a fork.
-    handed = [_look(config, pictures, measure_all=measure_all) for config in chosen.configs]
+    handed = [
+        _look(config, pictures, measure_all=measure_all, of=len(chosen.configs))
+        for config in chosen.configs
+    ]
     inspections = _parse(handed)
     if html is not None:
         from hffs.cli.inspection.page import render_page
@@ -76,13 +79,15 @@ def inspect(  # noqa: PLR0913 - one parameter an option
         print(f"hffs: wrote {html}", file=sys.stderr)
 
 
-def _look(config: Config, pictures: int | None, *, measure_all: bool) -> bytes:
-    """Inspect one view in a child process; what it handed over."""
+def _look(config: Config, pictures: int | None, *, measure_all: bool, of: int) -> bytes:
+    """Inspect one view, `of` so many on a page, in a child process; what it handed over."""
 
     def look(apart: Listener, workers: int) -> bytes:
+        from hffs.view.inspection.contact_sheet import MOST_MEDIA_BYTES
         from hffs.view.inspection.gathering import Wanted, inspect_view
 
-        inspection = inspect_view(config, apart, workers, Wanted(measure_all, pictures))
+        wanted = Wanted(measure_all, pictures, MOST_MEDIA_BYTES // of)
+        inspection = inspect_view(config, apart, workers, wanted)
         return json.dumps(asdict(inspection)).encode("ascii")
 
     return ask_child(config, look)

@@ -31,12 +31,27 @@ LENGTH_EDGES = (
 )  # fmt: skip
 """Characters of captions."""
 
+SECONDS_EDGES = (
+    0, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 600, 1200, 1800,
+    3600, 7200,
+)  # fmt: skip
+"""Durations: of clips that models are trained on, of songs, of films."""
+
+FRAMES_EDGES = (
+    0, 2, 17, 25, 33, 49, 65, 81, 97, 121, 161, 201, 257, 401, 601, 1001, 2001, 5001, 10_001,
+    100_001,
+)  # fmt: skip
+"""Frames of a video: as models take them, in fours and one more."""
+
 Number = int | float
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """`counts[i]` numbers are at least `edges[i]` and below `edges[i + 1]`."""
+    """`counts[i]` numbers are at least `edges[i]` and below `edges[i + 1]`.
+
+    Edges of whole numbers are int, those of others float.
+    """
 
     edges: tuple[Number, ...]
     counts: tuple[int, ...]
@@ -69,6 +84,8 @@ def _count(numbers: NDArray[Any], edges: Sequence[Number], most: Number) -> Hist
     edges = list(edges)
     while edges[-1] <= most:
         edges.append(edges[-1] * 10)
+    if numbers.dtype.kind == "f":  # 2 would be read as all there is below 3
+        edges = list(map(float, edges))
     counts, _ = np.histogram(numbers, edges)
     used = np.flatnonzero(counts)
     first, last = int(used[0]), int(used[-1]) + 1

@@ -133,6 +133,10 @@ class Measurer:
         self._workers, self._progress = workers, progress
         self._probed: tuple[NDArray[np.bool_], Probed] | None = None
 
+    def has_probed(self, wanted: NDArray[np.bool_]) -> bool:
+        """Whether this has probed all of these, and more of them costs nothing."""
+        return self._probed is not None and not bool((wanted & ~self._probed[0]).any())
+
     def measure(self, wanted: NDArray[np.bool_]) -> Measured:
         """Sizes of the wanted images or videos, and of others that were looked at before."""
         if self._index.column.media != "image":
@@ -144,7 +148,7 @@ class Measurer:
 
     def probe(self, wanted: NDArray[np.bool_]) -> Probed:
         """What headers of the wanted videos or sounds tell; none is asked twice, also if away."""
-        if self._probed is not None and not (wanted & ~self._probed[0]).any():
+        if self._probed is not None and self.has_probed(wanted):
             return self._probed[1]
         with self._call_crew() as (folder, crew):
             probed = load_or_probe(folder, crew, self._index.format, wanted)

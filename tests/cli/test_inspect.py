@@ -16,6 +16,7 @@ import pytest
 from rich.cells import cell_len
 
 from hffs.cli.inspection.text import Screen, render_text
+from tests.clips import Clip, encode_clip
 from tests.command import Hffs
 from tests.view.conftest import encode, write_set
 
@@ -72,6 +73,50 @@ def test_json_is_the_documented_object(hffs: Hffs, source: Path) -> None:
         assert f"`{key}`" in text, f"docs/inspecting.md does not tell of {key}"
 
 
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    files = [encode_clip(Clip("mp4", 64, 48, frames=10 * n, fps=10)) for n in (1, 2, 3, 70)]
+    cells = [{"bytes": data, "path": None} for data in files]
+    table = pa.table({"video": cells, "caption": [*"abcd"]})
+    pq.write_table(table, tmp_path / "videos.parquet")
+    return tmp_path / "videos.parquet"
+
+
+def test_text_says_what_videos_are_there(hffs: Hffs, videos: Path) -> None:
+    done = hffs.run("inspect", videos, "--dataset-type", "video", "--min-frames", "15")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    for line in [
+        "  videos  4 (column video, struct)",
+        "  files   3 of videos (3 pass through), 3 of captions",
+        "  min_frames  1  fewer than 15 frames",
+        "                 e.g. row 0: frames 10",
+        "Sizes (of 3, by video headers)",
+        "Durations (of 3, by video headers)",
+        "  total  1 min 15 s",
+        "  duration: 2 to 70 s, median 3",
+        "            2-3  ████████████████████████████████████████ 1",
+        "Frames (of 3, by video headers)",
+        "  total  750",
+        "  frames: 20 to 700, median 30",
+        "          17-24  ████████████████████████████████████████ 1",
+        "Made of (by headers of 3)",
+        "  frames a second  10 (3)",
+        "  video codecs     h264 (3)",
+        "Captions (column caption, of 3 videos)",
+    ]:
+        assert line in lines, done.stdout
+    assert "image" not in done.stdout
+
+
+def test_what_json_tells_of_videos_is_documented(hffs: Hffs, videos: Path) -> None:
+    report = describe(hffs, videos, "--dataset-type", "video")
+    assert (report["media"], report["clips"]["frames"]["total"]) == ("video", 760)
+    text = (Path(__file__).parents[2] / "docs" / "inspecting.md").read_text()
+    for key in (*report["clips"], *report["clips"]["frames"], *report["clips"]["fps"][0]):
+        assert f"`{key}`" in text, f"docs/inspecting.md does not tell of {key}"
+
+
 def test_nothing_left_is_no_failure(hffs: Hffs, source: Path) -> None:
     report = describe(hffs, source, "--where", "caption = 'no such'")
     assert (report["shown"], report["removed"][0]["count"]) == (0, 6)
@@ -105,7 +150,7 @@ def test_entries_of_a_file_are_inspected_one_after_the_other(
         ("a", 6), ("b", 0),
     ]  # fmt: skip
     assert done.stderr.startswith("hffs: not inspected: embeds")
-    assert (tmp_path / "page.html").read_text().count('<section class="report">') == 2
+    assert (tmp_path / "page.html").read_text().count('<section class="report of-image">') == 2
     lines = hffs("inspect", entries).splitlines()
     assert lines[0] == "a"
     assert "b" in lines

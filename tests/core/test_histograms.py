@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.core.histograms import ASPECT_EDGES, LENGTH_EDGES, SIZE_EDGES, describe_spread
+from hffs.core.histograms import (
+    ASPECT_EDGES,
+    FRAMES_EDGES,
+    LENGTH_EDGES,
+    SECONDS_EDGES,
+    SIZE_EDGES,
+    describe_spread,
+)
 
-EDGES = (SIZE_EDGES, ASPECT_EDGES, LENGTH_EDGES)
+EDGES = (SIZE_EDGES, ASPECT_EDGES, LENGTH_EDGES, SECONDS_EDGES, FRAMES_EDGES)
 
 
 def test_no_numbers_have_no_spread() -> None:
@@ -50,3 +57,10 @@ def test_a_square_is_in_the_middle() -> None:
     assert spread is not None
     assert spread.histogram.edges == (0.95, 1.05)
     assert spread.median == 1
+
+
+def test_regression_edges_say_whether_numbers_are_whole() -> None:
+    for numbers, kind in ((np.array([1.2, 2.8]), float), (np.array([1, 2]), int)):
+        spread = describe_spread(numbers, SECONDS_EDGES)
+        assert spread is not None
+        assert {type(edge) for edge in spread.histogram.edges} == {kind}

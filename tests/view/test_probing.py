@@ -214,7 +214,6 @@ def test_a_second_decision_probes_nothing(
     assert found == {
         "shown": 2, "size could not be measured": 1, "min_width": 1, "video could not be probed": 0,
         "min_frames": 0, "duration is missing": 0, "max_duration_s": 1,
-        "bytes in no known format": 0,
     }  # fmt: skip
     assert _open(open_tree, videos, video__max_frames=6)["shown"] == 2
     assert counting.count == 5

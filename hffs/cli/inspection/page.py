@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from hffs import __version__
-from hffs.cli.inspection.figures import Bar, draw_bars, show_bytes, show_number
+from hffs.cli.inspection.figures import (
+    Bar,
+    describe_measure,
+    draw_bars,
+    show_bytes,
+    show_counts,
+    show_number,
+    show_seconds,
+)
 from hffs.cli.untrusted import clean_text
+from hffs.core.formats import NOUNS
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -41,6 +50,7 @@ def render_page(inspections: Sequence[Inspection]) -> str:
         style_hash=f"sha256-{digest}",
         version=__version__,
         most_folders=_MOST_FOLDERS,
+        nouns=NOUNS,
     )
 
 
@@ -57,6 +67,9 @@ def _load_template() -> Template:
     environment.filters |= {
         "number": show_number,
         "bytes": show_bytes,
+        "seconds": show_seconds,
+        "counts": show_counts,
+        "measure": describe_measure,
         "bars": draw_bars,
         "length_of": _measure_bar,
         "clean": clean_text,

@@ -16,10 +16,27 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from hffs.cli.inspection.figures import Bar, describe_example, draw_bars, show_bytes, show_number
+from hffs.cli.inspection.figures import (
+    Bar,
+    describe_example,
+    describe_measure,
+    draw_bars,
+    show_bytes,
+    show_counts,
+    show_number,
+    show_seconds,
+)
 from hffs.cli.untrusted import clean_line
+from hffs.core.formats import NOUNS, Media
 from hffs.core.histograms import Spread
-from hffs.view.inspection.facts import CaptionFacts, FormatFacts, GroupFacts, Report, SizeFacts
+from hffs.view.inspection.facts import (
+    CaptionFacts,
+    ClipFacts,
+    FormatFacts,
+    GroupFacts,
+    Report,
+    SizeFacts,
+)
 
 _MOST_BAR = 40
 _MOST_FOLDERS = 20
@@ -69,20 +86,26 @@ def _sections(report: Report, screen: Screen) -> Iterator[tuple[str, Iterable[Te
     if report.formats:
         yield "Formats", _formats(report, screen)
     if report.sizes.looked_at:
-        yield f"Sizes ({_describe_sizes(report.sizes)})", _sizes(report.sizes, screen)
+        yield f"Sizes ({_describe_sizes(report.sizes, report.media)})", _sizes(report.sizes, screen)
+    if report.clips is not None and report.clips.looked_at:
+        yield from _clip_sections(report.clips, report.media, screen)
     captions = report.captions
     if captions is not None and captions.count:
-        yield f"Captions ({_describe_captions(captions)})", _captions(captions, screen)
+        of = f"of {show_number(captions.count)} {NOUNS[report.media][1]}"
+        yield f"Captions ({_describe_captions(captions)}, {of})", _captions(captions, screen)
     if report.groups:
         yield f"Folders ({show_number(len(report.groups))})", _folders(report.groups, screen)
 
 
 def _overview(report: Report) -> Iterator[tuple[str, str]]:
     yield "rows", show_number(report.rows)
-    kind = f"column {report.image_column}, {report.image_column_kind}"
-    yield "images", f"{show_number(report.images)} ({kind})"
+    kind, plural = (
+        f"column {report.image_column}, {report.image_column_kind}",
+        NOUNS[report.media][1],
+    )
+    yield plural, f"{show_number(report.images)} ({kind})"
     yield "shown", f"{show_number(report.shown)} ({show_bytes(report.source_bytes)})"
-    files = f"{show_number(report.image_files)} of images"
+    files = f"{show_number(report.image_files)} of {plural}"
     if report.image_files:
         files += f" ({_describe_making(report)})"
     yield "files", f"{files}, {show_number(report.caption_files)} of captions"
@@ -114,11 +137,13 @@ def _align(
 
 
 def _removed(report: Report, screen: Screen) -> Iterator[Text]:
-    rows = [(name, show_number(count), "no image") for name, count in report.dropped.items()]
+    none = f"no {NOUNS[report.media][0]}"
+    rows = [(name, show_number(count), none) for name, count in report.dropped.items()]
     for step in report.removed:
         if step.count or step.asked:
             rows.append((step.step, show_number(step.count), step.why))
-        rows += [("", "", describe_example(example)) for example in step.examples[:1]]
+        examples = [describe_example(each, report.media) for each in step.examples[:1]]
+        rows += [("", "", example) for example in examples]
     return _align(rows or [("nothing", "", "")], screen, right=1, style="dim")
 
 
@@ -139,9 +164,9 @@ def _describe_making(facts: Report | FormatFacts) -> str:
     return files or "none is shown"
 
 
-def _describe_sizes(sizes: SizeFacts) -> str:
+def _describe_sizes(sizes: SizeFacts, media: Media) -> str:
     of = "a sample of " if sizes.sampled else ""
-    origin = "columns" if sizes.origin == "columns" else "image headers"
+    origin = "columns" if sizes.origin == "columns" else f"{NOUNS[media][0]} headers"
     unknown = sizes.looked_at - sizes.known
     missing = f", {show_number(unknown)} not known" if unknown else ""
     return f"of {of}{show_number(sizes.looked_at)}, by {origin}{missing}"
@@ -157,6 +182,36 @@ def _sizes(sizes: SizeFacts, screen: Screen) -> Iterator[Text]:
     for name, spread in (("width", sizes.width), ("height", sizes.height)):
         yield from _histogram(name, spread, " px", screen)
     yield from _histogram("width / height", sizes.aspect, "", screen)
+
+
+def _clip_sections(
+    clips: ClipFacts, media: Media, screen: Screen
+) -> Iterator[tuple[str, Iterable[Text]]]:
+    duration, frames = clips.duration_s, clips.frames
+    of = describe_measure(duration, media, sampled=clips.sampled)
+    yield (
+        f"Durations ({of})",
+        [
+            *_align([("total", show_seconds(duration.total))], screen),
+            *_histogram("duration", duration.spread, " s", screen),
+        ],
+    )
+    if frames is not None:
+        of = describe_measure(frames, media, sampled=clips.sampled)
+        total = _align([("total", show_number(frames.total))], screen)
+        yield f"Frames ({of})", [*total, *_histogram("frames", frames.spread, "", screen)]
+    of = "a sample of " if clips.sampled else ""
+    pairs = (
+        ("frames a second", show_counts(clips.fps)),
+        ("video codecs", show_counts(clips.video_codecs)),
+        ("audio codecs", show_counts(clips.audio_codecs)),
+        ("sample rates", show_counts(clips.sample_rates, " Hz")),
+        ("channels", show_counts(clips.channels)),
+    )
+    yield (
+        f"Made of (by headers of {of}{show_number(clips.looked_at)})",
+        _align([pair for pair in pairs if pair[1]], screen),
+    )
 
 
 def _histogram(name: str, spread: Spread | None, unit: str, screen: Screen) -> Iterator[Text]:
@@ -181,8 +236,7 @@ def _draw(bar: Bar, most: int, *, unicode: bool) -> str:
 
 
 def _describe_captions(captions: CaptionFacts) -> str:
-    source = f"column {captions.column}" if captions.column else "no column"
-    return f"{source}, of {show_number(captions.count)} images"
+    return f"column {captions.column}" if captions.column else "no column"
 
 
 def _captions(captions: CaptionFacts, screen: Screen) -> Iterator[Text]:

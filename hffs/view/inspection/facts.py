@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hffs.core.histograms import Spread
+from hffs.core.formats import Media
+from hffs.core.histograms import Number, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image that a step left out: where it is in the source, and what the step looked at."""
+    """One file that a step left out: where it is in the source, and what the step looked at."""
 
     row: int
     item: int
@@ -68,7 +69,8 @@ class Dimensions:
 
 @dataclass(frozen=True, slots=True)
 class SizeFacts:
-    """Sizes of the view's image files, one for each image: all tiles of an image have the same.
+    """Sizes of the view's image files, one for each image: all tiles of an image have the same; of
+    videos as they are stored. Of sounds none is `looked_at`.
 
     Taken of `looked_at` images, all that are shown unless `sampled`, of which `known` told a size.
     `origin` is `columns` or `headers`. `common` are the most frequent sizes.
@@ -84,6 +86,49 @@ class SizeFacts:
     largest: Dimensions | None
     smallest: Dimensions | None
     common: tuple[Dimensions, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureFacts:
+    """A measure of videos or sounds: `known` of the `looked_at` ones told it, together `total`.
+
+    `origin` is `columns` or `headers`.
+    """
+
+    looked_at: int
+    known: int
+    origin: str
+    total: Number
+    spread: Spread | None
+
+
+@dataclass(frozen=True, slots=True)
+class CountFacts:
+    """A number or a name, and how many files have it."""
+
+    value: Number | str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What videos or sounds are made of, by the headers of `looked_at` files, of which `known`
+    could be read; all that are shown unless `sampled`.
+
+    Durations and frames are of the same files, or by columns of all. The rest are the most frequent
+    values, the most frequent first; rates in frames a second and in Hz.
+    """
+
+    looked_at: int
+    known: int
+    sampled: bool
+    duration_s: MeasureFacts
+    frames: MeasureFacts | None
+    fps: tuple[CountFacts, ...]
+    sample_rates: tuple[CountFacts, ...]
+    channels: tuple[CountFacts, ...]
+    video_codecs: tuple[CountFacts, ...]
+    audio_codecs: tuple[CountFacts, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +172,14 @@ class CompositeFacts:
 class Report:
     """A source seen through a configuration.
 
-    `rows` of the source hold `images`, of which `shown` are left; they become `image_files` and
+    `media` is what it shows: images, or videos or sounds where fields speak of images. `rows` of
+    the source hold `images`, of which `shown` are left; they become `image_files` and
     `caption_files`. `dropped` counts by reason what is no image. `source_bytes` are those of the
     images that are shown, as the source holds them.
     """
 
     id: str
+    media: Media
     source: str
     identity: str
     image_column: str
@@ -154,15 +201,18 @@ class Report:
     orientation: str
     composite: CompositeFacts | None
     sizes: SizeFacts
+    clips: ClipFacts | None
     captions: CaptionFacts | None
     groups: tuple[GroupFacts, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image for a contact sheet: `jpeg` is base64, empty where `problem` says why not.
+    """One file for a contact sheet: `jpeg` is base64, empty where `problem` says why not.
 
-    `width` and `height` are those that a viewer shows the file at, `text` is its caption.
+    `width` and `height` are those that a viewer shows the file at, `text` is its caption. Of a
+    video or a sound `data` is base64 that a browser plays, of a `media_type`; empty where `problem`
+    says why not. `jpeg` is then a video's first picture, `seconds` how long all of it lasts.
     """
 
     name: str
@@ -172,6 +222,9 @@ class Picture:
     height: int
     problem: str
     text: str
+    media_type: str = ""
+    data: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from hffs.core.histograms import ASPECT_EDGES, LENGTH_EDGES, SIZE_EDGES, describ
 from hffs.data.filters.selection import SIZE_NOT_MEASURED, Measured, read_sizes
 from hffs.data.watcher import Watcher
 from hffs.view.deciding import examine, make_files
-from hffs.view.inspection.contact_sheet import make_sheet
+from hffs.view.inspection.clips import describe_clips, pick_clips
+from hffs.view.inspection.contact_sheet import MOST_MEDIA_BYTES, SheetLimits, make_sheet
 from hffs.view.inspection.facts import (
     CaptionFacts,
     CaptionSample,
@@ -50,10 +51,13 @@ _COMMON_SIZES = 5
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How closely to look: whether at all headers; how many pictures to take, None for no sheet."""
+    """How closely to look: whether at all headers; how many pictures to take, None for no sheet;
+    how many bytes of videos or sounds to take along with these.
+    """
 
     all_sizes: bool = False
     pictures: int | None = None
+    media_bytes: int = MOST_MEDIA_BYTES
 
 
 def inspect_view(config: Config, watcher: Watcher, workers: int, wanted: Wanted) -> Inspection:
@@ -68,7 +72,8 @@ def inspect_view(config: Config, watcher: Watcher, workers: int, wanted: Wanted)
         report = _report(planned, wanted)
         if wanted.pictures is None:
             return Inspection(report, None)
-        sheet = make_sheet(planned, report.removed, places, watcher, wanted.pictures)
+        limits = SheetLimits(wanted.pictures, wanted.media_bytes)
+        sheet = make_sheet(planned, report.removed, places, watcher, limits)
         return Inspection(report, sheet)
 
 
@@ -81,6 +86,7 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
     has_captions = files.captions is not None and not config.images_only
     return Report(
         id=config.id,
+        media=config.dataset_type,
         source=source.name,
         identity=index.identity,
         image_column=index.column.name,
@@ -104,6 +110,7 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
         if composite is None
         else CompositeFacts(composite.count, composite.layout, composite.tiles),
         sizes=_describe_sizes(planned, all_of_them=wanted.all_sizes),
+        clips=describe_clips(planned, all_of_them=wanted.all_sizes),
         captions=_describe_captions(planned),
         groups=_count_groups(planned),
     )
@@ -135,8 +142,13 @@ def _describe_sizes(planned: Planned, *, all_of_them: bool) -> SizeFacts:
         and rendering.reshape.composite is None
         and not inputs.index.far.any()
     )
+    if rendering.media == "audio":
+        nothing = np.zeros(0, np.int32)
+        return _summarize(nothing, nothing, sampled=False, origin="headers")
     cells = choice.cells
-    if not all_of_them and not measured_before:
+    if rendering.media == "video":
+        cells = pick_clips(planned, all_of_them=all_of_them)
+    elif not all_of_them and not measured_before:
         cells = cells[pick_sample(inputs.index, cells, SAMPLE_IMAGES)]
     wanted = inputs.mark(cells)
     asked: list[NDArray[np.bool_]] = []

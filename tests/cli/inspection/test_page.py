@@ -6,11 +6,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hffs.cli.inspection.page import render_page
 from hffs.view.inspection.facts import Inspection, Picture, Report, Sheet, SizeFacts
 from tests.browser import visit
+from tests.clips import Clip, Sound, encode_clip, encode_sound
 from tests.command import Hffs
 from tests.view.conftest import encode, write_set
 
@@ -30,10 +33,11 @@ HOSTILE = [
 def _empty(name: str) -> Inspection:
     nothing = SizeFacts(0, 0, False, "headers", None, None, None, None, None, ())
     report = Report(
-        id=name, source=name, identity="", image_column="image", image_column_kind="struct",
-        columns=(), rows=0, images=0, shown=0, image_files=0, caption_files=0, source_bytes=0,
+        id=name, media="image", source=name, identity="", image_column="image",
+        image_column_kind="struct", columns=(), rows=0, images=0, shown=0, image_files=0,
+        caption_files=0, source_bytes=0,
         removed=(), dropped={}, formats=(), passes=0, rendered=0, fails=0, image_format="jpg",
-        orientation="as-is", composite=None, sizes=nothing, captions=None, groups=None,
+        orientation="as-is", composite=None, sizes=nothing, clips=None, captions=None, groups=None,
     )  # fmt: skip
     return Inspection(report, Sheet((), ()))
 
@@ -46,19 +50,19 @@ def test_a_page_of_nothing_is_a_page() -> None:
 
 def test_several_views_are_a_section_each() -> None:
     page = render_page([_empty("first"), _empty("second")])
-    assert page.count('<section class="report">') == 2
+    assert page.count('<section class="report of-image">') == 2
     assert "entry first" in page
     assert "<title>first, second - hffs inspect</title>" in page
 
 
-def test_the_policy_allows_pictures_and_one_style_only() -> None:
+def test_the_policy_allows_pictures_media_and_one_style_only() -> None:
     page = render_page([_empty("a")])
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy
     rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
     assert rules.pop("style-src").startswith("'sha256-")
     assert rules == {
-        "default-src": "'none'", "img-src": "data:", "base-uri": "'none'",
+        "default-src": "'none'", "img-src": "data:", "media-src": "data:", "base-uri": "'none'",
         "form-action": "'none'",
     }  # fmt: skip
     assert "style=" not in page
@@ -109,6 +113,57 @@ def test_what_chromium_shows_of_a_hostile_set(page: Path, tmp_path: Path) -> Non
     assert seen["names"] == [f"{n}.jpg" for n in range(len(HOSTILE) + 1)] + ["row 10"]
     assert [problem.split(",")[0] for problem in seen["problems"]] == ["not one of JPEG"]
     assert {"What is shown", "What is left out", "Sizes", "Columns"} <= set(seen["headings"])
+
+
+def _inspect(tmp_path: Path, media: str, cells: list[bytes], *flags: str) -> Path:
+    captions = [HOSTILE[number % len(HOSTILE)] for number in range(len(cells))]
+    rows = [{"bytes": data, "path": None} for data in cells]
+    pq.write_table(pa.table({media: rows, "caption": captions}), tmp_path / "set.parquet")
+    path = tmp_path / "page.html"
+    hffs = Hffs.below(tmp_path)
+    hffs("inspect", tmp_path / "set.parquet", "--dataset-type", media, "--html", path, *flags)
+    return path
+
+
+@pytest.mark.chromium
+def test_chromium_plays_what_it_can_of_videos(tmp_path: Path, clips: dict[str, Path]) -> None:
+    shown = [path.read_bytes() for path in clips.values()]
+    made = ("mp4", "mov", "mkv", "webm", "flv")
+    shown += [encode_clip(Clip(kind, 320, 240, 50, 25, tone=kind != "flv")) for kind in made]
+    page = _inspect(tmp_path, "video", [*shown, shown[-5][:400]], "--min-frames", "41")
+    found = visit(page, tmp_path)
+    assert found.console == []
+    assert found.requests == ["http://page.test/", "http://page.test/page.html"]
+    assert (found.seen["ran"], found.seen["scripted"]) == (None, 0)
+    media = found.seen["media"]
+    # MPEG-2, Theora and Sorenson have a picture, and the damaged one has none.
+    assert len(media) == len(shown) - 3
+    assert len(found.seen["images"]) == 3
+    for name, duration, error, width, controls, autoplay, poster in media:
+        assert (name, error, controls, autoplay) == ("video", None, True, False)
+        assert poster == "data:image/jpeg;base64"
+        assert 0.5 < duration < 11
+        assert width >= 176
+    assert found.seen["problems"] == ["Invalid data found when processing input"]
+    assert {"Sizes", "Durations and frames", "Made of", "Frames"} <= set(found.seen["headings"])
+    assert found.seen["wide"] == 0
+
+
+@pytest.mark.chromium
+def test_chromium_plays_what_it_can_of_sounds(tmp_path: Path, recordings: dict[str, Path]) -> None:
+    shown = [path.read_bytes() for path in recordings.values()]
+    made = ("wav", "flac", "mp3", "ogg", "opus", "m4a", "aac", "aiff")
+    shown += [encode_sound(Sound(kind, 48_000, 2, 4.0)) for kind in made]
+    long = encode_sound(Sound("wav", 48_000, 2, 30.0))  # of which a part is shown
+    found = visit(_inspect(tmp_path, "audio", [*shown, long]), tmp_path)
+    assert found.console == []
+    media = found.seen["media"]
+    assert len(media) == len(shown)  # but the AIFF
+    assert all(each[:1] + each[2:4] == ["audio", None, 0] for each in media)
+    assert all(0.4 < each[1] < 20 for each in media)
+    assert found.seen["problems"] == ["no browser plays what is in it"]
+    assert "Sizes" not in found.seen["headings"]
+    assert {"Durations", "Duration", "Made of"} <= set(found.seen["headings"])
 
 
 @pytest.mark.chromium
