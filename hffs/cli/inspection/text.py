@@ -108,7 +108,10 @@ def _overview(report: Report) -> Iterator[tuple[str, str]]:
     files = f"{show_number(report.image_files)} of {plural}"
     if report.image_files:
         files += f" ({_describe_making(report)})"
-    yield "files", f"{files}, {show_number(report.caption_files)} of captions"
+    files += f", {show_number(report.caption_files)} of captions"
+    if report.lyrics_column is not None:
+        files += f", {show_number(report.lyrics_files)} of lyrics (column {report.lyrics_column})"
+    yield "files", files
     if report.composite is not None:
         tiles = ", ".join(map(str, report.composite.tiles[:10]))
         more = ", ..." if len(report.composite.tiles) > 10 else ""

@@ -174,7 +174,7 @@ class Report:
 
     `media` is what it shows: images, or videos or sounds where fields speak of images. `rows` of
     the source hold `images`, of which `shown` are left; they become `image_files` and
-    `caption_files`. `dropped` counts by reason what is no image. `source_bytes` are those of the
+    `caption_files`, sounds to `lyrics_files` too. `dropped` counts by reason what is no image. `source_bytes` are those of the
     images that are shown, as the source holds them.
     """
 
@@ -190,6 +190,8 @@ class Report:
     shown: int
     image_files: int
     caption_files: int
+    lyrics_files: int
+    lyrics_column: str | None
     source_bytes: int
     removed: tuple[StepFacts, ...]
     dropped: dict[str, int]

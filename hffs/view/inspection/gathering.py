@@ -97,6 +97,8 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
         shown=len(choice.cells),
         image_files=len(files.cells),
         caption_files=len(files.cells) if has_captions else 0,
+        lyrics_files=0 if files.lyrics is None else files.lyrics.count_files(),
+        lyrics_column=None if choice.lyrics is None else choice.lyrics.column,
         source_bytes=int(np.maximum(index.length[choice.cells], 0).sum()),  # -1: not fetched yet
         removed=describe_steps(config, examined),
         dropped=dict(index.dropped),

@@ -35,7 +35,7 @@ def _empty(name: str) -> Inspection:
     report = Report(
         id=name, media="image", source=name, identity="", image_column="image",
         image_column_kind="struct", columns=(), rows=0, images=0, shown=0, image_files=0,
-        caption_files=0, source_bytes=0,
+        caption_files=0, lyrics_files=0, lyrics_column=None, source_bytes=0,
         removed=(), dropped={}, formats=(), passes=0, rendered=0, fails=0, image_format="jpg",
         orientation="as-is", composite=None, sizes=nothing, clips=None, captions=None, groups=None,
     )  # fmt: skip

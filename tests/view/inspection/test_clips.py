@@ -242,3 +242,21 @@ def test_nothing_left_is_a_report_too(look: Look, videos: Path) -> None:
     assert (clips.looked_at, clips.duration_s.total, clips.duration_s.spread) == (0, 0, None)
     assert found.sheet is not None
     assert len(found.sheet.removed[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("columns", "counted"),
+    [
+        ({}, (0, None)),
+        ({"lyrics": ["la", "", None]}, (1, "lyrics")),
+        ({"norm_lyrics": [None, None, None]}, (0, "norm_lyrics")),
+    ],
+)
+def test_lyrics_are_counted(
+    look: Look, tmp_path: Path, columns: dict[str, object], counted: tuple[int, str | None]
+) -> None:
+    files = [encode_sound(Sound("wav", 16_000, 1, 0.5))] * 3
+    typed = {name: pa.array(values, pa.string()) for name, values in columns.items()}
+    source = _write(tmp_path / "sounds.parquet", "audio", [*files], **typed)
+    report = look(source, dataset_type="audio").report
+    assert (report.lyrics_files, report.lyrics_column) == counted
