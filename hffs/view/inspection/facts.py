@@ -173,8 +173,8 @@ class Report:
     """A source seen through a configuration.
 
     `media` is what it shows: images, or videos or sounds where fields speak of images. `rows` of
-    the source hold `images`, of which `shown` are left; they become `image_files` and
-    `caption_files`, sounds to `lyrics_files` too. `dropped` counts by reason what is no image. `source_bytes` are those of the
+    the source hold `images`, of which `shown` are left; they become `image_files`, `caption_files`
+    and `lyrics_files`. `dropped` counts by reason what is no image. `source_bytes` are those of the
     images that are shown, as the source holds them.
     """
 
