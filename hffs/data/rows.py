@@ -25,13 +25,13 @@ from hffs.data.cells.index import FAR, CellIndex, Coding, SegmentKind
 from hffs.data.cells.paths import check_file, read_file, read_file_part
 from hffs.data.fetchers import NOBODY, Fetchers, PartReader
 from hffs.data.mapped import MappedFile
-from hffs.data.recent import Recent
+from hffs.data.recent import Recent, count_held
 from hffs.data.shards import Located
 from hffs.data.source import open_shard
 from hffs.errors import FormatError, SourceError
 
 OPEN_BYTES = 256 * 2**20
-"""Decoded parts that stay open; the rest is in the disk cache."""
+"""Decoded parts that stay open in memory; the rest is in the disk cache, large ones as maps."""
 
 _OPEN_PARTS = 64
 
@@ -76,7 +76,7 @@ class RowStore:
         self._places = [(shard, int(group), int(part)) for shard, group, part in places]
         self._numbers = {place: number for number, place in enumerate(self._places)}
         self._views: dict[int, memoryview] = {}
-        self._parts = Recent[memoryview](open_bytes, _OPEN_PARTS, len)
+        self._parts = Recent[memoryview](open_bytes, _OPEN_PARTS, count_held)
         self._files: dict[int, MappedFile] = {}
         self._archives: dict[int, MappedFile] = {}  # the first of them was opened first
         self._keeps_archives = len(index.containers) <= _OPEN_ARCHIVES

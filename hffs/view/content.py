@@ -20,12 +20,13 @@ from mmap import mmap
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hffs.core.formats import MediaFormat
 from hffs.core.types import Position, Row
 from hffs.data.cache import DiskCache
 from hffs.data.cells.building import CellIndex
-from hffs.data.recent import Recent
+from hffs.data.recent import Recent, count_held
 from hffs.data.rows import RowStore
 from hffs.errors import FormatError, HffsError, RenderError
 from hffs.view import codecs
@@ -67,11 +68,6 @@ class Stores:
     """Of the cache keys of rendered images: everything that they depend on besides their slot."""
 
 
-def _count_held(image: memoryview) -> int:
-    """Bytes of memory that are held with an image: none of the disk cache's maps."""
-    return 0 if isinstance(image.obj, mmap) else len(image)
-
-
 def _then(before: Future[S], change: Callable[[S], T]) -> Future[T]:
     """What comes of a Future, changed; it fails as that does."""
     after: Future[T] = Future()
@@ -106,7 +102,7 @@ class Content:
         self._extensions = rendering.extensions()
         self._suffixes = [b"." + extension.encode("ascii") for extension in self._extensions]
         self._order = {tile: number for number, tile in enumerate(rendering.tiles)}
-        self._recent = Recent[memoryview](_RECENT_BYTES, _RECENT_IMAGES, _count_held)
+        self._recent = Recent[memoryview](_RECENT_BYTES, _RECENT_IMAGES, count_held)
         self._is_parted = rendering.media != "image"
         self._parts = Parts(stores.rows, stores.sizes)
         self._failures = Failures(stores.rows)
@@ -142,19 +138,22 @@ class Content:
 
     def known_bytes(self) -> int:
         """Bytes of all images whose size is known."""
-        if not self._manifest.info.rendered:
-            return self._passing_bytes
-        rendered = ~np.asarray(self._passes)[self._manifest.forms]
-        slots = self._manifest.cells[rendered] * self._rendering.slots
-        if self._manifest.tiles is not None:
-            slots += self._manifest.tiles[rendered]
-        return self._passing_bytes + self._stores.sizes.total_bytes(slots)
+        told, learned = self._settled
+        return told + self._stores.sizes.total_bytes(learned)
 
     @cached_property
-    def _passing_bytes(self) -> int:
-        """Once: `df` and overlays ask often, and it looks at every position."""
-        passes = np.asarray(self._passes)[self._manifest.forms]
-        return int(self._stores.index.length[self._manifest.cells[passes]].sum())
+    def _settled(self) -> tuple[int, NDArray[np.int64]]:
+        """Bytes of the images whose sizes the index tells, and the slots of all others.
+
+        Once: `df` and overlays ask often, and it looks at every position.
+        """
+        cells = np.asarray(self._manifest.cells)
+        lengths = self._stores.index.length[cells]
+        told = np.asarray(self._passes)[self._manifest.forms] & (lengths >= 0)
+        slots = cells[~told] * self._rendering.slots
+        if self._manifest.tiles is not None:
+            slots += self._manifest.tiles[~told]
+        return int(lengths[told].sum()), slots
 
     def prepare(self, position: Position) -> None:
         """Refuse a source that changed (StaleError); let the disk fetch the bytes ahead."""

@@ -22,6 +22,7 @@ class Failures:
 
     def __init__(self, rows: RowStore) -> None:
         self._rows = rows
+        self._what = "cannot render" if rows.media == "image" else "cannot read"
         self._broken: dict[int, RenderError] = {}
         self._told: set[int | str] = set()  # what of `tell` is in the log: cells at URLs, errors
         self._lock = threading.Lock()
@@ -37,7 +38,7 @@ class Failures:
 
         No part of the error that was raised is kept: its frames hold the pixels decoded so far.
         """
-        failure = RenderError("cannot render", name, why=error.why or error.what)
+        failure = RenderError(self._what, name, why=error.why or error.what)
         with self._lock:
             is_news = cell not in self._broken
             self._broken[cell] = failure
