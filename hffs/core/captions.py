@@ -46,7 +46,7 @@ def clean_lyrics(value: object) -> str:
     """Words that are sung, line by line as they came, UTF-8; empty where there are none.
 
     Blank lines between verses stay, those around all of it go; so do blanks at the ends of lines
-    and control characters. A list is taken for lines.
+    and control characters. A list is taken for lines; what is no text says nothing.
 
     >>> clean_lyrics("\\n[verse]\\r\\nLa la \\n\\n[chorus]\\nOh\\n")
     '[verse]\\nLa la\\n\\n[chorus]\\nOh'
@@ -60,7 +60,7 @@ def clean_lyrics(value: object) -> str:
 def _as_text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return "" if value is None or isinstance(value, dict) else str(value)
+    return value if isinstance(value, str) else ""
 
 
 def render_caption(value: object, joint: str | None = "\n") -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hffs.core.captions import clean_lyrics, lookup
 from hffs.data.metadata import ColumnPath, find_column, metadata_columns, read_rows
 from hffs.data.source import Source
+from hffs.errors import ConfigError
 
 LYRICS, NORM_LYRICS = "lyrics", "norm_lyrics"
 """Where words are looked for if no column is named; the second where the first is null."""
@@ -35,14 +36,29 @@ class Lyrics:
 def find_lyrics(source: Source, named: str | None) -> list[ColumnPath]:
     """The columns of lyrics, the first before the second; none where there is no such column.
 
-    Raises ConfigError for a name that leads to nothing, unless there is `norm_lyrics`: the usual
-    name is often given for data sets that have the other one.
+    Raises ConfigError for a name that leads to nothing, unless there is `norm_lyrics` (the usual
+    name is often given for data sets that have the other one), or to what is no text.
     """
     known = metadata_columns(source)
     is_needed = named is not None and (named != LYRICS or NORM_LYRICS not in known)
     names = dict.fromkeys((named or LYRICS, NORM_LYRICS))
     wanted = [name for name in names if name in known or (is_needed and name == named)]
-    return [find_column(source, name, "lyrics_column") for name in wanted]
+    columns = [find_column(source, name, "lyrics_column") for name in wanted]
+    for column in columns:
+        if str(column) == named and not _holds_text(column):
+            fix = "name a column, field or JSON key of text"
+            raise ConfigError(
+                "cannot use lyrics_column", named, why=f"it leads to {column.type}", fix=fix
+            )
+    return list(filter(_holds_text, columns))
+
+
+def _holds_text(column: ColumnPath) -> bool:
+    """Whether a column has texts, or lists of them; of one that is JSON nobody knows before."""
+    kind = column.type
+    if pa.types.is_large_list(kind) and not column.inner:
+        kind = kind.value_type
+    return bool(pa.types.is_large_string(kind) or pa.types.is_null(kind))
 
 
 def read_lyrics(source: Source, named: str | None, rows: NDArray[np.int64]) -> Lyrics | None:

@@ -32,7 +32,7 @@ from hffs.errors import FormatError, HffsError, RenderError
 from hffs.view import codecs
 from hffs.view.failures import Failures
 from hffs.view.manifest import Manifest
-from hffs.view.parts import Parts
+from hffs.view.parts import Parts, require_format
 from hffs.view.rendering import Rendering, split_forms
 from hffs.view.sizes import LearnedSizes
 
@@ -341,6 +341,8 @@ class Content:
     def _pass(self, position: Position, cell: int, fetched: memoryview | None) -> memoryview:
         kept = self._find_kept(cell) if self._is_parted and fetched is None else None
         image = kept[0] if kept else self._load(position) if fetched is None else fetched
+        if self._is_parted and self._stores.rows.is_far(cell):
+            require_format(image, self._find_format(position))
         if self._stores.rows.read(cell) is None:  # a file of its own: nothing holds it open
             if self._is_parted and not kept:
                 image = self._keep(cell, image)

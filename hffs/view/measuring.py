@@ -333,7 +333,10 @@ def _probe(formats: NDArray[np.uint8], rows: RowStore, cell: int) -> _Told:
     # Late: of images nobody waits for FFmpeg to load.
     from hffs.view.codecs.clips import probe
 
-    file = RangeFile(rows.size(cell), partial(rows.load_part, cell))
+    if rows.is_parted(cell):
+        file = RangeFile(rows.size(cell), partial(rows.load_part, cell))
+    else:  # a map, or what had to be decoded: once, and not for each read
+        file = RangeFile.over(rows.load(cell))
     told = probe(file, MediaFormat(int(formats[cell])))
     codec_names = (told.video_codec.encode(), told.audio_codec.encode())
     return (

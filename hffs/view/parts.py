@@ -45,6 +45,8 @@ class Parts:
     def find_size(self, cell: int) -> int:
         """How many bytes a file has; kept, where that had to be found out."""
         size = self._rows.size(cell)
+        if not size:
+            raise FormatError("cannot read", why="it has no bytes")
         told = self._sizes.get(cell)
         if told not in (None, size):
             why = f"it has {size} bytes, and had {told} when that was recorded"
@@ -70,11 +72,17 @@ class Parts:
         return size
 
     def _check(self, cell: int, kind: MediaFormat) -> None:
-        """Refuse a file that its name, or that of its column, lies about."""
         media = self._rows.media
-        found = sniff(self._rows.load_part(cell, 0, count_sniffed(media)), media)
-        if found is not kind:
-            what = found.name if found else "in no known format"
-            raise FormatError("cannot read", why=f"it is {what}, and {kind.name} by its name")
+        require_format(self._rows.load_part(cell, 0, count_sniffed(media)), kind)
         with self._lock:
             self._checked.add(cell)
+
+
+def require_format(data: memoryview, kind: MediaFormat) -> None:
+    """Raise FormatError for a video or sound that its name, or what stands beside it, lies about;
+    `data` are its first bytes, or all of them.
+    """
+    found = sniff(data, kind.media or "image")
+    if found is not kind:
+        what = found.name if found else "in no known format"
+        raise FormatError("cannot read", why=f"it is {what}, and {kind.name} by its name")

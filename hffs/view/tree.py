@@ -176,9 +176,10 @@ class Tree:
 
     def advise(self, inode: Inode, start: int, stop: int) -> None:
         """Before a part of a large file is read that takes no waiting: ask the disk for it."""
-        position, kind = self._locate(inode)
-        if kind is Kind.IMAGE:
-            self._content.advise(position, start, stop)
+        if not self._is_metadata(inode):
+            position, kind = self._locate(inode)
+            if kind is Kind.IMAGE:
+                self._content.advise(position, start, stop)
 
     def request_size(self, inode: Inode) -> Future[int]:
         """Exact size of a file that `size_bytes` does not know, worked out on a thread."""

@@ -191,7 +191,8 @@ def test_lookup(value: object, path: tuple[str, ...], found: object) -> None:
         (" \n\t\n", ""),
         (None, ""),
         ({"words": "x"}, ""),
-        (7, "7"),
+        (7, ""),
+        ([["a"], "b", 1.5], "b"),
         ("  indented stays", "  indented stays"),
     ],
 )

@@ -128,6 +128,8 @@ def test_a_seek_into_a_far_video_fetches_a_fraction(
     assert sorted(os.listdir(folder)) == ["0.mp4", "0.txt", "1.mp4", "1.txt"]
     assert (folder / "0.mp4").stat().st_size == len(long_clip)
     assert hub.sent_bytes(MEDIA) < 1 << 20
+    space = os.statvfs(folder)
+    assert 0 < space.f_blocks * space.f_frsize - len(long_clip) < 1 << 21
     here, middle = folder.parent / "here.mp4", Fraction(100)
     here.write_bytes(long_clip)
     assert decode_frames(folder / "0.mp4", 3, middle) == decode_frames(here, 3, middle)

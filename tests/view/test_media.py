@@ -434,17 +434,40 @@ def test_decoded_sounds_of_several_channels(
     assert soundfile.read(file, dtype=dtype)[0].T.tolist() == channels
 
 
-@pytest.mark.parametrize(
-    ("array", "why"),
-    [([[1], [2, 3]], "channels are not of one length"), ([[[1]]], "nested deeper")],
-)
-def test_samples_that_are_no_sound(
-    open_tree: OpenTree, tmp_path: Path, array: object, why: str
+def test_samples_that_are_no_sound_are_left_out_and_harm_no_other(
+    open_tree: OpenTree, tmp_path: Path
 ) -> None:
-    table = pa.table({"audio": [{"array": array, "sampling_rate": 8_000}]})
-    pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=why):
-        open_tree(tmp_path / "a.parquet", **AUDIO)
+    cells = [
+        {"array": [[1], [2, 3]], "sampling_rate": 8_000},
+        {"array": [[1, 2], [3, 1 << 40]], "sampling_rate": 8_000},
+        {"array": [[1, 2], [3, 4]], "sampling_rate": 8_000},
+        {"array": [[1, 2]], "sampling_rate": 1 << 40},
+    ]
+    pq.write_table(pa.table({"audio": cells}), tmp_path / "a.parquet")
+    tree = open_tree(tmp_path / "a.parquet", **AUDIO)
+    assert names(tree) == ["0.wav"]
+    assert dict(tree.manifest.info.dropped) == {"bytes in no known format of a sound": 3}
+    deep = [{"array": [[[1]]], "sampling_rate": 8_000}]
+    pq.write_table(pa.table({"audio": deep}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="bytes in no known format of a sound: 1"):
+        open_tree(tmp_path / "b.parquet", **AUDIO)
+
+
+@pytest.mark.parametrize("words", [[{"t": "la"}] * 2, [1.5, 2.0], [[["la"]], [["lu"]]]])
+def test_lyrics_that_are_no_text(open_tree: OpenTree, tmp_path: Path, words: list[object]) -> None:
+    columns = {"tags": ["t", "u"], "lyrics": words}
+    source = write_media(tmp_path / "a.parquet", "audio", [WAV, MP3], **columns)
+    assert names(open_tree(source, **AUDIO)) == ["0.wav", "0.txt", "1.mp3", "1.txt"]
+    with pytest.raises(ConfigError, match="cannot use lyrics_column lyrics: it leads to "):
+        open_tree(source, **AUDIO, lyrics_column="lyrics")
+
+
+def test_regression_large_metadata_is_read(open_tree: OpenTree, tmp_path: Path) -> None:
+    source = write_media(tmp_path / "a.parquet", "audio", [WAV], tags=["t"])
+    tree = open_tree(source, **AUDIO, metadata_jsonl=True)
+    tree.advise(find(tree, "metadata.jsonl"), 0, 1 << 20)
+    tree.advise(find(tree, "0.txt"), 0, 1 << 20)
+    assert read(tree, "metadata.jsonl").startswith(b'{"file_name": "0.wav"')
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -38,6 +38,9 @@ class Rows(RowStore):
     def is_far(self, cell: int) -> bool:
         return cell in self.far
 
+    def is_parted(self, cell: int) -> bool:
+        return True
+
     def size(self, cell: int) -> int:
         self.looked.append(cell)
         file = self.files[cell]

@@ -14,13 +14,22 @@ from pathlib import Path
 import pytest
 from PIL import ExifTags, Image
 
+from hffs.core.formats import MediaFormat
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.data.urls import fetching
-from hffs.errors import AccessError, ConfigError, DataError, FetchError, OutageError
+from hffs.errors import (
+    AccessError,
+    ConfigError,
+    DataError,
+    FetchError,
+    OutageError,
+    RenderError,
+)
 from hffs.view.tree import Tree
 from tests.data.urls.server import Answer, Exchange, Server, serving
 from tests.view.conftest import OpenTree, Quiet, encode, write_set
+from tests.view.media import make_media, write_media
 
 ALLOWED = {"allow_http_urls": True, "allow_private_urls": True}
 JPEG, PNG = encode("JPEG", 1), encode("PNG", 2)
@@ -60,6 +69,24 @@ def inode(tree: Tree, name: str) -> Inode:
 
 def read(tree: Tree, name: str) -> bytes:
     return bytes(tree.request(inode(tree, name)).result(20))
+
+
+def test_videos_at_urls_are_what_their_names_say_or_an_error(
+    open_tree: OpenTree, tmp_path: Path
+) -> None:
+    mp4, webm = make_media(MediaFormat.MP4), make_media(MediaFormat.WEBM)
+    with serving({"/a.mp4": gives(mp4), "/b.webm": gives(mp4), "/c.webm": gives(webm)}) as server:
+        names = ["a.mp4", "b.webm", "c.webm", "d"]
+        urls = [server.url(f"/{name}", "127.0.0.1") for name in names]
+        source = write_media(tmp_path / "a.parquet", "video", urls, caption=list("abcd"))
+        tree = open_tree(source, dataset_type="video", **ALLOWED)
+        assert dict(tree.manifest.info.dropped) == {"name that tells no format of a video": 1}
+        assert read(tree, "0.mp4") == mp4
+        part = tree.request_part(inode(tree, "2.webm"), 10, 20).result(20)
+        assert bytes(part) == webm[10:20]
+        for _ in range(2):
+            with pytest.raises(RenderError, match="it is MP4, and WEBM by its name"):
+                read(tree, "1.webm")
 
 
 def test_images_at_urls_are_fetched_when_they_are_read(

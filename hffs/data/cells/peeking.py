@@ -14,6 +14,9 @@ from hffs.data.cells.decode import make_part, open_decoder
 from hffs.data.source import MediaColumn, Source, open_shards
 
 _ROWS = 16
+_MEDIA_ROWS = 2
+"""The same of videos and sounds, of which each may be as large as all those images."""
+
 _SHARDS = 4
 """Shards that are looked at until one has any value among its first rows."""
 
@@ -26,7 +29,7 @@ def holds_base64(source: Source, column: MediaColumn) -> bool:
     looked_at = range(min(len(source.shards), _SHARDS))
     for number, file in open_shards(source, source.reader, looked_at):
         decoder = open_decoder(file, source.shards[number].layout, column)
-        cells = decoder.read_first(_ROWS)
+        cells = decoder.read_first(_ROWS if column.media == "image" else _MEDIA_ROWS)
         if cells is None:
             continue
         part = make_part(decoder.which, cells, column)

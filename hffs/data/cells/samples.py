@@ -18,10 +18,15 @@ from hffs.data.arrow import format_errors
 from hffs.data.source import is_list
 from hffs.errors import FormatError
 
+NO_SOUND = b"\0"
+"""Stands for samples that are no sound (channels of different lengths, numbers beyond 32 bits):
+bytes in no format, so that the row is left out, and counted.
+"""
+
 
 def make_sounds(which: str, cells: pa.Array) -> list[bytes | None]:
-    """A WAV file for each cell; None where there is none. FormatError for samples that are no
-    sound: channels of different lengths, or numbers beyond 32 bits.
+    """A WAV file for each cell; None where there is none, and `NO_SOUND`. Raises FormatError where
+    the cells themselves are damaged.
     """
     with format_errors("cannot decode", which):
         cells.validate(full=True)
@@ -35,8 +40,8 @@ def make_sounds(which: str, cells: pa.Array) -> list[bytes | None]:
             try:
                 samples = _take_samples(arrays[number].values)
                 sounds[number] = make_wav(samples, int(hertz[number])) if samples.size else b""
-            except FormatError as error:
-                raise FormatError("cannot decode", which, why=error.why) from error
+            except FormatError:
+                sounds[number] = NO_SOUND
     return sounds
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ from hffs.view.codecs.reading import MAX_PIXELS
 MOST_READ_BYTES = 64 * 2**20
 """Read of one file at most: the index of a film of hours has a few, a header that leads in circles
 any number.
+"""
+
+_TURNS = threading.BoundedSemaphore(8)
+"""Containers that are open at a time: an index of a kilobyte can be written that FFmpeg unfolds to
+a gigabyte, and there may be as many threads as a host has cores.
 """
 
 _PROBE_BYTES = (512, 1 << 16, 5_000_000)
@@ -155,15 +161,18 @@ def open_clip(
     guarded = _Guarded(file, most_bytes)
     guarded.seek(0)
     try:
-        with av.open(
-            guarded,
-            "r",
-            format=_name_demuxer(file, kind),
-            options=_limit(probe_bytes or _PROBE_BYTES[-1]),
-            metadata_errors="replace",
-            buffer_size=_BUFFER_BYTES,
-            io_open=_refuse,
-        ) as container:
+        with (
+            _TURNS,
+            av.open(
+                guarded,
+                "r",
+                format=_name_demuxer(file, kind),
+                options=_limit(probe_bytes or _PROBE_BYTES[-1]),
+                metadata_errors="replace",
+                buffer_size=_BUFFER_BYTES,
+                io_open=_refuse,
+            ) as container,
+        ):
             yield container
     except BAD_CLIP as error:
         if guarded.failure is None:
