@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 
 from hffs.core.formats import Media
+from tests.clips import Clip, Sound, encode_clip, encode_sound
 from tests.command import Mount
 from tests.trainers.driving import drive, require_library
-from tests.trainers.media import Take, by_name, list_untaken, untouched, write_folder
+from tests.trainers.media import Take, by_name, list_untaken, untouched, write_folder, write_takes
 
 pytestmark = pytest.mark.fuse
 
 ROWS: dict[Media, str] = {"video": "clips", "audio": "songs"}
+NEEDED = {"video": (), "audio": ("torchcodec",)}
+"""What it imports to prepare a folder, though it decodes nothing then."""
+
 UNTAKEN = {"video": {"flv", "ogv", "webm", "wmv"}, "audio": {"aac", "m4a", "weba"}}
-"""What it does not take for one: files that it passes over."""
+"""Files that it passes over, where there is no metadata that names them."""
 
 
 @pytest.mark.parametrize("by", ["data_dir", "data_files"])
@@ -23,6 +27,7 @@ UNTAKEN = {"video": {"flv", "ogv", "webm", "wmv"}, "audio": {"aac", "m4a", "weba
 def test_hugging_face_reads_captions_from_the_metadata(
     mount: Mount, request: pytest.FixtureRequest, tmp_path: Path, media: Media, by: str
 ) -> None:
+    require_library(*NEEDED[media])
     takes: list[Take] = request.getfixturevalue(ROWS[media])
     source = request.getfixturevalue(f"{media}_source")
     folder = mount(source, "--for", "hf-imagefolder", "--dataset-type", media)
@@ -58,6 +63,26 @@ def test_a_folder_without_metadata_is_a_column_of_videos(
     folder = mount(video_source, "--dataset-type", "video")
     said = drive("hf_media_folder", None, "video", folder, tmp_path / "cache")
     assert (said["columns"], said["names"]) == (["video"], list(by_name(clips, "file")))
+
+
+@pytest.mark.parametrize("flags", [(), ("--metadata-jsonl",)], ids=["bare", "named"])
+@pytest.mark.parametrize("media", ROWS)
+def test_extensions_that_it_does_not_know_need_metadata(
+    mount: Mount, tmp_path: Path, media: Media, flags: tuple[str, ...]
+) -> None:
+    require_library(*NEEDED[media])
+    made = {
+        "video": {"mp4": encode_clip(Clip("mp4")), "webm": encode_clip(Clip("webm"))},
+        "audio": {"wav": encode_sound(Sound("wav")), "m4a": encode_sound(Sound("m4a"))},
+    }
+    files = [tmp_path / f"made.{extension}" for extension in made[media]]
+    for file, data in zip(files, made[media].values(), strict=True):
+        file.write_bytes(data)
+    source = write_takes(tmp_path / "set.parquet", media, [Take(f, f.name, 0) for f in files])
+    folder = mount(source, "--dataset-type", media, *flags)
+    said = drive("hf_media_folder", None, media, folder, tmp_path / "cache")
+    names = [f"{number}{file.suffix}" for number, file in enumerate(files)]
+    assert said["names"] == (names if flags else names[:1])
 
 
 @pytest.mark.parametrize("library", ["torchcodec.decoders", "decord", "cv2"])

@@ -62,7 +62,7 @@ def _open_data_set(options: argparse.Namespace) -> Any:
         importlib.import_module(f"mgds.{name}") for name in ("MGDS", "OutputPipelineModule")
     )
     state = importlib.import_module("mgds.PipelineModule").PipelineState(2)
-    loader = type("Loader", (mixin.DataLoaderText2ImageMixin,), {})
+    loader: Any = type("Loader", (mixin.DataLoaderText2ImageMixin,), {})
     loader.__abstractmethods__ = frozenset()
     its = loader()
     definition = [
