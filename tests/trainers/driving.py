@@ -22,6 +22,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,22 @@ def find_checkout(name: str) -> Path:
     if named and folder.is_dir():
         return folder
     why = f"HFFS_TRAINERS names no folder with a checkout of {name}: git clone {CHECKOUTS[name]}"
+    if os.environ.get("HFFS_REQUIRE_TRAINERS") == "1":
+        pytest.fail(f"HFFS_REQUIRE_TRAINERS=1, but {why}", pytrace=False)
+    pytest.skip(why)
+
+
+def require_library(*names: str) -> None:
+    """Skip the test where one of these is neither installed nor in HFFS_TRAINERS_LIBS.
+
+    HFFS_REQUIRE_TRAINERS=1 makes that a failure.
+    """
+    folders = filter(None, os.environ.get("HFFS_TRAINERS_LIBS", "").split(os.pathsep))
+    places = [*folders, *sys.path]
+    absent = [name for name in names if PathFinder.find_spec(name, places) is None]
+    if not absent:
+        return
+    why = f"HFFS_TRAINERS_LIBS names no folder with {', '.join(absent)}: see libraries.txt"
     if os.environ.get("HFFS_REQUIRE_TRAINERS") == "1":
         pytest.fail(f"HFFS_REQUIRE_TRAINERS=1, but {why}", pytrace=False)
     pytest.skip(why)

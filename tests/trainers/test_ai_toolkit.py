@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from hffs.core.formats import Media
 from tests.command import Hffs, Mount
-from tests.trainers.driving import drive, find_checkout
+from tests.trainers.driving import drive, find_checkout, require_library
+from tests.trainers.media import Take, by_name, list_untaken, untouched, write_folder
 from tests.trainers.pictures import Picture, check_folder, digest_folder, unchanged
 
 pytestmark = pytest.mark.fuse
@@ -83,3 +85,36 @@ def test_what_is_cached_outlives_the_mount(
     assert not list(folder.iterdir())
     hffs("mount", source, folder, "--for", "ai-toolkit")
     assert counts(run(folder, *CACHED)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("media", ["video", "audio"])
+def test_it_reads_videos_and_sounds(
+    mount: Mount, request: pytest.FixtureRequest, tmp_path: Path, media: Media
+) -> None:
+    """By OpenCV and by torchaudio; what it found of videos it keeps beside them."""
+    checkout = find_checkout("ai-toolkit")
+    require_library("cv2", "torchaudio", "torchcodec")
+    takes: list[Take] = request.getfixturevalue("clips" if media == "video" else "songs")
+    options = ("--num-frames", "33") if media == "video" else ("--audio",)
+    copied = drive("ai_toolkit", checkout, write_folder(tmp_path / "plain", takes), *options)
+    source = request.getfixturevalue(f"{media}_source")
+    folder = mount(source, "--for", "ai-toolkit", "--dataset-type", media)
+    with untouched(folder, takes):
+        said = drive("ai_toolkit", checkout, folder, *options)
+    assert said["items"] == len(takes)
+    captions = {name: str(text) for name, text in by_name(takes, "caption").items()}
+    assert said["captions"] == {n: ", ".join(text.split(",")) for n, text in captions.items()}
+    assert said["pixels"] == copied["pixels"]
+    sizes = json.loads((folder / ".aitk_size.json").read_text())
+    found = {name: known[3] for name, known in sizes.items() if name.startswith("/")}
+    lengths = {f"/{name}": length for name, length in by_name(takes, "length").items()}
+    assert found == (lengths if media == "video" else {})
+
+
+def test_what_it_takes_for_videos_and_sounds(mount: Mount, video_source: Path) -> None:
+    checkout = find_checkout("ai-toolkit")
+    require_library("torchaudio")
+    folder = mount(video_source, "--for", "ai-toolkit", "--dataset-type", "video")
+    taken = drive("ai_toolkit", checkout, folder, "--num-frames", "2")["extensions"]
+    assert list_untaken("video", taken["video"]) == {"mpeg", "ogv"}
+    assert list_untaken("audio", taken["audio"]) == {"aiff", "opus", "weba"}

@@ -10,6 +10,7 @@ import pytest
 
 from tests.command import Hffs, Mount
 from tests.trainers.driving import drive, find_checkout
+from tests.trainers.media import Take, by_name, list_untaken, untouched, write_folder, write_takes
 from tests.trainers.pictures import RESOLUTION, Picture, check_folder, digest_folder, unchanged
 
 pytestmark = pytest.mark.fuse
@@ -77,3 +78,21 @@ def test_what_is_cached_outlives_the_mount(
     assert not list(folder.iterdir())
     hffs("mount", source, folder, "--for", "diffusion-pipe")
     check_cached(first, run(folder))
+
+
+def test_it_reads_videos(mount: Mount, clips: list[Take], tmp_path: Path) -> None:
+    """Of 33 frames each, in buckets of their own sizes; it opens each three times to measure it."""
+    checkout = find_checkout("diffusion-pipe")
+    few = clips[:2]  # it scales each frame
+    plain = write_folder(tmp_path / "plain", few)
+    copied = drive("diffusion_pipe", checkout, plain, "--frames", "33")
+    source = write_takes(tmp_path / "clips.parquet", "video", few)
+    folder = mount(source, "--for", "diffusion-pipe", "--dataset-type", "video")
+    with untouched(folder, few):
+        runs = [drive("diffusion_pipe", checkout, folder, "--frames", "33") for _ in range(2)]
+    for said in runs:
+        assert said["items"] == len(few)
+        assert said["captions"] == said["texts_of_embeddings"] == by_name(few, "caption")
+        assert said["pixels"] == copied["pixels"]
+    check_cached(*runs)
+    assert list_untaken("video", runs[0]["extensions"]) == set()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.command import Hffs, Mount
 from tests.trainers.driving import drive, find_checkout
+from tests.trainers.media import Take, by_name, list_untaken, untouched, write_folder
 from tests.trainers.pictures import RESOLUTION, Picture, check_folder, digest_folder, unchanged
 
 pytestmark = pytest.mark.fuse
@@ -89,3 +90,19 @@ def test_masks_are_those_of_the_scratch_folder(
     assert said["masks"] == {
         f"{number}.jpg": 0.2 if number in masked else 1 for number in range(len(pictures))
     }
+
+
+def test_it_reads_videos(
+    mount: Mount, video_source: Path, clips: list[Take], tmp_path: Path
+) -> None:
+    """It seeks in each video, to a place that its seed decides, and decodes from there."""
+    checkout = find_checkout("OneTrainer")
+    find_checkout("mgds")
+    copied = drive("onetrainer_media", checkout, write_folder(tmp_path / "plain", clips))
+    folder = mount(video_source, "--for", "onetrainer", "--dataset-type", "video")
+    with untouched(folder, clips):
+        said = drive("onetrainer_media", checkout, folder)
+    assert said["items"] == len(clips)
+    assert said["captions"] == by_name(clips, "caption")
+    assert said["contents"] == copied["contents"]
+    assert list_untaken("video", said["extensions"]) == {"ogv"}

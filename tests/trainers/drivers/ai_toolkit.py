@@ -1,9 +1,12 @@
 """ai-toolkit: the data sets of a configuration with one folder, cached as asked, and every batch.
 
+The folder holds images; with --num-frames videos, of which it takes as many frames, and with
+--audio sounds.
+
 Its own: get_dataloader_from_datasets of toolkit.data_loader, with AiToolkitDataset, FileItemDTO and
-all their mixins. Stands in: libraries that its modules import for models, sound, video and
-augmentations; the model, of which its VAE loses nothing and its text encoder turns a caption into
-its bytes.
+all their mixins. Stands in: libraries that its modules import for models, augmentations and, unless
+they are read, sound and video; the operators of torchaudio, where they do not load; the model, of
+which its VAE loses nothing and its text encoder turns a caption into its bytes.
 """
 
 from __future__ import annotations
@@ -20,10 +23,16 @@ import torch
 from PIL import Image
 
 from tests.trainers.drivers.encoder import LosslessVae, decode_latents, to_pixels
-from tests.trainers.drivers.standins import prepare_torchvision, stand_in_for
+from tests.trainers.drivers.standins import (
+    prepare_torchaudio,
+    prepare_torchvision,
+    stand_in_for,
+)
+from tests.trainers.media import digest
 from tests.trainers.pictures import RESOLUTION, digest_pixels
 
-_UNUSED = ("albumentations", "av", "diffusers", "torchao", "torchaudio", "transformers")
+_UNUSED = ("albumentations", "diffusers", "torchao", "transformers")
+_OF_MEDIA = ("av", "torchaudio")
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -31,15 +40,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache-latents-to-disk", action="store_true")
     parser.add_argument("--cache-text-embeddings", action="store_true")
+    parser.add_argument("--num-frames", type=int, default=1)
+    parser.add_argument("--audio", action="store_true")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
     options = _parse(arguments)
-    stand_in_for(*_UNUSED)
-    declared = prepare_torchvision()
+    declared = _prepare_imports(options)
     data_loader = importlib.import_module("toolkit.data_loader")
     model, opened = _Model(), _count_opened()
+    model.is_audio_model = options.audio
     began = time.perf_counter()
     batches = data_loader.get_dataloader_from_datasets([_configuration(options)], sd=model)
     scan_s = time.perf_counter() - began
@@ -56,9 +67,20 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "encoded": model.images.encoded,
         "encoded_texts": model.encoded_texts,
         "opened_by_scan": opened_by_scan,
+        "extensions": {
+            kind: getattr(data_loader, f"{kind}_extensions") for kind in ("video", "audio")
+        },
         "scan_s": scan_s,
         "epoch_s": epoch_s,
     }
+
+
+def _prepare_imports(options: argparse.Namespace) -> object:
+    reads_media = options.audio or options.num_frames > 1
+    stand_in_for(*_UNUSED, *(() if reads_media else _OF_MEDIA))
+    if reads_media:
+        prepare_torchaudio()
+    return prepare_torchvision()
 
 
 def _configuration(options: argparse.Namespace) -> dict[str, Any]:
@@ -67,6 +89,7 @@ def _configuration(options: argparse.Namespace) -> dict[str, Any]:
         "folder_path": str(options.folder),
         "caption_ext": "txt",
         "resolution": [RESOLUTION],
+        "num_frames": options.num_frames,
         "cache_latents_to_disk": options.cache_latents_to_disk,
         "cache_text_embeddings": options.cache_text_embeddings,
     }
@@ -75,7 +98,8 @@ def _configuration(options: argparse.Namespace) -> dict[str, Any]:
 class _Model:
     """What the data sets ask of a StableDiffusion."""
 
-    is_xl = False
+    is_xl = is_audio_model = False
+    sample_rate = 48_000
     latent_space_version = "test"
     text_embedding_space_version = "test"
     te_padding_side = "right"
@@ -130,7 +154,9 @@ def _look_at(batch: Any, folder: Path) -> tuple[str, str, str | None, str]:
     (caption,) = batch.get_caption_list()
     embeds = batch.prompt_embeds
     text = None if embeds is None else bytes(embeds.text_embeds.flatten().tolist()).decode()
-    pixels = (
-        to_pixels(batch.tensor[0]) if batch.latents is None else decode_latents(batch.latents[0])
-    )
-    return Path(item.path).relative_to(folder).as_posix(), caption, text, digest_pixels(pixels)
+    name = Path(item.path).relative_to(folder).as_posix()
+    if batch.latents is not None:
+        return name, caption, text, digest_pixels(decode_latents(batch.latents[0]))
+    is_image = batch.tensor.ndim == 4
+    shown = to_pixels(batch.tensor[0]) if is_image else batch.tensor[0].numpy()
+    return name, caption, text, digest_pixels(shown) if is_image else digest(shown)

@@ -51,7 +51,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> dict[str, Any]:
     options = _parse(arguments)
-    declared = _prepare_imports()
+    declared = prepare_imports("av", "diffusers", "transformers")
     pixels: dict[str, str] = {}
     _watch_images(pixels, options.folder)
     model = _Model()
@@ -79,12 +79,13 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _prepare_imports() -> object:
+def prepare_imports(*absent: str) -> object:
+    """Find mgds, and stand in for what is absent and for its own modules of models."""
     if importlib.util.find_spec("mgds") is None:
         spec = importlib.util.find_spec("modules")
         (modules,) = (spec and spec.submodule_search_locations) or ["."]
         sys.path.insert(1, str(Path(modules).parents[1] / "mgds" / "src"))
-    stand_in_for("av", "diffusers", "transformers")
+    stand_in_for(*absent)
     sys.modules.update({name: StandIn(name) for name in _OF_MODELS})
     return prepare_torchvision()
 
@@ -124,7 +125,7 @@ def _open_loader(options: argparse.Namespace, model: _Model) -> Any:
     """The loader that the trainer makes of a configuration and of its file of concepts."""
     config = importlib.import_module("modules.util.config.TrainConfig").TrainConfig.default_values()
     config.concept_file_name = "concepts.json"
-    Path(config.concept_file_name).write_text(json.dumps([_concept(options.folder)]))
+    Path(config.concept_file_name).write_text(json.dumps([concept(options.folder)]))
     config.cache_dir = str(options.cache_dir)
     config.resolution = str(RESOLUTION)
     config.latent_caching = options.latent_caching
@@ -137,7 +138,7 @@ def _open_loader(options: argparse.Namespace, model: _Model) -> Any:
     return module.StableDiffusionBaseDataLoader(cpu, cpu, config, model, setup, progress)
 
 
-def _concept(folder: Path) -> dict[str, Any]:
+def concept(folder: Path) -> dict[str, Any]:
     """An entry of the file of concepts; its seed, which the window draws, is in the cache's key."""
     return {"name": "mounted", "path": str(folder), "seed": 1, "text": {"prompt_source": "sample"}}
 

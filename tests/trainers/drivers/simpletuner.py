@@ -21,14 +21,14 @@ import numpy as np
 from tests.trainers.drivers.standins import prepare_torchvision, stand_in_for
 from tests.trainers.pictures import RESOLUTION, digest_pixels
 
-_ID = "photos"
+ID = "photos"
 _BATCH = 8
-_ALONE = SimpleNamespace(
+ALONE = SimpleNamespace(
     num_processes=1, process_index=0, is_main_process=True, is_local_main_process=True
 )
 """The accelerator of one process."""
 
-_OF_ITS_OWN = ("simpletuner.helpers.training.diffusers_overrides", "simpletuner.simpletuner_sdk")
+OF_ITS_OWN = ("simpletuner.helpers.training.diffusers_overrides", "simpletuner.simpletuner_sdk")
 """Modules that are imported on the way: patches of diffusers, and a web server."""
 
 
@@ -42,16 +42,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> dict[str, Any]:
     options = _parse(arguments)
     declared = prepare_torchvision()
-    stand_in_for("accelerate", "diffusers", "transformers", *_OF_ITS_OWN)
+    stand_in_for("accelerate", "diffusers", "transformers", *OF_ITS_OWN)
     read: list[str] = []
-    backends = _build(options)
-    _note_reads(backends["data_backend"], read)
+    backends = build(options, {})
+    note_reads(backends["data_backend"], read)
     began = time.perf_counter()
     backends["metadata_backend"].refresh_buckets()
     scan_s = time.perf_counter() - began
     buckets: dict[Any, list[str]] = backends["metadata_backend"].aspect_ratio_bucket_indices
     opened = sum(path.endswith(".jpg") for path in read)
-    captions = _read_captions(backends, options.folder)
+    captions = read_captions(backends, options.folder)
     began = time.perf_counter()
     pixels = _read_images(backends["data_backend"], buckets, options.folder)
     epoch_s = time.perf_counter() - began
@@ -67,32 +67,41 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _build(options: argparse.Namespace) -> dict[str, Any]:
+def build(options: argparse.Namespace, added: dict[str, Any]) -> dict[str, Any]:
     """The two backends of an entry in SimpleTuner's file of data sets."""
-    tracker = importlib.import_module("simpletuner.helpers.training.state_tracker").StateTracker
     builder = importlib.import_module("simpletuner.helpers.data_backend.builders.local")
     kinds = importlib.import_module("simpletuner.helpers.data_backend.config.image")
     entry = {
-        "id": _ID, "type": "local", "instance_data_dir": str(options.folder),
+        "id": ID, "type": "local", "instance_data_dir": str(options.folder),
         "caption_strategy": "textfile", "metadata_backend": "discovery",
-        "resolution": RESOLUTION, "resolution_type": "pixel", "crop": False,
+        "resolution": RESOLUTION, "resolution_type": "pixel", "crop": False, **added,
     }  # fmt: skip
-    settings = {
+    set_up(options, entry)
+    made: dict[str, Any] = builder.LocalBackendBuilder(ALONE).build_with_metadata(
+        kinds.ImageBackendConfig.from_dict(entry, settings(options)), settings(options)
+    )
+    return made
+
+
+def set_up(options: argparse.Namespace, entry: dict[str, Any]) -> None:
+    """Tell its tracker the settings and the entry."""
+    tracker = importlib.import_module("simpletuner.helpers.training.state_tracker").StateTracker
+    tracker.set_args(SimpleNamespace(**settings(options)))
+    tracker.set_data_backend_config(ID, entry)
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Those of SimpleTuner's command line that the backends ask for."""
+    return {
         "output_dir": str(Path.cwd() / "output"), "aspect_bucket_worker_count": options.threads,
         "enable_multiprocessing": False, "ignore_missing_files": False, "train_batch_size": 1,
         "metadata_update_interval": 3600, "minimum_image_size": 0, "compress_disk_cache": False,
         "delete_problematic_images": False, "delete_unwanted_images": False,
         "aspect_bucket_rounding": 2, "aspect_bucket_alignment": 64,
     }  # fmt: skip
-    tracker.set_args(SimpleNamespace(**settings))
-    tracker.set_data_backend_config(_ID, entry)
-    made: dict[str, Any] = builder.LocalBackendBuilder(_ALONE).build_with_metadata(
-        kinds.ImageBackendConfig.from_dict(entry, settings), settings
-    )
-    return made
 
 
-def _note_reads(backend: Any, read: list[str]) -> None:
+def note_reads(backend: Any, read: list[str]) -> None:
     """Let a list grow with the path of each file that a backend reads."""
     method = backend.read
 
@@ -103,7 +112,7 @@ def _note_reads(backend: Any, read: list[str]) -> None:
     backend.read = noted
 
 
-def _read_captions(backends: dict[str, Any], folder: Path) -> dict[str, str]:
+def read_captions(backends: dict[str, Any], folder: Path) -> dict[str, str]:
     prompts = importlib.import_module("simpletuner.helpers.prompts").PromptHandler
     captions, missing, paths = prompts.get_all_captions(
         instance_data_dir=str(folder),

@@ -98,3 +98,22 @@ def prepare_torchvision() -> object:
             declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return declared
     return None
+
+
+def prepare_torchaudio() -> None:
+    """Let torchaudio be imported where its compiled operators do not load.
+
+    The wheel of PyPI has those of a build of torch with CUDA. Without them all of it that is Python
+    works; it reads files by torchcodec, which has an extension of its own.
+    """
+    spec = importlib.util.find_spec("torchaudio")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("torchaudio is not installed: add it to HFFS_TRAINERS_LIBS")
+    untyped: Any = torch
+    try:
+        untyped.ops.load_library(str(Path(spec.origin).with_name("lib") / "_torchaudio.so"))
+    except OSError:
+        absent: Any = ModuleType("torchaudio._extension")
+        absent._IS_TORCHAUDIO_EXT_AVAILABLE = False
+        absent.fail_if_no_align = lambda function: function
+        sys.modules[absent.__name__] = absent
