@@ -111,7 +111,7 @@ def choose(config: Config, inputs: Inputs, reshape: Reshape) -> Choice:
     if groups is not None:
         folders = (groups.labels, groups.codes[rows[account.cells]])
     lyrics = None
-    if config.dataset_type == "audio" and not config.images_only:
+    if config.dataset_type == "audio" and _wants_captions(config):
         lyrics = read_lyrics(inputs.source, config.lyrics_column, rows[account.cells])
     return Choice(account.selection, account.cells, captions, folders, lyrics, filters)
 

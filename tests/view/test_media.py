@@ -388,6 +388,9 @@ def test_metadata_names_sounds_with_captions_and_lyrics(
         {"file_name": "0.wav", "text": "t", "caption": "t", "lyrics": "l"},
         {"file_name": "1.mp3", "text": "u", "caption": "u", "lyrics": ""},
     ]
+    alone = open_tree(source, **AUDIO, metadata_jsonl=True, images_only=True)
+    assert names(alone) == ["0.wav", "1.mp3", "metadata.jsonl"]
+    assert read(alone, "metadata.jsonl") == read(tree, "metadata.jsonl")
 
 
 def test_decoded_sounds_become_wavs(open_tree: OpenTree, tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
     source, index = inputs.source, inputs.index
     formats = tuple(_count_formats(planned))
     composite = rendering.reshape.composite
+    texts = None if config.images_only else files.lyrics
     has_captions = files.captions is not None and not config.images_only
     return Report(
         id=config.id,
@@ -97,7 +98,7 @@ def _report(planned: Planned, wanted: Wanted) -> Report:
         shown=len(choice.cells),
         image_files=len(files.cells),
         caption_files=len(files.cells) if has_captions else 0,
-        lyrics_files=0 if files.lyrics is None else files.lyrics.count_files(),
+        lyrics_files=0 if texts is None else texts.count_files(),
         lyrics_column=None if choice.lyrics is None else choice.lyrics.column,
         source_bytes=int(np.maximum(index.length[choice.cells], 0).sum()),  # -1: not fetched yet
         removed=describe_steps(config, examined),
