@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.core.base64text import HEAD_BYTES, Refusal, Texts, decode_text, decode_value, find_texts
+from hffs.core.base64text import (
+    HEAD_BYTES,
+    Refusal,
+    Texts,
+    decode_head,
+    decode_text,
+    decode_value,
+    find_texts,
+)
 from hffs.core.formats import sniff
 from hffs.errors import FormatError
 
@@ -126,3 +134,11 @@ def test_a_value_that_is_none(value: bytes, why: str) -> None:
     with pytest.raises(FormatError) as caught:
         decode_value(memoryview(value))
     assert caught.value.why == why
+
+
+@pytest.mark.parametrize(
+    ("text", "head"),
+    [(b"aGVsbG8gd29ybGQ=", b"hello"), (b"_-8=", b"\xff\xef"), (b"abcde", b""), (b"", b"")],
+)
+def test_the_head_of_what_a_text_stands_for(text: bytes, head: bytes) -> None:
+    assert decode_head(memoryview(text), 5) == head

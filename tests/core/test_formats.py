@@ -10,6 +10,7 @@ from hffs.core.formats import (
     Media,
     MediaFormat,
     count_sniffed,
+    find_media,
     name_format,
     sniff,
     sniff_many,
@@ -146,3 +147,11 @@ def test_an_extension_means_something_in_one_medium(
     extension: str, media: Media, kind: MediaFormat
 ) -> None:
     assert name_format(extension, media) is kind
+
+
+@pytest.mark.parametrize(
+    ("extension", "media"),
+    [("jpg", "image"), ("mp4", "video"), ("opus", "audio"), ("txt", None), ("bin", None)],
+)
+def test_an_extension_of_a_view_tells_its_medium(extension: str, media: Media | None) -> None:
+    assert find_media(extension) == media

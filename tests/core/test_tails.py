@@ -45,3 +45,8 @@ def test_any_bytes_are_pairs_or_an_error(at: int, value: int) -> None:
 def test_what_is_no_list_of_pairs_is_an_error(wrong: int | list[int]) -> None:
     with pytest.raises(FormatError, match="cannot read the footer"):
         parse_key_values(memoryview(thrift({5: wrong})))
+
+
+def test_a_pair_without_a_value_is_none() -> None:
+    footer = thrift({5: [{1: b"alone"}, {1: b"key", 2: b"value"}, {1: 7, 2: b"x"}]})
+    assert parse_key_values(memoryview(footer)) == {b"key": b"value"}
