@@ -138,22 +138,28 @@ class Content:
 
     def known_bytes(self) -> int:
         """Bytes of all images whose size is known."""
-        told, learned = self._settled
-        return told + self._stores.sizes.total_bytes(learned)
+        told, is_all = self._told
+        if is_all:
+            return told
+        learned = ~self._find_told()
+        slots = self._manifest.cells[learned] * self._rendering.slots
+        if self._manifest.tiles is not None:
+            slots += self._manifest.tiles[learned]
+        return told + self._stores.sizes.total_bytes(slots)
 
     @cached_property
-    def _settled(self) -> tuple[int, NDArray[np.int64]]:
-        """Bytes of the images whose sizes the index tells, and the slots of all others.
-
-        Once: `df` and overlays ask often, and it looks at every position.
+    def _told(self) -> tuple[int, bool]:
+        """Bytes of the images whose sizes the index tells, and whether these are all: once, as `df`
+        and overlays ask often, and it looks at every position.
         """
-        cells = np.asarray(self._manifest.cells)
-        lengths = self._stores.index.length[cells]
-        told = np.asarray(self._passes)[self._manifest.forms] & (lengths >= 0)
-        slots = cells[~told] * self._rendering.slots
-        if self._manifest.tiles is not None:
-            slots += self._manifest.tiles[~told]
-        return int(lengths[told].sum()), slots
+        told = self._find_told()
+        lengths = self._stores.index.length[self._manifest.cells[told]]
+        return int(lengths.sum()), bool(told.all())
+
+    def _find_told(self) -> NDArray[np.bool_]:
+        """Of which positions the index tells the sizes."""
+        passes: NDArray[np.bool_] = np.asarray(self._passes)[self._manifest.forms]
+        return passes & (self._stores.index.length[self._manifest.cells] >= 0)
 
     def prepare(self, position: Position) -> None:
         """Refuse a source that changed (StaleError); let the disk fetch the bytes ahead."""
@@ -184,7 +190,7 @@ class Content:
     def request_size(self, position: Position) -> Future[int]:
         """How many bytes an image has, if that is not known; raises as `request` does."""
         cell = self._cells[position]
-        if not self._reads_parts(cell):
+        if not self._parts.has(cell):
             return _then(self.request(position), len)
         waits = self._stores.rows.waits_for_network(cell)
         return self._submit(waits, partial(self._parts.find_size, cell), position)
@@ -192,7 +198,7 @@ class Content:
     def request_part(self, position: Position, start: int, stop: int) -> Future[memoryview]:
         """The bytes of an image from `start` up to `stop`; raises as `request` does."""
         cell = self._cells[position]
-        if not self._reads_parts(cell):
+        if not self._parts.has(cell):
             return _then(self.request(position), lambda image: image[start:stop])
         waits = self._parts.waits_for_network(cell, start, stop)
         work = partial(self._parts.read, cell, self._find_format(position), start, stop)
@@ -201,13 +207,10 @@ class Content:
     def fetch(self, position: Position) -> Future[int]:
         """Have an image on this host; its size in bytes. Raises as `request` does."""
         cell = self._cells[position]
-        if not self._reads_parts(cell):
+        if not self._parts.has(cell):
             return _then(self.request(position), len)
         work = partial(self._parts.fetch, cell, self._find_format(position))
         return self._submit(True, work, position)
-
-    def _reads_parts(self, cell: int) -> bool:
-        return self._is_parted and self._parts.has(cell)
 
     def _find_format(self, position: Position) -> MediaFormat:
         formats, _ = split_forms(np.array([self._forms[position]], np.uint8))

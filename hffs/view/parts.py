@@ -32,8 +32,8 @@ class Parts:
         self._lock = threading.Lock()
 
     def has(self, cell: int) -> bool:
-        """Whether a cell is read by parts."""
-        return self._rows.is_parted(cell)
+        """Whether a cell is read by parts: none of an image is."""
+        return self._rows.media != "image" and self._rows.is_parted(cell)
 
     def waits_for_network(self, cell: int, start: int, stop: int) -> bool:
         """Whether reading a part would ask another host, as far as is known."""

@@ -1,7 +1,7 @@
 """How an image becomes the bytes of a file: what passes through, what is encoded, and how.
 
 Owns the rules (docs/rendering.md tells them to users) and is the only user of Pillow here. Must
-not know where bytes come from or go to. Invariants: formats outside `MediaFormat` are never
+not know where bytes come from or go to. Invariants: formats of no image are never
 decoded; an image is refused by its header before memory is taken for its pixels; the same bytes
 under the same `encoder_identity` give the same bytes; every failure on bad data is a RenderError.
 Safe on several threads at once; Pillow works without the interpreter's lock.

@@ -1,6 +1,6 @@
 """Opening an image: what is refused by its header, what counts as bad data, how it is oriented.
 
-Owns the limits. Must not know what an image becomes. Invariants: formats outside `MediaFormat` are
+Owns the limits. Must not know what an image becomes. Invariants: formats of no image are
 never decoded; an image is refused before memory is taken for its pixels.
 """
 
