@@ -177,14 +177,17 @@ def _line_up(
     """
     of_place = np.repeat(np.arange(len(members)), kept)
     inside, period = _count_up(kept), members[of_place]
-    number = np.minimum(inside // period, spec.repeats)
-    column = (np.cumsum(members) - members)[of_place] + (inside - number * period) % period
+    number = np.minimum(inside // period, np.int64(spec.repeats))
+    column: NDArray[np.int64] = (np.cumsum(members) - members)[of_place] + (
+        inside - number * period
+    ) % period
     if not spec.shuffle:
         return np.argsort(bucket, kind="stable")[column]
     passes = np.empty((spec.repeats + 1, len(bucket)), np.int64)
     for one, grouped in enumerate(passes):
         grouped[:] = _shuffle_inside(bucket, len(members), derive_seed(spec.seed, epoch, one + 1))
-    return passes[number, column]
+    lines: NDArray[np.int64] = passes[number, column]
+    return lines
 
 
 def _shuffle_inside(bucket: NDArray[np.int32], count: int, seed: int) -> NDArray[np.int64]:
