@@ -66,13 +66,7 @@ def _sections(facts: PlanFacts, screen: Screen, *, full: bool) -> Iterator[Secti
     if facts.scan.unreadable:
         title = f"Cannot be read ({show_number(facts.scan.unreadable)})"
         yield title, _problems(facts.scan, screen)
-    yield (
-        "Sizes",
-        [
-            *draw_histogram("width / height", facts.sizes.aspect, "", screen),
-            *draw_histogram("megapixels", facts.sizes.megapixels, "", screen),
-        ],
-    )
+    yield "Sizes", align(_sizes(facts.sizes), screen)
     if facts.worst_crops:
         yield "Most is cut away of", _worst(facts, screen)
     if facts.captions is not None:
