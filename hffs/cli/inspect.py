@@ -103,12 +103,14 @@ def _parse(handed: list[bytes]) -> list[Inspection]:
 
 
 def _as_json(inspections: list[Inspection]) -> str:
-    reports = [asdict(inspection.report) for inspection in inspections]
-    return json.dumps(reports if len(reports) > 1 else reports[0], indent=2) + "\n"
+    from hffs.cli.drawing.programs import as_json
+
+    return as_json([inspection.report for inspection in inspections])
 
 
 def _as_text(inspections: list[Inspection]) -> str:
-    from hffs.cli.inspection.text import Screen, render_text
+    from hffs.cli.drawing.terminal import Screen
+    from hffs.cli.inspection.text import render_text
 
     is_terminal = sys.stdout.isatty()
     screen = Screen(
