@@ -45,7 +45,6 @@ _Mounted = Annotated[
     ),
 ]
 _World = Annotated[int, typer.Option(min=1, metavar="N", help="Batches of so many processes.")]
-_Epoch = Annotated[int, typer.Option(min=0, metavar="N", help="Batches of this epoch.")]
 _Report = Annotated[
     Path | None,
     typer.Option("--report", metavar="FILE", help="Write a page with pictures and diagrams."),
@@ -75,7 +74,6 @@ class _Wanted:
     """What is asked for besides the plan."""
 
     world: int
-    epoch: int
     crops: int
     has_page: bool
     beside: bool
@@ -89,7 +87,6 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     entry: Entry = None,
     mounted: _Mounted = None,
     world: _World = 1,
-    epoch: _Epoch = 0,
     report: _Report = None,
     crops: _Crops = 48,
     show_all: _All = False,
@@ -100,7 +97,7 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     page = None if report is None else check_page(report)
     chosen = _choose(source, flags, entry)
-    wanted = _Wanted(world, epoch, crops, page is not None, beside)
+    wanted = _Wanted(world, crops, page is not None, beside)
     with _finding_folders(chosen.configs, mounted) as folders:
         reports = [_plan(config, folders[config.id], wanted) for config in chosen.configs]
     if page is not None:
@@ -196,7 +193,7 @@ def _plan(config: Config, folder: Path, wanted: _Wanted) -> PlanReport:
     with closing(TerminalListener(config.id)) as listener:
         plan = plan_entry(config, folder, listener, workers)
         batches = make_batch_spec(config, wanted.world)
-        epoch = plan_epoch(plan.assignment.bucket, plan.assignment.sizes, batches, wanted.epoch)
+        epoch = plan_epoch(plan.assignment.bucket, plan.assignment.sizes, batches, 0)
         root = config.instance_data_dir or (folder if config.type == "local" else None)
         written = write_buckets(plan, config.cache_dir, str(root or ""))
         if written.why_no_indices:

@@ -14,10 +14,13 @@ from hffs.errors import UsageError
 if TYPE_CHECKING:
     from hffs.train.dataset import Batch, FolderDataset, Sample, collate, time_ids
     from hffs.train.mixed import MixedLoader
+    from hffs.train.plan import Plan
+    from hffs.train.planning import plan_entries, plan_folder
     from hffs.train.sampler import BucketBatchSampler
 
 __all__ = [
-    "Batch", "BucketBatchSampler", "FolderDataset", "MixedLoader", "Sample", "collate", "time_ids",
+    "Batch", "BucketBatchSampler", "FolderDataset", "MixedLoader", "Plan", "Sample", "collate",
+    "plan_entries", "plan_folder", "time_ids",
 ]  # fmt: skip
 
 _HOMES = {
@@ -25,8 +28,11 @@ _HOMES = {
     "BucketBatchSampler": "sampler",
     "FolderDataset": "dataset",
     "MixedLoader": "mixed",
+    "Plan": "plan",
     "Sample": "dataset",
     "collate": "dataset",
+    "plan_entries": "planning",
+    "plan_folder": "planning",
     "time_ids": "dataset",
 }
 """Module of each name."""

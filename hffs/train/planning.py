@@ -67,7 +67,7 @@ def make_spec(config: Config) -> BucketSpec:
 
 
 def _make_geometric(config: Config) -> Geometric | None:
-    if config.aspect_buckets:
+    if config.aspect_bucket_generator != "list" or config.aspect_buckets:
         return None
     least, most = config.aspect_bucket_min, config.aspect_bucket_max
     return Geometric(least, most, config.aspect_bucket_count)
