@@ -70,6 +70,14 @@ _OF_FOLDER = {
 
 
 @dataclass(frozen=True, slots=True)
+class _Folder:
+    """Where the files of an entry are now, and where they stay: "" where that is not known."""
+
+    now: Path
+    stays: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Wanted:
     """What is asked for besides the plan."""
 
@@ -166,23 +174,28 @@ def _tell_idle_keys(config: Config) -> None:
 @contextmanager
 def _finding_folders(
     configs: Sequence[Config], mounted: Path | None
-) -> Iterator[Mapping[str, Path]]:
+) -> Iterator[Mapping[str, _Folder]]:
     """Where the files of each entry are; what is not mounted is, to the end of the block."""
     folders = {
-        config.id: config.instance_data_dir
+        config.id: _Folder(config.instance_data_dir, str(config.instance_data_dir))
         for config in configs
         if config.type == "local" and config.instance_data_dir is not None
     }
     sets = [config for config in configs if config.type != "local"]
     if mounted is not None:
-        within = (mounted / config.id if len(sets) > 1 else mounted for config in sets)
-        yield folders | {config.id: folder for config, folder in zip(sets, within, strict=True)}
+        for config in sets:
+            place = mounted.absolute() / (config.id if len(sets) > 1 else "")
+            folders[config.id] = _Folder(place, str(place))
+        yield folders
         return
     with mounting(sets) as places:
-        yield {**folders, **places}
+        for config in sets:
+            later = config.instance_data_dir
+            folders[config.id] = _Folder(places[config.id], str(later or ""))
+        yield folders
 
 
-def _plan(config: Config, folder: Path, wanted: _Wanted) -> PlanReport:
+def _plan(config: Config, folder: _Folder, wanted: _Wanted) -> PlanReport:
     # Late: threads of numpy and pyarrow do not survive the forks before.
     from hffs.core.batches import plan_epoch
     from hffs.train.metadata_cache import write_beside, write_buckets
@@ -191,11 +204,10 @@ def _plan(config: Config, folder: Path, wanted: _Wanted) -> PlanReport:
 
     workers = config.num_proc or len(os.sched_getaffinity(0))
     with closing(TerminalListener(config.id)) as listener:
-        plan = plan_entry(config, folder, listener, workers)
+        plan = plan_entry(config, folder.now, listener, workers)
         batches = make_batch_spec(config, wanted.world)
         epoch = plan_epoch(plan.assignment.bucket, plan.assignment.sizes, batches, 0)
-        root = config.instance_data_dir or (folder if config.type == "local" else None)
-        written = write_buckets(plan, config.cache_dir, str(root or ""))
+        written = write_buckets(plan, config.cache_dir, folder.stays)
         if written.why_no_indices:
             listener.notice(f"no files for SimpleTuner: {written.why_no_indices}")
         files = written.files
@@ -208,8 +220,9 @@ def _plan(config: Config, folder: Path, wanted: _Wanted) -> PlanReport:
             workers=workers,
         )
         report = report_plan(plan, epoch, batches, look, listener)
-    facts = replace(report.facts, files=tuple(map(str, files)))
-    return replace(report, facts=facts)
+    # A mount that is gone afterwards has a name that tells nothing.
+    scan = replace(report.facts.scan, folder=folder.stays or config.dataset_name)
+    return replace(report, facts=replace(report.facts, scan=scan, files=tuple(map(str, files))))
 
 
 def _as_json(reports: Sequence[PlanReport]) -> str:

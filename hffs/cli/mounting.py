@@ -104,13 +104,23 @@ def mounting(configs: Iterable[Config]) -> Iterator[Mapping[str, Path]]:
                 place = places[config.id] = Path(folder, config.id)
                 place.mkdir()
                 where = _Where(prepare_mountpoint(place), None, state, None)
-                body = _make_body(config, where, options)
+                body = _make_quiet(_make_body(config, where, options))
                 with closing(TerminalListener(config.id)) as listener:
-                    pids.append(daemon.start_attached(body, listener, config.id, logging.WARNING))
+                    pids.append(daemon.start_attached(body, listener, config.id))
             yield places
         finally:
             for pid in pids:
                 _end(pid)
+
+
+def _make_quiet(body: Callable[[Listener], None]) -> Callable[[Listener], None]:
+    """The same, which does not tell that all goes well."""
+
+    def quiet(listener: Listener) -> None:
+        logging.getLogger("hffs").setLevel(logging.WARNING)
+        body(listener)
+
+    return quiet
 
 
 def _end(pid: int) -> None:

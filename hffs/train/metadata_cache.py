@@ -83,9 +83,9 @@ def write_buckets(plan: Plan, cache_dir: Path, root: str) -> Written:
     folder = cache_dir / "huggingface_metadata" / plan.id
     key = hashlib.sha256(f"{identify_plan(plan)}\0{root}".encode()).hexdigest()
     names = _name_buckets(plan.assignment)
-    why = "" if names else "several buckets have the same aspect ratio"
+    why = "several buckets have the same aspect ratio" if names is None else ""
     paths = _name_files(folder, plan.id)
-    files = paths if names else paths[2:]
+    files = paths[2:] if names is None else paths
     try:
         prepare_private_folder(folder.parent)
         prepare_private_folder(folder)
@@ -93,7 +93,7 @@ def write_buckets(plan: Plan, cache_dir: Path, root: str) -> Written:
             if not _is_written(files, key):
                 for path in paths:
                     path.unlink(missing_ok=True)
-                if names:
+                if names is not None:
                     _write_for_simpletuner(plan, paths, root, names, replace_file)
                 _write_table(plan, paths[2], key)
     except OSError as error:
@@ -110,7 +110,7 @@ def write_beside(plan: Plan) -> Written:
     """
     folder = plan.scan.folder
     names = _name_buckets(plan.assignment)
-    if not names:
+    if names is None:
         why = "several buckets have the same aspect ratio"
         raise DataError("cannot write SimpleTuner's files of", plan.id, why=why)
     paths = _name_files(folder, plan.id)
@@ -141,7 +141,7 @@ def _is_written(files: tuple[Path, ...], key: str) -> bool:
     return kept.get(_KEY) == key.encode()
 
 
-def _name_buckets(assignment: Assignment) -> list[str]:
+def _name_buckets(assignment: Assignment) -> list[str] | None:
     """A name for each bucket: its aspect ratio, with as many decimals as tell all apart.
 
     None where nothing does: SimpleTuner's batches would be of images of different sizes.
@@ -153,7 +153,7 @@ def _name_buckets(assignment: Assignment) -> list[str]:
     ):
         if len(np.unique(named)) == len(named):
             return [str(float(aspect)) for aspect in named]
-    return []
+    return None
 
 
 @contextmanager
