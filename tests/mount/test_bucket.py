@@ -95,7 +95,7 @@ def test_entries_of_a_file_are_folders_and_mounts_for_the_while(hffs: Hffs, tmp_
     done = hffs.run("bucket", config, *FLAGS, "--json")
     assert done.stderr.splitlines() == [
         "hffs: not planned: texts (its dataset_type is text_embeds)",
-        "hffs: caption_column has no effect on entry folder: it is a folder",
+        "hffs: caption_column has no effect: entry folder is a folder",
     ]
     first, second = json.loads(done.stdout)
     assert (first["id"], second["id"]) == ("set", "folder")
