@@ -25,7 +25,9 @@ def make_sizes(seed: int) -> NDArray[np.int32]:
     heights = random.integers(200, 3000, COUNT // 4)
     shapes = random.choice([1.0, 1.5, 2 / 3, 4 / 3, 16 / 9, 1.125, 0.625, 1.005], COUNT // 4)
     alike = np.stack([np.rint(heights * shapes), heights], axis=1)
-    return np.concatenate([wild, usual, alike]).astype(np.int32)
+    sizes = np.concatenate([wild, usual, alike]).astype(np.int32)
+    # SimpleTuner divides by the rounded aspect ratio, and fails where it is 0.
+    return sizes[sizes[:, 0] / sizes[:, 1] > 0.06]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.trainer}: {case.name}")
@@ -43,9 +45,10 @@ def test_buckets_are_the_trainers_own(case: Case, tmp_path: Path) -> None:
     if "resized" not in said:
         return
     resized = np.array(said["resized"])
-    # Where a trainer cuts out more than there is, the image is larger here.
+    # Where a trainer cuts out more than there is, as SimpleTuner does of half the images for a
+    # square of 0.5 megapixels, the image is larger here.
     covered = (resized >= buckets).all(axis=1)
-    assert covered.mean() > 0.8
+    assert covered.mean() > 0.4
     np.testing.assert_array_equal(made.resized[covered], resized[covered])
     if "crops" in said:
         np.testing.assert_array_equal(made.crop[covered], np.array(said["crops"])[covered])
