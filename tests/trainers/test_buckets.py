@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hffs.core.buckets import assign
 from tests.trainers.buckets import CASES, Case
 from tests.trainers.driving import drive, find_checkout
 
-COUNT = 6000
+COUNT = 4000
 
 
 def make_sizes(seed: int) -> NDArray[np.int32]:
@@ -25,27 +26,39 @@ def make_sizes(seed: int) -> NDArray[np.int32]:
     heights = random.integers(200, 3000, COUNT // 4)
     shapes = random.choice([1.0, 1.5, 2 / 3, 4 / 3, 16 / 9, 1.125, 0.625, 1.005], COUNT // 4)
     alike = np.stack([np.rint(heights * shapes), heights], axis=1)
-    return np.concatenate([wild, usual, alike]).astype(np.int32)
+    sizes = np.concatenate([wild, usual, alike]).astype(np.int32)
+    # SimpleTuner divides by the rounded aspect ratio, and fails where it is 0.
+    return sizes[sizes[:, 0] / sizes[:, 1] > 0.06]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.trainer}: {case.name}")
-def test_buckets_are_the_trainers_own(case: Case, tmp_path: Path) -> None:
-    checkout = find_checkout(case.trainer)
-    sizes = make_sizes(len(case.name))
+@pytest.mark.parametrize("trainer", sorted({case.trainer for case in CASES}))
+def test_buckets_are_the_trainers_own(trainer: str, tmp_path: Path) -> None:
+    checkout = find_checkout(trainer)
+    sizes = make_sizes(seed=0)
+    cases = [case for case in CASES if case.trainer == trainer]
     asked = tmp_path / "asked.json"
-    given = {"trainer": case.trainer, "sizes": sizes.tolist(), "settings": case.settings}
+    settings = [case.settings for case in cases]
+    given = {"trainer": trainer, "sizes": sizes.tolist(), "settings": settings}
     asked.write_text(json.dumps(given))
-    said = drive("bucketing", checkout, asked)
+    answers = drive("bucketing", checkout, asked)["answers"]
+    for case, said in zip(cases, answers, strict=True):
+        check_answer(case, sizes, said)
+
+
+def check_answer(case: Case, sizes: NDArray[np.int32], said: dict[str, Any]) -> None:
+    """Check that the trainer said what hffs makes."""
     made = assign(sizes, case.spec, np.arange(len(sizes), dtype=np.uint64))
     assert len(made.image) == len(sizes)
     buckets = made.sizes[made.bucket]
-    np.testing.assert_array_equal(buckets, said["buckets"])
+    np.testing.assert_array_equal(buckets, said["buckets"], case.name)
     if "resized" not in said:
         return
     resized = np.array(said["resized"])
-    # Where a trainer cuts out more than there is, the image is larger here.
+    # Where a trainer cuts out more than there is, as SimpleTuner does of half the images for a
+    # square of 0.5 megapixels, the image is larger here.
     covered = (resized >= buckets).all(axis=1)
-    assert covered.mean() > 0.8
-    np.testing.assert_array_equal(made.resized[covered], resized[covered])
+    assert covered.mean() > 0.4, case.name
+    np.testing.assert_array_equal(made.resized[covered], resized[covered], case.name)
     if "crops" in said:
-        np.testing.assert_array_equal(made.crop[covered], np.array(said["crops"])[covered])
+        crops = np.array(said["crops"])
+        np.testing.assert_array_equal(made.crop[covered], crops[covered], case.name)

@@ -4,8 +4,8 @@ Its own: SimpleTuner's TrainingSample with its crop handlers and the map of Stat
 BucketManager; diffusion-pipe's DirectoryDataset and ARBucketDataset; ai-toolkit's BucketsMixin.
 Stands in: all libraries that their modules import for anything else, and the data sets.
 
-The argument is a JSON file: `trainer`, `sizes` ([[width, height], ...]) and `settings`, whose keys
-are those of the trainer.
+The argument is a JSON file: `trainer`, `sizes` ([[width, height], ...]) and `settings`, a list of
+what the trainer is asked with, in its own words. `answers` are in the order of that list.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     stand_in_for(*_UNUSED, *_OF_TRAINER.get(given["trainer"], ()))
     # Some print what they made.
     with contextlib.redirect_stdout(sys.stderr):
-        return _TRAINERS[given["trainer"]](given["sizes"], given["settings"])
+        ask = _TRAINERS[given["trainer"]]
+        return {"answers": [ask(given["sizes"], settings) for settings in given["settings"]]}
 
 
 def _ask_simpletuner(sizes: Sizes, settings: Settings) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def _ask_simpletuner(sizes: Sizes, settings: Settings) -> dict[str, Any]:
     tracker.get_args = lambda: SimpleNamespace(**settings["arguments"])
     tracker.get_data_backend_config = lambda name: settings["backend"]
     tracker._save_to_disk = lambda name, data: None
+    tracker.aspect_resolution_map = {}
     model = SimpleNamespace(MAXIMUM_CANVAS_SIZE=None, get_transforms=lambda: None)
     buckets, resized, crops = [], [], []
     for size in sizes:
