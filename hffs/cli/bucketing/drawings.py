@@ -15,8 +15,8 @@ from hffs.train.report.facts import BucketFacts, CropFacts, PlanFacts
 
 MOST_BARS = 40
 
-BAR_PX = 210
-_GLYPH_PX = 13
+BAR_PX = 180
+_GLYPH_PX = 12
 
 EDGE_PX, LEFT_PX, BELOW_PX = 400, 42, 34
 """Of the scatter: its edge, and the room beside it for numbers of the axes."""

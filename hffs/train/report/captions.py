@@ -29,7 +29,7 @@ MOST_CAPTIONS = 20_000
 """Files that are read at most: on a mount each takes a request or three."""
 
 _READ_BYTES = 2**16
-_MOST_TERMS, _MOST_TAG = 40, 60
+_MOST_TERMS, _MOST_TAG = 40, 40
 _KEPT_TERMS = 200_000
 _LONGEST, _SHOWN_CHARACTERS, _MOST_MISSING = 5, 600, 20
 _AT_ONCE, _SEED = 512, 0

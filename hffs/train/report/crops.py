@@ -121,35 +121,27 @@ def pick_worst(
     """
     enlarged = int(np.count_nonzero(measured.upscale > 1))
     kept = min(most // _UPSCALED_SHARE, enlarged)
+    images = measured.plan.assignment.image
     seen: set[int] = set()
-    worst = tuple(
-        measured.crop(sample)
-        for sample in _pick_distinct(measured, measured.crop_loss, seen, most - kept)
-        if measured.crop_loss[sample] > 0
-    )
-    upscaled = tuple(
-        measured.crop(sample)
-        for sample in _pick_distinct(measured, measured.upscale, seen, most - len(worst))
-        if measured.upscale[sample] > 1
-    )
-    return worst, upscaled
+    losing = islice(_pick_distinct(images, measured.crop_loss, 0, seen), most - kept)
+    worst = tuple(map(measured.crop, losing))
+    growing = islice(_pick_distinct(images, measured.upscale, 1, seen), most - len(worst))
+    return worst, tuple(map(measured.crop, growing))
 
 
 def _pick_distinct(
-    measured: Measured, measure: _Numbers, seen: set[int], most: int
+    images: NDArray[np.int64], measure: _Numbers, least: float, seen: set[int]
 ) -> Iterator[int]:
-    """Samples of the greatest measure first, of no image that is `seen` already."""
-    images = measured.plan.assignment.image
-    order = np.argsort(-measure, kind="stable")
-
-    def distinct() -> Iterator[int]:
-        for sample in order:
-            image = int(images[sample])
-            if image not in seen:
-                seen.add(image)
-                yield int(sample)
-
-    return islice(distinct(), most)
+    """Samples of the greatest measure first, while it is above `least`, of no image that is `seen`
+    already.
+    """
+    for sample in np.argsort(-measure, kind="stable"):
+        if measure[sample] <= least:
+            return
+        image = int(images[sample])
+        if image not in seen:
+            seen.add(image)
+            yield int(sample)
 
 
 def pick_ordinary(measured: Measured, most: int) -> tuple[CropFacts, ...]:
