@@ -17,7 +17,7 @@ from hffs.core.buckets.assignment import Assignment, Removal
 from hffs.core.buckets.spec import BucketSpec, Limits, ResolutionType
 from hffs.train.plan import Plan
 from hffs.train.report.facts import PlanFacts, ScatterFacts, SizedName
-from hffs.train.report.gathering import Wanted, report_plan
+from hffs.train.report.gathering import MOST_CROPS, Wanted, report_plan
 from tests.train.plans import Quiet, make_epoch, make_plan, make_scan
 
 FOLDER = Path("/nowhere")
@@ -25,9 +25,9 @@ SIZES = [(1024, 1024), (600, 600), (2000, 500), (448, 576), (100, 100)]
 NAMES = [f"{number}.jpg" for number in range(len(SIZES))]
 
 
-def _report(plan: Plan, batches: BatchSpec | None = None, **wanted: int) -> PlanFacts:
+def _report(plan: Plan, batches: BatchSpec | None = None, crops: int = MOST_CROPS) -> PlanFacts:
     spec = batches or BatchSpec(batch_size=2)
-    return report_plan(plan, make_epoch(plan, spec), spec, Wanted(**wanted), Quiet()).facts
+    return report_plan(plan, make_epoch(plan, spec), spec, Wanted(crops), Quiet()).facts
 
 
 def _plan_five() -> Plan:

@@ -157,9 +157,9 @@ def _draw_dots(
     facts: PlanFacts, points: Sequence[tuple[int, int, int]], scale: _Scale
 ) -> Iterator[Dots]:
     paths: dict[int, list[str]] = {}
-    for width, height, bucket in points:
-        if bucket >= 0:
-            paths.setdefault(bucket, []).append(f"M{scale.x(width)} {scale.y(height)}h0")
+    for width, height, number in points:
+        if number >= 0:
+            paths.setdefault(number, []).append(f"M{scale.x(width)} {scale.y(height)}h0")
     colours = _choose_colours(facts.buckets)
     for number, path in sorted(paths.items()):
         bucket = facts.buckets[number]

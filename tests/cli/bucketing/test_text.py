@@ -31,7 +31,7 @@ def test_the_table_has_a_line_for_each_bucket_and_their_total() -> None:
     assert re.split("  +", header.strip()) == [
         "bucket", "images", "batches", "aspect error", "crop loss", "upscale", "dropped", "padded",
     ]  # fmt: skip
-    counts = [int(each) for each in re.findall(r"^  \d+ x \d+ +[█▏-▉]+ +(\d+)", text, re.M)]
+    counts = [int(each) for each in re.findall(r"^  \d+ x \d+ +[█▏▎▍▌▋▊▉]+ +(\d+)", text, re.M)]
     assert counts == sorted((each.images for each in facts.buckets if each.images), reverse=True)
     total = next(line for line in lines if line.startswith("  all "))
     assert total.split()[1:3] == [str(facts.totals.images), str(facts.totals.batches)]
