@@ -74,7 +74,7 @@ class UsageError(HffsError):
 
 
 class ConfigError(UsageError):
-    """A key of the configuration is unknown, mistyped, contradictory or not built yet."""
+    """A key of the configuration is unknown, mistyped or contradictory."""
 
 
 class SourceError(HffsError):

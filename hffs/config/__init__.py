@@ -1,10 +1,11 @@
 """Every knob: typed, checked, from flags and files; see docs/configuration.md."""
 
-from hffs.config.build import Chosen, build_config, build_configs, load_file, refuse_unbuilt
+from hffs.config.blocks import CompositeImageConfig, FilterFunc, VideoConfig
+from hffs.config.build import Chosen, build_config, build_configs, build_folder, load_file
 from hffs.config.entries import Entry
 from hffs.config.idle import find_idle_keys
 from hffs.config.keys import Key, Kind, all_keys
-from hffs.config.model import CompositeImageConfig, Config, FilterFunc, VideoConfig
+from hffs.config.model import Config
 from hffs.config.recipes import RECIPES, Recipe, apply_recipe, explain_recipe, find_recipe
 
 __all__ = [
@@ -22,9 +23,9 @@ __all__ = [
     "apply_recipe",
     "build_config",
     "build_configs",
+    "build_folder",
     "explain_recipe",
     "find_idle_keys",
     "find_recipe",
     "load_file",
-    "refuse_unbuilt",
 ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from hffs.config.model import CompositeImageConfig, Config, FilterFunc, VideoConfig
+from hffs.config.blocks import CompositeImageConfig, FilterFunc, VideoConfig
+from hffs.config.model import Config
 
 _OF_CAPTIONS = (
     "caption_column", "fallback_caption_column", "description_column", "missing_caption",

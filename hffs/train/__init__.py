@@ -5,3 +5,46 @@ when it is used.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from hffs.errors import UsageError
+
+if TYPE_CHECKING:
+    from hffs.train.dataset import Batch, FolderDataset, Sample, collate, time_ids
+    from hffs.train.mixed import MixedLoader
+    from hffs.train.plan import Plan
+    from hffs.train.planning import plan_entries, plan_folder
+    from hffs.train.sampler import BucketBatchSampler
+
+__all__ = [
+    "Batch", "BucketBatchSampler", "FolderDataset", "MixedLoader", "Plan", "Sample", "collate",
+    "plan_entries", "plan_folder", "time_ids",
+]  # fmt: skip
+
+_HOMES = {
+    "Batch": "dataset",
+    "BucketBatchSampler": "sampler",
+    "FolderDataset": "dataset",
+    "MixedLoader": "mixed",
+    "Plan": "plan",
+    "Sample": "dataset",
+    "collate": "dataset",
+    "plan_entries": "planning",
+    "plan_folder": "planning",
+    "time_ids": "dataset",
+}
+"""Module of each name."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        fix = "pip install 'hffs-mount[train]'"
+        raise UsageError("cannot use", f"{__name__}.{name}", why="no torch here", fix=fix) from None

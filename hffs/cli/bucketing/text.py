@@ -76,6 +76,8 @@ def _sections(facts: PlanFacts, screen: Screen, *, full: bool) -> Iterator[Secti
             f"Captions (of {'a sample of ' if sampled else ''}{of} images)",
             _captions(facts.captions, screen),
         )
+    if facts.files:
+        yield "Written", (Text(f" {clean_line(name)}") for name in facts.files)
 
 
 def _overview(facts: PlanFacts) -> Iterator[tuple[str, str]]:
@@ -86,7 +88,7 @@ def _overview(facts: PlanFacts) -> Iterator[tuple[str, str]]:
     yield "trained on", f"{show_number(totals.images)} in {show_number(totals.samples)} samples"
     rest = (("dropped", totals.dropped), ("padded", totals.padded))
     told = "".join(f", {show_number(count)} {what}" for what, count in rest if count)
-    yield "batches", f"{show_number(totals.batches)} in the first epoch{told}"
+    yield "batches", f"{show_number(totals.batches)} an epoch{told}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,3 +5,8 @@ Pure: sizes in, arrays out. `assign` is the way in; what may be asked of it is a
 """
 
 from __future__ import annotations
+
+from hffs.core.buckets.assigning import assign
+from hffs.core.buckets.checking import validate
+
+__all__ = ["assign", "validate"]

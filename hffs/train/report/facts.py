@@ -227,7 +227,8 @@ class PlanFacts:
     """An entry seen through its plan. `captions` is None where nobody asked for them.
 
     `buckets` are sorted by width and height. `worst_crops` lose most, `most_upscaled` are those
-    others that are enlarged most; each is of another image.
+    others that are enlarged most; each is of another image. `files` are those that the plan was
+    written to.
     """
 
     id: str
@@ -241,6 +242,7 @@ class PlanFacts:
     worst_crops: tuple[CropFacts, ...]
     most_upscaled: tuple[CropFacts, ...]
     captions: CaptionFacts | None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,247 @@
+"""`hffs bucket`: scan a folder of images, plan its buckets and batches, and tell of them.
+
+Owns where the folders are: one that was named, those of a config file, or mounts of its data sets
+that are there for as long as it takes. Facts go to stdout, as a table or JSON, and a page into a
+file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
+from hffs.cli.flags import Flags, with_config_flags
+from hffs.cli.mounting import mounting
+from hffs.cli.progress import TerminalListener
+from hffs.cli.sources import Entry, choose_entries
+from hffs.config import Chosen, Config, all_keys, build_folder
+from hffs.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from hffs.train.report.facts import PlanReport
+
+_Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="FOLDER|CONFIG",
+        help="A folder of images, a mount or not, or a config file; also a data set, which is "
+        "mounted meanwhile.",
+    ),
+]
+_Mounted = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MOUNTPOINT",
+        help="Where the data sets of the config file are mounted; else they are mounted meanwhile.",
+    ),
+]
+_World = Annotated[int, typer.Option(min=1, metavar="N", help="Batches of so many processes.")]
+_Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE", help="Write a page with pictures and diagrams."),
+]
+_Crops = Annotated[
+    int, typer.Option(min=0, max=1000, metavar="N", help="Of the worst crops, how many to show.")
+]
+_All = Annotated[bool, typer.Option("--all", help="Show every bucket, not the fullest alone.")]
+_Beside = Annotated[
+    bool,
+    typer.Option(
+        "--beside",
+        help="Write the files of SimpleTuner into the folder too, where its local backend looks.",
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+
+_OF_FOLDER = {
+    "id", "type", "dataset_type", "orientation", "caption_extension", "cache_dir", "num_proc",
+    "seed",
+}  # fmt: skip
+"""Keys that are not the bundled tool's alone, and say something of a folder too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """Where the files of an entry are now, and where they stay: "" where that is not known."""
+
+    now: Path
+    stays: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is asked for besides the plan."""
+
+    world: int
+    crops: int
+    has_page: bool
+    beside: bool
+
+
+@with_config_flags
+def bucket(  # noqa: PLR0913 - one parameter an option
+    source: _Source,
+    *,
+    flags: Flags,
+    entry: Entry = None,
+    mounted: _Mounted = None,
+    world: _World = 1,
+    report: _Report = None,
+    crops: _Crops = 48,
+    show_all: _All = False,
+    beside: _Beside = False,
+    as_json: _Json = False,
+) -> None:
+    """Scan a folder, plan buckets and batches of its images, and show them."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
+    page = None if report is None else check_page(report)
+    chosen = _choose(source, flags, entry)
+    wanted = _Wanted(world, crops, page is not None, beside)
+    with _finding_folders(chosen.configs, mounted) as folders:
+        reports = [_plan(config, folders[config.id], wanted) for config in chosen.configs]
+    if page is not None:
+        from hffs.cli.bucketing.page import render_page
+
+        write_page(page, render_page(reports))
+    print_result(_as_json(reports) if as_json else _as_text(reports, full=show_all))
+    if page is not None:
+        print(f"hffs: wrote {page}", file=sys.stderr)
+    _refuse_empty(reports)
+
+
+def _choose(source: str, flags: Flags, entry: str | None) -> Chosen:
+    """The entries whose images are planned, in their order."""
+    if os.path.isdir(source):
+        if entry is not None:
+            raise UsageError("cannot use", f"--entry {entry}", why=f"{source} is a folder")
+        _refuse_flags_of_mounts(source, flags)
+        return Chosen((build_folder(source, flags, os.environ),))
+    chosen = choose_entries(source, flags, entry, os.environ)
+    images = tuple(config for config in chosen.configs if config.dataset_type == "image")
+    others = (
+        f"{config.id} (its dataset_type is {config.dataset_type})"
+        for config in chosen.configs
+        if config.dataset_type != "image"
+    )
+    skipped = (*chosen.skipped, *others)
+    if not images:
+        why = f"only images have buckets: {', '.join(skipped)}"
+        raise UsageError("cannot plan", source, why=why)
+    if skipped:
+        print(f"hffs: not planned: {', '.join(skipped)}", file=sys.stderr)
+    for config in images:
+        _tell_idle_keys(config)
+    return replace(chosen, configs=images, skipped=())
+
+
+def _refuse_flags_of_mounts(source: str, flags: Flags) -> None:
+    keys = all_keys()
+    idle = [name for name in flags if not keys[name].for_tool and name not in _OF_FOLDER]
+    if idle:
+        why = f"{source} is a folder, and a folder has all of its files"
+        fix = "mount the data set with it"
+        raise UsageError("cannot use", keys[idle[0]].flag, why=why, fix=fix)
+
+
+def _tell_idle_keys(config: Config) -> None:
+    """A line about what a folder's entry says of a mount."""
+    if config.type != "local":
+        return
+    blocks = config.model_fields_set - _OF_FOLDER
+    idle = [
+        key.name
+        for key in all_keys().values()
+        if key.name.partition(".")[0] in blocks and not key.for_tool
+        if key.read_from(config) != key.default
+    ]
+    if idle:
+        verb = "have" if len(idle) > 1 else "has"
+        names = ", ".join(idle)
+        logging.getLogger(__name__).info(
+            "%s %s no effect on entry %s: it is a folder", names, verb, config.id
+        )
+
+
+@contextmanager
+def _finding_folders(
+    configs: Sequence[Config], mounted: Path | None
+) -> Iterator[Mapping[str, _Folder]]:
+    """Where the files of each entry are; what is not mounted is, to the end of the block."""
+    folders = {
+        config.id: _Folder(config.instance_data_dir, str(config.instance_data_dir))
+        for config in configs
+        if config.type == "local" and config.instance_data_dir is not None
+    }
+    sets = [config for config in configs if config.type != "local"]
+    if mounted is not None:
+        for config in sets:
+            place = mounted.absolute() / (config.id if len(sets) > 1 else "")
+            folders[config.id] = _Folder(place, str(place))
+        yield folders
+        return
+    with mounting(sets) as places:
+        for config in sets:
+            later = config.instance_data_dir
+            folders[config.id] = _Folder(places[config.id], str(later or ""))
+        yield folders
+
+
+def _plan(config: Config, folder: _Folder, wanted: _Wanted) -> PlanReport:
+    # Late: threads of numpy and pyarrow do not survive the forks before.
+    from hffs.core.batches import plan_epoch
+    from hffs.train.metadata_cache import write_beside, write_buckets
+    from hffs.train.planning import make_batch_spec, plan_entry
+    from hffs.train.report.gathering import Wanted, report_plan
+
+    workers = config.num_proc or len(os.sched_getaffinity(0))
+    with closing(TerminalListener(config.id)) as listener:
+        plan = plan_entry(config, folder.now, listener, workers)
+        batches = make_batch_spec(config, wanted.world)
+        epoch = plan_epoch(plan.assignment.bucket, plan.assignment.sizes, batches, 0)
+        written = write_buckets(plan, config.cache_dir, folder.stays)
+        if written.why_no_indices:
+            listener.notice(f"no files for SimpleTuner: {written.why_no_indices}")
+        files = written.files
+        if wanted.beside:
+            files += write_beside(plan).files
+        look = Wanted(
+            crops=wanted.crops,
+            pictures=wanted.has_page,
+            captions=wanted.has_page,
+            workers=workers,
+        )
+        report = report_plan(plan, epoch, batches, look, listener)
+    # A mount that is gone afterwards has a name that tells nothing.
+    scan = replace(report.facts.scan, folder=folder.stays or config.dataset_name)
+    return replace(report, facts=replace(report.facts, scan=scan, files=tuple(map(str, files))))
+
+
+def _as_json(reports: Sequence[PlanReport]) -> str:
+    from hffs.cli.drawing.programs import as_json
+
+    return as_json([report.facts for report in reports])
+
+
+def _as_text(reports: Sequence[PlanReport], *, full: bool) -> str:
+    from hffs.cli.bucketing.text import render_text
+
+    screen, several = find_screen(), len(reports) > 1
+    texts = (render_text(each.facts, screen, name=several, full=full) for each in reports)
+    return "\n".join(texts)
+
+
+def _refuse_empty(reports: Sequence[PlanReport]) -> None:
+    for report in reports:
+        facts = report.facts
+        if not facts.totals.samples:
+            why = f"all {facts.scan.read} images are left out"
+            raise DataError("nothing to train on in", facts.scan.folder, why=why)
