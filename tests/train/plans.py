@@ -78,13 +78,14 @@ def make_epoch(plan: Plan, spec: BatchSpec) -> EpochPlan:
     members = [np.flatnonzero(plan.assignment.bucket == number) for number in range(count)]
     batches = np.array([len(each) // spec.batch_size for each in members], np.int64)
     used = batches * spec.batch_size
-    order = np.concatenate([each[:n] for each, n in zip(members, used, strict=True)])
+    parts = [each[:n] for each, n in zip(members, used, strict=True)]
+    order = np.concatenate([np.zeros(0, np.int64), *parts])
     return EpochPlan(
         order=order,
         starts=np.arange(0, len(order) + 1, spec.batch_size),
         bucket=np.repeat(np.arange(count, dtype=np.int32), batches),
         batches=batches,
-        dropped=np.array([len(each) for each in members]) - used,
+        dropped=np.array([len(each) for each in members], np.int64) - used,
         padded=np.zeros(count, np.int64),
         world=1,
     )

@@ -218,6 +218,13 @@ def test_a_plan_of_nothing_has_facts_too(sizes: list[tuple[int, int]]) -> None:
     )
 
 
+def test_a_plan_may_have_no_buckets() -> None:
+    plan = make_plan(make_scan(FOLDER, ["a.jpg"], [(10, 10)]), smallest_px=64)
+    none = replace(plan.assignment, sizes=np.zeros((0, 2), np.int32), aspects=np.zeros(0))
+    facts = _report(replace(plan, assignment=none))
+    assert (facts.buckets, facts.totals.buckets, facts.totals.quality) == ((), 0, None)
+
+
 def test_no_file_is_read_unless_asked() -> None:
     report = report_plan(
         _plan_five(), make_epoch(_plan_five(), BatchSpec()), BatchSpec(), Wanted(), Quiet()

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from hffs.core.batches import BatchSpec
+from hffs.train import decoding
 from hffs.train.plan import Plan
 from hffs.train.report import pictures
 from hffs.train.report.facts import CropPicture
@@ -125,7 +126,7 @@ def test_what_cannot_be_shown_says_why(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "cut.png").write_bytes(file.getvalue()[:9000])
     Image.new("L", (300, 701)).save(tmp_path / "large.png")
     Image.new("L", (300, 700)).save(tmp_path / "other.jpg", "PPM")  # not in the allowlist
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 300 * 700)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 300 * 700)
     sizes = [(300, 700 + number) for number in range(len(names))]
     taken = {each.crop.name: each for each in _take(make_plan(make_scan(tmp_path, names, sizes)))}
     problems = {name: picture.problem for name, picture in taken.items()}
@@ -134,5 +135,5 @@ def test_what_cannot_be_shown_says_why(tmp_path: Path, monkeypatch: pytest.Monke
     allowed = "not one of JPEG, PNG, WEBP, GIF, TIFF, BMP"
     assert problems == {
         "text.jpg": allowed, "other.jpg": allowed, "gone.jpg": "No such file or directory",
-        "pipe.jpg": "not a plain file", "large.png": "300 x 701 pixels, over 210000",
+        "pipe.jpg": "not a regular file", "large.png": "300 x 701 pixels, over 210000",
     }  # fmt: skip

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from hffs.cli.drawing.figures import show_number
 from hffs.core.batches import BatchSpec
 from hffs.core.buckets.spec import BucketSpec
 from hffs.core.types import Size
 from hffs.train.report.facts import BucketFacts, MeasureFacts, SettingsFacts
-
-ABSENT = "-"
 
 _UNITS = {"pixel": " px", "area": " MP", "pixel_area": " px"}
 _OF = {
@@ -56,11 +55,9 @@ def show_scale(scale: float) -> str:
     return f"{scale:.2f}x"
 
 
-def show_both(measure: MeasureFacts | None, show: str) -> str:
-    """Mean and worst of a measure, of the kind `error`, `share` or `scale`."""
-    if measure is None:
-        return ABSENT
-    one = {"error": show_error, "share": show_share, "scale": show_scale}[show]
+def show_both(measure: MeasureFacts, kind: Literal["error", "share", "scale"]) -> str:
+    """Mean and worst of a measure."""
+    one = {"error": show_error, "share": show_share, "scale": show_scale}[kind]
     return f"{one(measure.mean)} / {one(measure.max)}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -100,10 +101,12 @@ class _Column:
     show: Callable[[BucketFacts | TotalFacts], str]
 
 
-def _quality(name: str, kind: str) -> Callable[[BucketFacts | TotalFacts], str]:
+def _quality(
+    name: str, kind: Literal["error", "share", "scale"]
+) -> Callable[[BucketFacts | TotalFacts], str]:
     def show(facts: BucketFacts | TotalFacts) -> str:
         quality: QualityFacts | None = facts.quality
-        return show_both(None if quality is None else getattr(quality, name), kind)
+        return "-" if quality is None else show_both(getattr(quality, name), kind)
 
     return show
 

@@ -21,9 +21,9 @@ import pyarrow as pa
 from hffs.core.histograms import LENGTH_EDGES, describe_spread
 from hffs.core.sampling import sample_rows
 from hffs.data.watcher import Watcher
+from hffs.train.decoding import open_regular
 from hffs.train.plan import Plan
 from hffs.train.report.facts import CaptionFacts, CaptionText, TermFacts
-from hffs.train.report.regular import open_regular
 
 MOST_CAPTIONS = 20_000
 """Files that are read at most: on a mount each takes a request or three."""

@@ -12,13 +12,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.core.buckets import measures
 from hffs.train.plan import Plan
 from hffs.train.report.facts import CropFacts, MeasureFacts, QualityFacts
-from hffs.train.report.measures import (
-    measure_aspect_error,
-    measure_crop_loss,
-    measure_upscale,
-)
 
 _UPSCALED_SHARE = 4
 """One of so many places is kept for images that are enlarged."""
@@ -43,9 +39,9 @@ class Measured:
         return cls(
             plan,
             sizes,
-            measure_aspect_error(sizes, assignment),
-            measure_crop_loss(assignment),
-            measure_upscale(sizes, assignment),
+            measures.aspect_error(sizes, assignment),
+            measures.crop_loss(assignment),
+            measures.upscale(sizes, assignment),
         )
 
     def name(self, image: int) -> str:
@@ -65,10 +61,10 @@ class Measured:
     def _describe(
         self, summarize: Callable[[_Numbers], list[MeasureFacts | None]]
     ) -> list[QualityFacts | None]:
-        measures = map(summarize, (self.aspect_error, self.crop_loss, self.upscale))
+        told = map(summarize, (self.aspect_error, self.crop_loss, self.upscale))
         return [
             QualityFacts(error, loss, scale) if error and loss and scale else None
-            for error, loss, scale in zip(*measures, strict=True)
+            for error, loss, scale in zip(*told, strict=True)
         ]
 
     def crop(self, sample: int) -> CropFacts:

@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.core.batches import BatchSpec, EpochPlan
+from hffs.core.batches import BatchSpec, EpochPlan, batch_sizes
 from hffs.core.buckets.assignment import Removal
 from hffs.core.buckets.spec import BucketSpec
 from hffs.core.histograms import ASPECT_EDGES, MEGAPIXEL_EDGES, SIZE_EDGES, describe_spread
@@ -135,6 +135,7 @@ def _describe_buckets(
     pairs = np.unique(assignment.bucket.astype(np.int64) * images + assignment.image)
     distinct = np.bincount(pairs // images, minlength=count).tolist()
     qualities = measured.describe_by_bucket()
+    batch_size = batch_sizes(assignment.sizes, batches).tolist()
     for number, (width, height) in enumerate(assignment.sizes.tolist()):
         yield BucketFacts(
             width=width,
@@ -143,18 +144,11 @@ def _describe_buckets(
             images=distinct[number],
             samples=samples[number],
             batches=int(epoch.batches[number]),
-            batch_size=_size_batch(batches, width * height),
+            batch_size=batch_size[number],
             dropped=int(epoch.dropped[number]),
             padded=int(epoch.padded[number]),
             quality=qualities[number],
         )
-
-
-def _size_batch(batches: BatchSpec, pixels: int) -> int:
-    """Samples of a full batch on one rank."""
-    if batches.pixel_budget is None:
-        return batches.batch_size
-    return max(1, batches.pixel_budget // pixels)
 
 
 def _describe_removals(measured: Measured) -> Iterator[RemovalFacts]:

@@ -135,6 +135,15 @@ def test_captions() -> None:
     assert "Captions (of a sample of 20 images)" in text
     assert "  missing         3\n  blank           2\n  repeat another  4\n" in text
     assert "  tags: sky (1,234), sea (5)\n" in text
+    plain = replace(_captions(), tags=(), looked_at=30)
+    text = render_text(replace(make_facts(), captions=plain), Screen())
+    assert "Captions (of 30 images)" in text
+    assert "tags:" not in text
+
+
+def test_files_that_were_written_are_named() -> None:
+    text = render_text(replace(make_facts(), files=("/cache/a.json",)), Screen())
+    assert "Written\n /cache/a.json\n" in text
 
 
 @pytest.mark.parametrize(
