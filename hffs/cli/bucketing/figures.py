@@ -58,7 +58,8 @@ def show_scale(scale: float) -> str:
 def show_both(measure: MeasureFacts, kind: Literal["error", "share", "scale"]) -> str:
     """Mean and worst of a measure."""
     one = {"error": show_error, "share": show_share, "scale": show_scale}[kind]
-    return f"{one(measure.mean)} / {one(measure.max)}"
+    mean = one(measure.mean).rstrip(" %x")  # the unit of both stands behind the other
+    return f"{mean} / {one(measure.max)}"
 
 
 def show_size(width: int, height: int) -> str:
@@ -83,8 +84,10 @@ def describe_settings(settings: SettingsFacts) -> Iterator[tuple[str, str]]:
     if limits:
         yield "limits", limits
     yield "batches", _describe_batches(settings.batches)
-    yield "repeats", show_number(settings.repeats)
-    yield "probability", f"{settings.probability:g}"
+    if settings.repeats:
+        yield "repeats", show_number(settings.repeats)
+    if settings.probability != 1:
+        yield "probability", f"{settings.probability:g}"
     yield "orientation", "turned upright as EXIF asks" if settings.upright else "as stored"
     yield "captions", f"files with the extension {settings.caption_extension}"
     yield "seeds", f"{spec.seed} of crops, {settings.batches.seed} of batches"

@@ -29,7 +29,7 @@ def test_the_table_has_a_line_for_each_bucket_and_their_total() -> None:
     assert lines[0] == "/data/photos"
     header = next(line for line in lines if line.startswith("  bucket "))
     assert re.split("  +", header.strip()) == [
-        "bucket", "images", "batches", "aspect error", "crop loss", "upscale", "dropped", "padded",
+        "bucket", "images", "batches", "aspect error", "crop loss", "upscale", "dropped",
     ]  # fmt: skip
     counts = [int(each) for each in re.findall(r"^  \d+ x \d+ +[█▏▎▍▌▋▊▉]+ +(\d+)", text, re.M)]
     assert counts == sorted((each.images for each in facts.buckets if each.images), reverse=True)
@@ -60,6 +60,22 @@ def test_one_bucket_more_is_said_of_one() -> None:
     used = [each for each in facts.buckets if each.images][:41]
     text = render_text(replace(facts, buckets=tuple(used)), Screen(width=120))
     assert "  and 1 smaller bucket with " in text
+
+
+def test_columns_of_nothing_are_left_out() -> None:
+    facts = make_facts()
+    padded = replace(facts, totals=replace(facts.totals, dropped=0, padded=3))
+    text = render_text(padded, Screen(width=120))
+    (header,) = re.findall(r"^  bucket .*", text, re.M)
+    assert header.split()[-2:] == ["upscale", "padded"]
+    assert "an epoch, 3 padded" in text
+
+
+def test_bars_are_worth_more_than_what_is_dropped() -> None:
+    text = render_text(make_facts(), Screen(width=80))
+    (header,) = re.findall(r"^  bucket .*", text, re.M)
+    assert header.split()[-1] == "upscale"
+    assert "█" in text
 
 
 def test_narrow_screens_show_what_counts_most() -> None:
@@ -191,4 +207,8 @@ def test_settings_of_limits_and_batches() -> None:
     assert told["batches"] == (
         "as many images as have 1,000,000 pixels on each of 4 ranks; remainders padded; in order"
     )
+    assert "repeats" not in told
+    assert "probability" not in told
+    told |= dict(describe_settings(replace(settings, repeats=3, probability=0.25)))
+    assert (told["repeats"], told["probability"]) == ("3", "0.25")
     assert told["orientation"] == "turned upright as EXIF asks"
