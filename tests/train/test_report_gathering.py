@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hffs.core.batches import BatchSpec
+from hffs.core.buckets import measures
 from hffs.core.buckets.assignment import Assignment, Removal
 from hffs.core.buckets.spec import BucketSpec, Limits, ResolutionType
 from hffs.train.plan import Plan
@@ -190,6 +191,23 @@ def test_images_that_are_enlarged_have_places_of_their_own() -> None:
     assert [crop.image for crop in facts.worst_crops] == list(range(19, 10, -1))
     assert [crop.image for crop in facts.most_upscaled] == [20, 21, 22]
     assert all(crop.upscale > 5 for crop in facts.most_upscaled)
+
+
+@pytest.mark.parametrize("most", [1, 7, 80])
+def test_the_worst_of_many_are_those_of_all_when_sorted(most: int) -> None:
+    sizes = np.random.default_rng(5).integers(100, 900, (400, 2)).astype(np.int32)
+    plan = make_plan(make_scan(FOLDER, [f"{number}.jpg" for number in range(400)], sizes))
+    facts = _report(plan, crops=most)
+    losses = np.sort(measures.crop_loss(plan.assignment))[::-1]
+    told = [crop.crop_loss for crop in facts.worst_crops]
+    assert told == pytest.approx(losses[: len(told)].tolist())
+    taken = {crop.image for crop in facts.worst_crops}
+    scales = measures.upscale(sizes, plan.assignment)
+    others = [scales[image] for image in range(400) if image not in taken]
+    assert [crop.upscale for crop in facts.most_upscaled] == pytest.approx(
+        sorted(others, reverse=True)[: len(facts.most_upscaled)]
+    )
+    assert len(told) + len(facts.most_upscaled) == most
 
 
 @given(arrays(np.int32, (12, 2), elements=st.integers(1, 5000)), st.integers(0, 20))

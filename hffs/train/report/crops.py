@@ -5,9 +5,8 @@ Owns the measures of a whole plan, and what counts as worst. Must not know how a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,25 +118,35 @@ def pick_worst(
     kept = min(most // _UPSCALED_SHARE, enlarged)
     images = measured.plan.assignment.image
     seen: set[int] = set()
-    losing = islice(_pick_distinct(images, measured.crop_loss, 0, seen), most - kept)
-    worst = tuple(map(measured.crop, losing))
-    growing = islice(_pick_distinct(images, measured.upscale, 1, seen), most - len(worst))
-    return worst, tuple(map(measured.crop, growing))
+    worst = _pick_distinct(images, measured.crop_loss, 0, seen, most - kept)
+    upscaled = _pick_distinct(images, measured.upscale, 1, seen, most - len(worst))
+    return tuple(map(measured.crop, worst)), tuple(map(measured.crop, upscaled))
 
 
 def _pick_distinct(
-    images: NDArray[np.int64], measure: _Numbers, least: float, seen: set[int]
-) -> Iterator[int]:
-    """Samples of the greatest measure first, while it is above `least`, of no image that is `seen`
-    already.
+    images: NDArray[np.int64], measure: _Numbers, least: float, seen: set[int], most: int
+) -> list[int]:
+    """Up to `most` samples of the greatest measure, above `least`, of no image that is `seen`;
+    their images become so.
     """
-    for sample in np.argsort(-measure, kind="stable"):
-        if measure[sample] <= least:
-            return
+    picked: list[int] = []
+    for sample in _sort_greatest(images, measure, most + len(seen)):
+        if measure[sample] <= least or len(picked) == most:
+            break
         image = int(images[sample])
         if image not in seen:
             seen.add(image)
-            yield int(sample)
+            picked.append(int(sample))
+    return picked
+
+
+def _sort_greatest(images: NDArray[np.int64], measure: _Numbers, most: int) -> NDArray[np.int64]:
+    """Samples of the greatest measure first, so many that there are `most` images among them."""
+    count = most * int(np.bincount(images, minlength=1).max())
+    candidates: NDArray[np.int64] = np.arange(len(measure))
+    if count < len(measure):  # to sort all of millions takes seconds
+        candidates = np.flatnonzero(measure >= np.partition(measure, -count - 1)[-count - 1])
+    return candidates[np.argsort(-measure[candidates], kind="stable")]
 
 
 def pick_ordinary(measured: Measured, most: int) -> tuple[CropFacts, ...]:

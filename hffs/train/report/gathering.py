@@ -115,8 +115,8 @@ def _describe_scan(plan: Plan) -> ScanFacts:
 def _total(measured: Measured, epoch: EpochPlan) -> TotalFacts:
     assignment = measured.plan.assignment
     return TotalFacts(
-        buckets=len(np.unique(assignment.bucket)),
-        images=len(np.unique(assignment.image)),
+        buckets=int(np.count_nonzero(np.bincount(assignment.bucket))),
+        images=int(np.count_nonzero(np.bincount(assignment.image))),
         samples=len(assignment.image),
         batches=len(epoch),
         dropped=int(epoch.dropped.sum()),
@@ -131,8 +131,9 @@ def _describe_buckets(
     assignment = measured.plan.assignment
     count, images = len(assignment.sizes), max(len(measured.sizes), 1)
     samples = np.bincount(assignment.bucket, minlength=count).tolist()
-    # As one number each: numpy takes ten times as long over pairs.
-    pairs = np.unique(assignment.bucket.astype(np.int64) * images + assignment.image)
+    # As one number each, and sorted: numpy's unique takes ten times as long over either.
+    pairs = np.sort(assignment.bucket.astype(np.int64) * images + assignment.image)
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     distinct = np.bincount(pairs // images, minlength=count).tolist()
     qualities = measured.describe_by_bucket()
     batch_size = batch_sizes(assignment.sizes, batches).tolist()
