@@ -23,7 +23,8 @@ from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.mounting import mounting
 from hffs.cli.progress import TerminalListener
 from hffs.cli.sources import Entry, choose_entries
-from hffs.config import Chosen, Config, all_keys, build_folder
+from hffs.cli.untrusted import clean_line
+from hffs.config import Chosen, Config, build_folder, find_idle_keys_of_folder
 from hffs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -61,12 +62,6 @@ _Beside = Annotated[
     ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
-
-_OF_FOLDER = {
-    "id", "type", "dataset_type", "orientation", "caption_extension", "cache_dir", "num_proc",
-    "seed",
-}  # fmt: skip
-"""Keys that are not the bundled tool's alone, and say something of a folder too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +118,6 @@ def _choose(source: str, flags: Flags, entry: str | None) -> Chosen:
     if os.path.isdir(source):
         if entry is not None:
             raise UsageError("cannot use", f"--entry {entry}", why=f"{source} is a folder")
-        _refuse_flags_of_mounts(source, flags)
         return Chosen((build_folder(source, flags, os.environ),))
     chosen = choose_entries(source, flags, entry, os.environ)
     images = tuple(config for config in chosen.configs if config.dataset_type == "image")
@@ -139,36 +133,10 @@ def _choose(source: str, flags: Flags, entry: str | None) -> Chosen:
     if skipped:
         print(f"hffs: not planned: {', '.join(skipped)}", file=sys.stderr)
     for config in images:
-        _tell_idle_keys(config)
+        if config.type == "local":
+            for line in find_idle_keys_of_folder(config):
+                print(f"hffs: {clean_line(line)}", file=sys.stderr)
     return replace(chosen, configs=images, skipped=())
-
-
-def _refuse_flags_of_mounts(source: str, flags: Flags) -> None:
-    keys = all_keys()
-    idle = [name for name in flags if not keys[name].for_tool and name not in _OF_FOLDER]
-    if idle:
-        why = f"{source} is a folder, and a folder has all of its files"
-        fix = "mount the data set with it"
-        raise UsageError("cannot use", keys[idle[0]].flag, why=why, fix=fix)
-
-
-def _tell_idle_keys(config: Config) -> None:
-    """A line about what a folder's entry says of a mount."""
-    if config.type != "local":
-        return
-    blocks = config.model_fields_set - _OF_FOLDER
-    idle = [
-        key.name
-        for key in all_keys().values()
-        if key.name.partition(".")[0] in blocks and not key.for_tool
-        if key.read_from(config) != key.default
-    ]
-    if idle:
-        verb = "have" if len(idle) > 1 else "has"
-        names = ", ".join(idle)
-        logging.getLogger(__name__).info(
-            "%s %s no effect on entry %s: it is a folder", names, verb, config.id
-        )
 
 
 @contextmanager

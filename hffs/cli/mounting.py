@@ -96,6 +96,7 @@ def mounting(configs: Iterable[Config]) -> Iterator[Mapping[str, Path]]:
     """
     state = _prepare_state(os.environ)
     options = MountOptions(False, False, os.getuid(), os.getgid(), 0o077, None)
+    before = signal.signal(signal.SIGTERM, daemon.raise_interrupt)
     with tempfile.TemporaryDirectory(prefix="hffs-", ignore_cleanup_errors=True) as folder:
         places, pids = dict[str, Path](), list[int]()
         try:
@@ -111,6 +112,7 @@ def mounting(configs: Iterable[Config]) -> Iterator[Mapping[str, Path]]:
         finally:
             for pid in pids:
                 _end(pid)
+            signal.signal(signal.SIGTERM, before)
 
 
 def _make_quiet(body: Callable[[Listener], None]) -> Callable[[Listener], None]:

@@ -3,7 +3,7 @@
 from hffs.config.blocks import CompositeImageConfig, FilterFunc, VideoConfig
 from hffs.config.build import Chosen, build_config, build_configs, build_folder, load_file
 from hffs.config.entries import Entry
-from hffs.config.idle import find_idle_keys
+from hffs.config.idle import find_idle_keys, find_idle_keys_of_folder
 from hffs.config.keys import Key, Kind, all_keys
 from hffs.config.model import Config
 from hffs.config.recipes import RECIPES, Recipe, apply_recipe, explain_recipe, find_recipe
@@ -26,6 +26,7 @@ __all__ = [
     "build_folder",
     "explain_recipe",
     "find_idle_keys",
+    "find_idle_keys_of_folder",
     "find_recipe",
     "load_file",
 ]

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from hffs.config.entries import Entry, Values, classify, flatten, make_id
 from hffs.config.files import is_config_file, read_entries
+from hffs.config.idle import is_of_mounts
 from hffs.config.keys import Kind, all_keys
 from hffs.config.model import Config
 from hffs.config.problems import describe, show, show_name, unknown_key
@@ -113,7 +114,16 @@ def build_configs(
 
 
 def build_folder(folder: str, flags: Mapping[str, object], environ: Mapping[str, str]) -> Config:
-    """The configuration of a folder, as of an entry of type `local`. Raises ConfigError."""
+    """The configuration of a folder, as of an entry of type `local`.
+
+    Raises ConfigError, also for a flag that only a mount could heed.
+    """
+    keys = all_keys()
+    idle = next((name for name in flags if name in keys and is_of_mounts(keys[name])), None)
+    if idle is not None:
+        why = f"{folder} is a folder, and a folder has all of its files"
+        fix = "mount the data set with it"
+        raise ConfigError("cannot use", keys[idle].flag, why=why, fix=fix)
     values: Values = {"type": "local", "instance_data_dir": folder, "id": make_id(folder)}
     return _build(_Given(f"the flags for {folder}", values, flags), environ)
 
