@@ -9,27 +9,18 @@ palettes and 16 bits become what the mount makes of them (docs/rendering.md).
 from __future__ import annotations
 
 import io
-import math
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
-from hffs.core.formats import FORMATS
 from hffs.core.types import Size
 from hffs.errors import DataError
-
-MAX_PIXELS = 178_956_970
-"""Refused above, as by the mount: twice Pillow's own mark."""
-
-_ALLOWED = [kind.name for kind in FORMATS["image"]]
+from hffs.train import decoding
 
 _DRAFT_SHRINK = 2
 """How many times larger than wanted a JPEG is decoded at least, if not at its full size.
@@ -38,21 +29,6 @@ libjpeg shrinks by 2, 4 or 8 for a fraction of the time, but its way is a box fi
 skimage, shrunk by it to the very size that is wanted, are 37 to 40 dB from what LANCZOS makes of
 all pixels, and pages of text 28; with the last halving left to LANCZOS 41 to 49, and 37.
 """
-
-_TURNS = (
-    None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180,
-    Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
-)  # fmt: skip
-"""What turns a stored image upright, by its EXIF orientation."""
-
-# What Pillow and its C libraries raise on bad data. Not a broad except: an error in the rules
-# themselves (AttributeError, NameError, ...) is not among them.
-_BAD_DATA = (
-    OSError, SyntaxError, ValueError, TypeError, struct.error, zlib.error, EOFError, IndexError,
-    KeyError, OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, RuntimeError,
-    AssertionError, Image.DecompressionBombError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +54,11 @@ def load_pixels(folder: Path, name: str, cut: Cut) -> NDArray[np.uint8]:
     """
     try:
         data = (folder / name).read_bytes()
-        with Image.open(io.BytesIO(data), formats=_ALLOWED) as image:
+        with decoding.open_image(io.BytesIO(data)) as image:
             _check(image, cut.stored)
             return np.array(_reshape(image, cut))
-    except _BAD_DATA as error:
-        raise DataError("cannot read", name, why=_explain(error)) from error
+    except decoding.BAD_DATA as error:
+        raise DataError("cannot read", name, why=decoding.explain(error)) from error
 
 
 def read_caption(folder: Path, name: str, extension: str) -> str:
@@ -96,23 +72,18 @@ def read_caption(folder: Path, name: str, extension: str) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
-        raise DataError("cannot read", sidecar, why=_explain(error)) from error
+        raise DataError("cannot read", sidecar, why=decoding.explain(error)) from error
 
 
 def _check(image: ImageFile, stored: Size) -> None:
-    if math.prod(image.size) > MAX_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels, over {MAX_PIXELS}")
     if image.size != stored:
         found = f"{stored.width} x {stored.height}"
         raise ValueError(f"it is {image.width} x {image.height} pixels, the scan found {found}")
-    if image.mode in ("P", "PA") and image.palette is None:
-        raise ValueError("a palette image without its palette")
 
 
 def _reshape(image: ImageFile, cut: Cut) -> Image.Image:
     """Resize and crop; of a JPEG that is shrunk much, not all pixels are decoded."""
-    is_tiff = isinstance(image, TiffImageFile)  # which Pillow turns while it loads
-    orientation = 1 if is_tiff else cut.orientation
+    orientation = decoding.find_turn(image, cut.orientation)
     width, height = _turn_size(cut.resized, orientation)
     extent: tuple[float, float] = image.size
     if isinstance(image, JpegImageFile):
@@ -120,8 +91,8 @@ def _reshape(image: ImageFile, cut: Cut) -> Image.Image:
         if drafted is not None:
             # Not the size in pixels, which is rounded up: the last ones may lie half outside.
             extent = drafted[1][2:]
-    plain = _make_rgb(image)
-    turn = _TURNS[orientation]
+    plain = decoding.make_rgb(image)
+    turn = decoding.TURNS[orientation]
     if turn is not None:
         extent = extent if orientation < 5 else extent[::-1]
         plain = plain.transpose(turn)
@@ -138,33 +109,3 @@ def _reshape(image: ImageFile, cut: Cut) -> Image.Image:
 
 def _turn_size(size: Size, orientation: int) -> Size:
     return size if orientation < 5 else Size(size.height, size.width)
-
-
-def _make_rgb(image: Image.Image) -> Image.Image:
-    """The image as RGB: 16 bits scaled to 8, what is transparent over white."""
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image)
-        low, high = int(pixels.min()), int(pixels.max())
-        if low < 0 or high > 65535:
-            raise ValueError(f"pixels from {low} to {high} have no range that means white")
-        # 65535 / 257 is 255, exactly: white stays white.
-        gray = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        return Image.fromarray(gray).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("floating point pixels have no range that means white")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGB", image.size, "white")
-        ground.paste(layer, mask=layer)
-        return ground
-    return image.convert("RGB")
-
-
-def _explain(error: BaseException) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"not one of {', '.join(_ALLOWED)}"
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from hffs.core.batches import BatchSpec, EpochPlan
 from hffs.core.buckets.assignment import Assignment, Removal
 from hffs.core.buckets.spec import BucketSpec, Limits
+from hffs.data.watcher import Unit
 from hffs.train.plan import Plan
+from hffs.train.report.facts import PlanFacts
+from hffs.train.report.gathering import Wanted, report_plan
 from hffs.train.scanned import Scan
 
 DEFAULT_BUCKETS = ((512, 512), (448, 576), (576, 448), (384, 640), (640, 384))
@@ -75,13 +78,43 @@ def make_epoch(plan: Plan, spec: BatchSpec) -> EpochPlan:
     members = [np.flatnonzero(plan.assignment.bucket == number) for number in range(count)]
     batches = np.array([len(each) // spec.batch_size for each in members], np.int64)
     used = batches * spec.batch_size
-    order = np.concatenate([each[:n] for each, n in zip(members, used, strict=True)])
+    parts = [each[:n] for each, n in zip(members, used, strict=True)]
+    order = np.concatenate([np.zeros(0, np.int64), *parts])
     return EpochPlan(
         order=order,
         starts=np.arange(0, len(order) + 1, spec.batch_size),
         bucket=np.repeat(np.arange(count, dtype=np.int32), batches),
         batches=batches,
-        dropped=np.array([len(each) for each in members]) - used,
+        dropped=np.array([len(each) for each in members], np.int64) - used,
         padded=np.zeros(count, np.int64),
         world=1,
     )
+
+
+class Quiet:
+    """Waits in silence; keeps how far each work came."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, int]] = []
+
+    def progress(self, what: str, done: int, total: int, unit: Unit = "") -> None:
+        self.seen.append((what, done, total))
+
+    def notice(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+def make_facts(
+    count: int = 60,
+    *,
+    smallest_px: int = 150,
+    buckets: tuple[tuple[int, int], ...] = DEFAULT_BUCKETS,
+    problems: dict[str, str] | None = None,
+) -> PlanFacts:
+    """Facts of images of random sizes, which are nowhere."""
+    sizes = np.random.default_rng(1).integers(100, 3000, (count, 2)).astype(np.int32)
+    names = [f"{number}.jpg" for number in range(count)]
+    scan = make_scan(Path("/data/photos"), names, sizes, problems=problems)
+    plan = make_plan(scan, smallest_px=smallest_px, buckets=buckets)
+    batches = BatchSpec(batch_size=4)
+    return report_plan(plan, make_epoch(plan, batches), batches, Wanted(), Quiet()).facts

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from hffs.core.types import Size
 from hffs.errors import DataError
-from hffs.train import loading
+from hffs.train import decoding
 from hffs.train.loading import Cut, load_pixels, read_caption
 from tests.train.planning import make_image
 
@@ -80,14 +80,14 @@ def test_no_jpeg_is_decoded_at_less_than_twice_the_size_wanted(
 ) -> None:
     make_image(Size(800, 600), 1).save(tmp_path / "a.jpg", quality=95)
     seen = list[tuple[int, int]]()
-    make_rgb = loading._make_rgb
+    make_rgb = decoding.make_rgb
 
     def watch(image: Image.Image) -> Image.Image:
         plain = make_rgb(image)
         seen.append(plain.size)
         return plain
 
-    monkeypatch.setattr(loading, "_make_rgb", watch)
+    monkeypatch.setattr(decoding, "make_rgb", watch)
     cut = make_cut(Size(800, 600), resized, (0, 0, *resized))
     pixels = load_pixels(tmp_path, "a.jpg", cut)
     assert seen == [decoded]
@@ -184,14 +184,14 @@ def test_a_missing_file_a_bomb_and_no_memory_are_told(
         load_pixels(tmp_path, "sub/a.png", cut)
     make_image(SMALL, 0).save(tmp_path / "a.png")
     with monkeypatch.context() as patch:
-        patch.setattr(loading, "MAX_PIXELS", 63)
+        patch.setattr(decoding, "MAX_PIXELS", 63)
         with pytest.raises(DataError, match="8 x 8 pixels, over 63"):
             load_pixels(tmp_path, "a.png", cut)
 
     def exhaust(_: Image.Image) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr(loading, "_make_rgb", exhaust)
+    monkeypatch.setattr(decoding, "make_rgb", exhaust)
     with pytest.raises(DataError, match="not enough memory"):
         load_pixels(tmp_path, "a.png", cut)
 

@@ -15,8 +15,8 @@ from hffs.train.report.facts import BucketFacts, CropFacts, PlanFacts
 
 MOST_BARS = 40
 
-BAR_PX = 210
-_GLYPH_PX = 13
+BAR_PX = 180
+_GLYPH_PX = 12
 
 EDGE_PX, LEFT_PX, BELOW_PX = 400, 42, 34
 """Of the scatter: its edge, and the room beside it for numbers of the axes."""
@@ -157,9 +157,9 @@ def _draw_dots(
     facts: PlanFacts, points: Sequence[tuple[int, int, int]], scale: _Scale
 ) -> Iterator[Dots]:
     paths: dict[int, list[str]] = {}
-    for width, height, bucket in points:
-        if bucket >= 0:
-            paths.setdefault(bucket, []).append(f"M{scale.x(width)} {scale.y(height)}h0")
+    for width, height, number in points:
+        if number >= 0:
+            paths.setdefault(number, []).append(f"M{scale.x(width)} {scale.y(height)}h0")
     colours = _choose_colours(facts.buckets)
     for number, path in sorted(paths.items()):
         bucket = facts.buckets[number]

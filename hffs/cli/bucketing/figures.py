@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from hffs.cli.drawing.figures import show_number
 from hffs.core.batches import BatchSpec
 from hffs.core.buckets.spec import BucketSpec
 from hffs.core.types import Size
 from hffs.train.report.facts import BucketFacts, MeasureFacts, SettingsFacts
-
-ABSENT = "-"
 
 _UNITS = {"pixel": " px", "area": " MP", "pixel_area": " px"}
 _OF = {
@@ -56,12 +55,11 @@ def show_scale(scale: float) -> str:
     return f"{scale:.2f}x"
 
 
-def show_both(measure: MeasureFacts | None, show: str) -> str:
-    """Mean and worst of a measure, of the kind `error`, `share` or `scale`."""
-    if measure is None:
-        return ABSENT
-    one = {"error": show_error, "share": show_share, "scale": show_scale}[show]
-    return f"{one(measure.mean)} / {one(measure.max)}"
+def show_both(measure: MeasureFacts, kind: Literal["error", "share", "scale"]) -> str:
+    """Mean and worst of a measure."""
+    one = {"error": show_error, "share": show_share, "scale": show_scale}[kind]
+    mean = one(measure.mean).rstrip(" %x")  # the unit of both stands behind the other
+    return f"{mean} / {one(measure.max)}"
 
 
 def show_size(width: int, height: int) -> str:
@@ -86,8 +84,10 @@ def describe_settings(settings: SettingsFacts) -> Iterator[tuple[str, str]]:
     if limits:
         yield "limits", limits
     yield "batches", _describe_batches(settings.batches)
-    yield "repeats", show_number(settings.repeats)
-    yield "probability", f"{settings.probability:g}"
+    if settings.repeats:
+        yield "repeats", show_number(settings.repeats)
+    if settings.probability != 1:
+        yield "probability", f"{settings.probability:g}"
     yield "orientation", "turned upright as EXIF asks" if settings.upright else "as stored"
     yield "captions", f"files with the extension {settings.caption_extension}"
     yield "seeds", f"{spec.seed} of crops, {settings.batches.seed} of batches"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -41,7 +42,7 @@ from hffs.train.report.facts import (
 )
 
 MOST_BUCKETS = 40
-_MOST_BAR, _LEAST_BAR = 20, 6
+_MOST_BAR, _LEAST_BAR, _RANK_OF_BARS = 20, 6, 4
 _MOST_TERMS = 12
 _GAP = 2
 
@@ -93,17 +94,22 @@ def _overview(facts: PlanFacts) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the table. Those of the highest `rank` give way first."""
+    """A column of the table. Those of the highest `rank` give way first; of some nothing is told
+    where all buckets have none.
+    """
 
     title: str
     rank: int
     show: Callable[[BucketFacts | TotalFacts], str]
+    is_told: Callable[[TotalFacts], bool] = lambda _: True
 
 
-def _quality(name: str, kind: str) -> Callable[[BucketFacts | TotalFacts], str]:
+def _quality(
+    name: str, kind: Literal["error", "share", "scale"]
+) -> Callable[[BucketFacts | TotalFacts], str]:
     def show(facts: BucketFacts | TotalFacts) -> str:
         quality: QualityFacts | None = facts.quality
-        return show_both(None if quality is None else getattr(quality, name), kind)
+        return "-" if quality is None else show_both(getattr(quality, name), kind)
 
     return show
 
@@ -114,8 +120,8 @@ _COLUMNS = (
     _Column("aspect error", 4, _quality("aspect_error", "error")),
     _Column("crop loss", 2, _quality("crop_loss", "share")),
     _Column("upscale", 3, _quality("upscale", "scale")),
-    _Column("dropped", 5, lambda facts: show_number(facts.dropped)),
-    _Column("padded", 6, lambda facts: show_number(facts.padded)),
+    _Column("dropped", 5, lambda facts: show_number(facts.dropped), lambda all_: all_.dropped > 0),
+    _Column("padded", 6, lambda facts: show_number(facts.padded), lambda all_: all_.padded > 0),
 )
 
 
@@ -124,11 +130,12 @@ def _buckets(facts: PlanFacts, screen: Screen, *, full: bool) -> Iterator[Text]:
     fullest = sort_fullest(facts.buckets)
     shown = fullest if full else fullest[:MOST_BUCKETS]
     rows: list[BucketFacts | TotalFacts] = [*shown, facts.totals]
+    columns = [column for column in _COLUMNS if column.is_told(facts.totals)]
     sizes = (show_size(each.width, each.height) for each in shown)
     cells = [["bucket", *sizes, "all"]]
-    cells += [[column.title, *map(column.show, rows)] for column in _COLUMNS]
+    cells += [[column.title, *map(column.show, rows)] for column in columns]
     widths = [max(map(cell_len, column)) for column in cells]
-    chosen = _choose_columns(widths, screen.width)
+    chosen = _choose_columns(columns, widths, screen.width)
     room = screen.width - _measure(widths, chosen) - _GAP
     most = min(_MOST_BAR, room) if room >= _LEAST_BAR else 0
     bars = ["", *_draw_shares([each.images for each in shown], most, screen), ""]
@@ -142,15 +149,22 @@ def _buckets(facts: PlanFacts, screen: Screen, *, full: bool) -> Iterator[Text]:
         if number == len(bars) - 1 and len(shown) < len(fullest):
             yield _tell_rest(fullest[len(shown) :])
         yield line
-    if len(chosen) < len(_COLUMNS):
+    if len(chosen) < len(columns):
         yield Text("  a wider screen shows more columns", style="dim")
 
 
-def _choose_columns(widths: Sequence[int], room: int) -> list[int]:
-    """Which columns fit beside the first, by their places; the most important one always."""
+def _choose_columns(columns: Sequence[_Column], widths: Sequence[int], room: int) -> list[int]:
+    """Which columns fit beside the first, by their places; the most important one always.
+
+    Bars are worth more than the least important ones.
+    """
     chosen = list(range(1, len(widths)))
-    while len(chosen) > 1 and _measure(widths, chosen) > room:
-        chosen.remove(max(chosen, key=lambda column: _COLUMNS[column - 1].rank))
+    while len(chosen) > 1:
+        least = max(chosen, key=lambda place: columns[place - 1].rank)
+        bar = _GAP + _LEAST_BAR if columns[least - 1].rank > _RANK_OF_BARS else 0
+        if _measure(widths, chosen) + bar <= room:
+            break
+        chosen.remove(least)
     return chosen
 
 

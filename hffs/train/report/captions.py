@@ -21,15 +21,15 @@ import pyarrow as pa
 from hffs.core.histograms import LENGTH_EDGES, describe_spread
 from hffs.core.sampling import sample_rows
 from hffs.data.watcher import Watcher
+from hffs.train.decoding import open_regular
 from hffs.train.plan import Plan
 from hffs.train.report.facts import CaptionFacts, CaptionText, TermFacts
-from hffs.train.report.regular import open_regular
 
 MOST_CAPTIONS = 20_000
 """Files that are read at most: on a mount each takes a request or three."""
 
 _READ_BYTES = 2**16
-_MOST_TERMS, _MOST_TAG = 40, 60
+_MOST_TERMS, _MOST_TAG = 40, 40
 _KEPT_TERMS = 200_000
 _LONGEST, _SHOWN_CHARACTERS, _MOST_MISSING = 5, 600, 20
 _AT_ONCE, _SEED = 512, 0
@@ -59,7 +59,7 @@ class _Read:
 
 def describe_captions(plan: Plan, workers: int, watcher: Watcher) -> CaptionFacts:
     """Read captions of the images that have a sample, of a sample of these where there are many."""
-    images = np.unique(plan.assignment.image)
+    images = np.flatnonzero(np.bincount(plan.assignment.image))
     chosen = images[sample_rows(images, MOST_CAPTIONS, _SEED)]
     extension = plan.caption_extension
     names = [

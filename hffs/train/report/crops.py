@@ -5,20 +5,15 @@ Owns the measures of a whole plan, and what counts as worst. Must not know how a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.core.buckets import measures
 from hffs.train.plan import Plan
 from hffs.train.report.facts import CropFacts, MeasureFacts, QualityFacts
-from hffs.train.report.measures import (
-    measure_aspect_error,
-    measure_crop_loss,
-    measure_upscale,
-)
 
 _UPSCALED_SHARE = 4
 """One of so many places is kept for images that are enlarged."""
@@ -43,9 +38,9 @@ class Measured:
         return cls(
             plan,
             sizes,
-            measure_aspect_error(sizes, assignment),
-            measure_crop_loss(assignment),
-            measure_upscale(sizes, assignment),
+            measures.aspect_error(sizes, assignment),
+            measures.crop_loss(assignment),
+            measures.upscale(sizes, assignment),
         )
 
     def name(self, image: int) -> str:
@@ -65,10 +60,10 @@ class Measured:
     def _describe(
         self, summarize: Callable[[_Numbers], list[MeasureFacts | None]]
     ) -> list[QualityFacts | None]:
-        measures = map(summarize, (self.aspect_error, self.crop_loss, self.upscale))
+        told = map(summarize, (self.aspect_error, self.crop_loss, self.upscale))
         return [
             QualityFacts(error, loss, scale) if error and loss and scale else None
-            for error, loss, scale in zip(*measures, strict=True)
+            for error, loss, scale in zip(*told, strict=True)
         ]
 
     def crop(self, sample: int) -> CropFacts:
@@ -121,35 +116,37 @@ def pick_worst(
     """
     enlarged = int(np.count_nonzero(measured.upscale > 1))
     kept = min(most // _UPSCALED_SHARE, enlarged)
+    images = measured.plan.assignment.image
     seen: set[int] = set()
-    worst = tuple(
-        measured.crop(sample)
-        for sample in _pick_distinct(measured, measured.crop_loss, seen, most - kept)
-        if measured.crop_loss[sample] > 0
-    )
-    upscaled = tuple(
-        measured.crop(sample)
-        for sample in _pick_distinct(measured, measured.upscale, seen, most - len(worst))
-        if measured.upscale[sample] > 1
-    )
-    return worst, upscaled
+    worst = _pick_distinct(images, measured.crop_loss, 0, seen, most - kept)
+    upscaled = _pick_distinct(images, measured.upscale, 1, seen, most - len(worst))
+    return tuple(map(measured.crop, worst)), tuple(map(measured.crop, upscaled))
 
 
 def _pick_distinct(
-    measured: Measured, measure: _Numbers, seen: set[int], most: int
-) -> Iterator[int]:
-    """Samples of the greatest measure first, of no image that is `seen` already."""
-    images = measured.plan.assignment.image
-    order = np.argsort(-measure, kind="stable")
+    images: NDArray[np.int64], measure: _Numbers, least: float, seen: set[int], most: int
+) -> list[int]:
+    """Up to `most` samples of the greatest measure, above `least`, of no image that is `seen`;
+    their images become so.
+    """
+    picked: list[int] = []
+    for sample in _sort_greatest(images, measure, most + len(seen)):
+        if measure[sample] <= least or len(picked) == most:
+            break
+        image = int(images[sample])
+        if image not in seen:
+            seen.add(image)
+            picked.append(int(sample))
+    return picked
 
-    def distinct() -> Iterator[int]:
-        for sample in order:
-            image = int(images[sample])
-            if image not in seen:
-                seen.add(image)
-                yield int(sample)
 
-    return islice(distinct(), most)
+def _sort_greatest(images: NDArray[np.int64], measure: _Numbers, most: int) -> NDArray[np.int64]:
+    """Samples of the greatest measure first, so many that there are `most` images among them."""
+    count = most * int(np.bincount(images, minlength=1).max())
+    candidates: NDArray[np.int64] = np.arange(len(measure))
+    if count < len(measure):  # to sort all of millions takes seconds
+        candidates = np.flatnonzero(measure >= np.partition(measure, -count - 1)[-count - 1])
+    return candidates[np.argsort(-measure[candidates], kind="stable")]
 
 
 def pick_ordinary(measured: Measured, most: int) -> tuple[CropFacts, ...]:
