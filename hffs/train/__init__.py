@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Any
 from hffs.errors import UsageError
 
 if TYPE_CHECKING:
+    from hffs.core.batches import BatchSpec
     from hffs.train.dataset import Batch, FolderDataset, Sample, collate, time_ids
     from hffs.train.mixed import MixedLoader
     from hffs.train.sampler import BucketBatchSampler
 
 __all__ = [
-    "Batch", "BucketBatchSampler", "FolderDataset", "MixedLoader", "Sample", "collate", "time_ids",
+    "Batch", "BatchSpec", "BucketBatchSampler", "FolderDataset", "MixedLoader", "Sample", "collate",
+    "time_ids",
 ]  # fmt: skip
 
 _HOMES = {
-    "Batch": "dataset",
-    "BucketBatchSampler": "sampler",
-    "FolderDataset": "dataset",
-    "MixedLoader": "mixed",
-    "Sample": "dataset",
-    "collate": "dataset",
-    "time_ids": "dataset",
+    "Batch": "hffs.train.dataset",
+    "BatchSpec": "hffs.core.batches",
+    "BucketBatchSampler": "hffs.train.sampler",
+    "FolderDataset": "hffs.train.dataset",
+    "MixedLoader": "hffs.train.mixed",
+    "Sample": "hffs.train.dataset",
+    "collate": "hffs.train.dataset",
+    "time_ids": "hffs.train.dataset",
 }
 """Module of each name."""
 
@@ -36,7 +39,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
