@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hffs.errors import UsageError
 
 if TYPE_CHECKING:
+    from hffs.core.batches import BatchSpec
     from hffs.train.dataset import Batch, FolderDataset, Sample, collate, time_ids
     from hffs.train.mixed import MixedLoader
     from hffs.train.plan import Plan
@@ -19,21 +20,22 @@ if TYPE_CHECKING:
     from hffs.train.sampler import BucketBatchSampler
 
 __all__ = [
-    "Batch", "BucketBatchSampler", "FolderDataset", "MixedLoader", "Plan", "Sample", "collate",
-    "plan_entries", "plan_folder", "time_ids",
+    "Batch", "BatchSpec", "BucketBatchSampler", "FolderDataset", "MixedLoader", "Plan", "Sample",
+    "collate", "plan_entries", "plan_folder", "time_ids",
 ]  # fmt: skip
 
 _HOMES = {
-    "Batch": "dataset",
-    "BucketBatchSampler": "sampler",
-    "FolderDataset": "dataset",
-    "MixedLoader": "mixed",
-    "Plan": "plan",
-    "Sample": "dataset",
-    "collate": "dataset",
-    "plan_entries": "planning",
-    "plan_folder": "planning",
-    "time_ids": "dataset",
+    "Batch": "hffs.train.dataset",
+    "BatchSpec": "hffs.core.batches",
+    "BucketBatchSampler": "hffs.train.sampler",
+    "FolderDataset": "hffs.train.dataset",
+    "MixedLoader": "hffs.train.mixed",
+    "Plan": "hffs.train.plan",
+    "Sample": "hffs.train.dataset",
+    "collate": "hffs.train.dataset",
+    "plan_entries": "hffs.train.planning",
+    "plan_folder": "hffs.train.planning",
+    "time_ids": "hffs.train.dataset",
 }
 """Module of each name."""
 
@@ -42,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -117,22 +117,26 @@ def test_a_loader_with_workers_goes_on_to_the_last_bit(plan: Plan, start: str) -
     sampler = BucketBatchSampler(plan, spec)
     sampler.set_epoch(1)
     whole = [facts(batch) for batch in make_loader(plan, sampler)]
-    begun = iter(make_loader(plan, sampler, 2, start))
+    begun = iter(make_loader(plan, sampler, 2))
     assert [facts(next(begun)) for _ in range(3)] == whole[:3]
     assert sampler.state_dict()["batches_done"] > 3  # workers are ahead
     state = sampler.state_dict(batches_done=3)
     del begun
     other = BucketBatchSampler(plan, spec)
     other.load_state_dict(state)
-    assert [facts(batch) for batch in make_loader(plan, other, 2, start)] == whole[3:]
+    workers = 2 if start == "fork" else 1  # to spawn one takes seconds
+    assert [facts(batch) for batch in make_loader(plan, other, workers, start)] == whole[3:]
 
 
 def test_a_worker_tells_which_image_is_broken(tmp_path: Path) -> None:
     plan = plan_by_hand(write_folder(tmp_path, 4))
     (tmp_path / "2.jpg").write_bytes(b"\xff\xd8\xff")
-    loader = make_loader(plan, BucketBatchSampler(plan, BatchSpec(1)), 2)
+    sampler = BucketBatchSampler(plan, BatchSpec(1, shuffle=False))
+    batches = iter(make_loader(plan, sampler, 1))
+    assert next(batches)["name"] == ["0.jpg"]
     with pytest.raises(DataError, match=r"cannot read 2\.jpg"):
-        list(loader)
+        next(batches)
+    assert [batch["name"] for batch in batches] == [["1.jpg"], ["3.jpg"]]
 
 
 def _states(plan: Plan) -> dict[str, Any]:
