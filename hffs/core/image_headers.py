@@ -16,8 +16,9 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+from hffs.core.byte_ranges import ByteRanges, Fetch
 from hffs.core.types import Size
-from hffs.errors import FormatError, UnsupportedError
+from hffs.errors import UnsupportedError
 
 HEAD_BYTES = 4096
 """As many leading bytes suffice for most files."""
@@ -27,12 +28,8 @@ MAX_PIXELS = 178_956_970
 
 PNG_TAIL_BYTES = 4096
 
-Fetch = Callable[[int, int], bytes]
-"""The bytes of a file from one offset up to another; fewer where it ends before."""
-
 _MOST_PARTS = 1000  # segments, chunks or blocks
 _PARTS = range(_MOST_PARTS)
-_MOST_FETCHES = 64
 _MOST_EXIF_BYTES = 1 << 16
 _MOST_XMP_BYTES = 1 << 20
 
@@ -40,6 +37,7 @@ _WEBP_HEAD_BYTES, _VP8X_FLAGS_AT, _VP8X_EXIF, _VP8X_XMP = 30, 20, 0x08, 0x04
 
 _JPEG_SOS, _JPEG_APP1 = 0xFFDA, 0xFFE1
 _JPEG_FRAMES = frozenset((0xFFC0, 0xFFC1, 0xFFC2))
+_JPEG_TOLD = _JPEG_FRAMES | {_JPEG_SOS, _JPEG_APP1}
 _JPEG_SKIPPED = frozenset((0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, 0xFFE0, *range(0xFFE2, 0xFFF0)))
 """Tables, the restart interval, comments, and what applications wrote, but for APP1."""
 _JPEG_EXIF, _JPEG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -93,42 +91,6 @@ class Header(NamedTuple):
     orientation: int
 
 
-class _Source:
-    """A file by ranges: its beginning is there already."""
-
-    __slots__ = ("_fetch", "_fetches", "_name", "_part", "_start", "head", "size_bytes")
-
-    def __init__(self, head: bytes, size_bytes: int, fetch: Fetch, name: str) -> None:
-        self.head, self.size_bytes = head, size_bytes
-        self._fetch, self._name, self._fetches = fetch, name, 0
-        self._start, self._part = 0, b""
-
-    def take(self, start: int, length: int) -> bytes:
-        """Exactly these bytes; FormatError where the file ends before."""
-        stop = start + length
-        if stop <= len(self.head):
-            return self.head[start:stop]
-        if stop > self.size_bytes:
-            raise self.broken("truncated")
-        if not self._start <= start <= stop <= self._start + len(self._part):
-            self._fetches += 1
-            if self._fetches > _MOST_FETCHES:
-                raise self.unusual("it is in too many parts")
-            self._start = start
-            self._part = self._fetch(start, max(stop, min(start + 512, self.size_bytes)))
-            if len(self._part) < length:
-                raise self.broken("truncated")
-        return self._part[start - self._start : stop - self._start]
-
-    def broken(self, how: str) -> FormatError:
-        """Error for a file that no reader could make sense of."""
-        return FormatError(f"{how} {self._name}")
-
-    def unusual(self, why: str) -> UnsupportedError:
-        """Error for a file that has to be read by another reader."""
-        return UnsupportedError(f"an unusual {self._name}", why=why)
-
-
 def read_header(head: bytes, size_bytes: int, fetch: Fetch) -> Header:
     """Size and orientation of a file of `size_bytes` that begins with `head`.
 
@@ -137,11 +99,11 @@ def read_header(head: bytes, size_bytes: int, fetch: Fetch) -> Header:
     """
     for magic, name, read in _READERS:
         if head.startswith(magic):
-            return read(_Source(head, size_bytes, fetch, name))
+            return read(ByteRanges(head, size_bytes, fetch, name))
     raise UnsupportedError("another format")
 
 
-def _read_jpeg(source: _Source) -> Header:
+def _read_jpeg(source: ByteRanges) -> Header:
     """Walk the segments up to the first scan: a dozen, so each step counts."""
     head, last, parse, skip = source.head, len(source.head) - 4, _parse_marker, _USUAL.match
     at, size, exif, xmp = 2, None, None, None
@@ -155,7 +117,7 @@ def _read_jpeg(source: _Source) -> Header:
             raise source.unusual("a segment without a length")
         if marker in _JPEG_SKIPPED:
             continue
-        if at > source.size_bytes:
+        if at > source.size_bytes and marker in _JPEG_TOLD:
             raise source.broken("truncated")
         if marker == _JPEG_APP1:
             exif, xmp = _note_metadata(source, (start, at), exif, xmp)
@@ -169,7 +131,7 @@ def _read_jpeg(source: _Source) -> Header:
     raise source.unusual(f"over {_MOST_PARTS} segments")
 
 
-def _read_jpeg_frame(source: _Source, start: int, stop: int) -> Size:
+def _read_jpeg_frame(source: ByteRanges, start: int, stop: int) -> Size:
     if stop - start < 6:
         raise source.unusual("a short frame header")
     bits, height, width, components = _parse_frame(source.take(start, 6))
@@ -184,7 +146,7 @@ _Span = tuple[int, int] | None
 
 
 def _note_metadata(
-    source: _Source, span: tuple[int, int], exif: _Span, xmp: _Span
+    source: ByteRanges, span: tuple[int, int], exif: _Span, xmp: _Span
 ) -> tuple[_Span, _Span]:
     """Where EXIF and XMP are, after an APP1 segment."""
     start, stop = span
@@ -196,7 +158,7 @@ def _note_metadata(
     return (exif, (start + len(_JPEG_XMP), stop)) if kind == _JPEG_XMP else (exif, xmp)
 
 
-def _read_exif_turn(source: _Source, start: int, stop: int) -> int | None:
+def _read_exif_turn(source: ByteRanges, start: int, stop: int) -> int | None:
     """Orientation by the first directory of a TIFF block; None where it has no such tag."""
     if start == stop:
         return None
@@ -218,7 +180,9 @@ def _read_exif_turn(source: _Source, start: int, stop: int) -> int | None:
     return _find_turn(source, block, (first, last), order)
 
 
-def _find_turn(source: _Source, block: bytes, span: tuple[int, int], order: _Order) -> int | None:
+def _find_turn(
+    source: ByteRanges, block: bytes, span: tuple[int, int], order: _Order
+) -> int | None:
     """Orientation by the entries of a directory, which are a span of a block."""
     first, last = span
     at = block.find(order.orientation, first, last)
@@ -232,7 +196,7 @@ def _find_turn(source: _Source, block: bytes, span: tuple[int, int], order: _Ord
     return turn if 2 <= turn <= 8 else 1
 
 
-def _read_xmp_turn(source: _Source, span: _Span) -> int:
+def _read_xmp_turn(source: ByteRanges, span: _Span) -> int:
     """Orientation by an XMP packet, which is asked where EXIF has none."""
     if span is None:
         return 1
@@ -243,7 +207,7 @@ def _read_xmp_turn(source: _Source, span: _Span) -> int:
     return turn if 2 <= turn <= 8 else 1
 
 
-def _read_png(source: _Source) -> Header:
+def _read_png(source: ByteRanges) -> Header:
     """The first chunk, and those up to the pixels; then the end of the file, for EXIF there."""
     size, needs_palette = _read_png_size(source)
     exif: _Span = None
@@ -269,7 +233,7 @@ def _read_png(source: _Source) -> Header:
     raise source.unusual(f"over {_MOST_PARTS} chunks before the pixels")
 
 
-def _read_png_size(source: _Source) -> tuple[Size, bool]:
+def _read_png_size(source: ByteRanges) -> tuple[Size, bool]:
     """The size, and whether there has to be a palette."""
     first = source.take(len(_PNG_MAGIC), 25)
     size = Size(*_parse_size(first, 8))
@@ -284,7 +248,7 @@ def _is_turning(text: bytes) -> bool:
     return text.split(b"\0", 1)[0] in _PNG_TURNING
 
 
-def _turn_png(source: _Source, exif: _Span) -> int:
+def _turn_png(source: ByteRanges, exif: _Span) -> int:
     if exif is not None:
         return _read_exif_turn(source, *exif) or 1
     start = max(0, source.size_bytes - PNG_TAIL_BYTES)
@@ -324,7 +288,7 @@ def read_webp_canvas(head: bytes) -> Size | None:
     return None
 
 
-def _read_webp(source: _Source) -> Header:
+def _read_webp(source: ByteRanges) -> Header:
     size = read_webp_canvas(source.head[:_WEBP_HEAD_BYTES])
     if size is None or not all(size):
         raise source.unusual("its first chunk")
@@ -345,7 +309,7 @@ def _read_webp(source: _Source) -> Header:
     raise source.unusual(f"over {_MOST_PARTS} chunks")
 
 
-def _turn_webp(source: _Source, flags: int, spans: dict[bytes, tuple[int, int]]) -> int:
+def _turn_webp(source: ByteRanges, flags: int, spans: dict[bytes, tuple[int, int]]) -> int:
     exif = spans.get(b"EXIF") if flags & _VP8X_EXIF else None
     if exif is not None and exif[1] - exif[0] >= 6 and source.take(exif[0], 6) == _JPEG_EXIF:
         exif = (exif[0] + 6, exif[1])
@@ -355,7 +319,7 @@ def _turn_webp(source: _Source, flags: int, spans: dict[bytes, tuple[int, int]])
     return _read_xmp_turn(source, spans.get(b"XMP ") if flags & _VP8X_XMP else None)
 
 
-def _read_gif(source: _Source) -> Header:
+def _read_gif(source: ByteRanges) -> Header:
     """The screen, and the first frame: where that is larger, it counts."""
     width, height, flags = struct.unpack("<HHB", source.take(6, 5))
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
@@ -377,7 +341,7 @@ def _read_gif(source: _Source) -> Header:
     raise source.unusual(f"over {_MOST_PARTS} blocks before the first frame")
 
 
-def _read_bmp(source: _Source) -> Header:
+def _read_bmp(source: ByteRanges) -> Header:
     """The information header; a negative height is that of rows from the top."""
     length = int.from_bytes(source.take(14, 4), "little")
     if length == 12:
@@ -392,7 +356,7 @@ def _read_bmp(source: _Source) -> Header:
     return Header(*size, 1)
 
 
-_READERS: tuple[tuple[bytes, str, Callable[[_Source], Header]], ...] = (
+_READERS: tuple[tuple[bytes, str, Callable[[ByteRanges], Header]], ...] = (
     (b"\xff\xd8\xff", "JPEG", _read_jpeg),
     (_PNG_MAGIC, "PNG", _read_png),
     (b"RIFF", "WebP", _read_webp),

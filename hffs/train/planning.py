@@ -52,14 +52,7 @@ def make_spec(config: Config) -> BucketSpec:
         max_edge_px=_find_max_edge(config),
         distance=config.aspect_bucket_distance,
         crop=_make_crop(config),
-        limits=Limits(
-            config.minimum_image_size,
-            config.maximum_image_size,
-            config.target_downsample_size,
-            config.minimum_aspect_ratio,
-            config.maximum_aspect_ratio,
-            config.max_upscale_threshold,
-        ),
+        limits=_make_limits(config),
         seed=config.seed,
     )
     validate(spec)
@@ -87,6 +80,18 @@ def _make_crop(config: Config) -> Crop:
     aspects = tuple(aspect for aspect, _ in config.crop_aspect_buckets)
     weights = tuple(weight for _, weight in config.crop_aspect_buckets)
     return Crop(config.crop_aspect, style, aspects, weights)
+
+
+def _make_limits(config: Config) -> Limits:
+    """What is left out; nothing is shrunk first where nothing is cropped, as in SimpleTuner."""
+    return Limits(
+        minimum_size=config.minimum_image_size,
+        maximum_size=config.maximum_image_size if config.crop else None,
+        downsample_size=config.target_downsample_size if config.crop else None,
+        min_aspect=config.minimum_aspect_ratio,
+        max_aspect=config.maximum_aspect_ratio,
+        max_upscale=config.max_upscale_threshold,
+    )
 
 
 def make_batch_spec(config: Config, world: int = 1) -> BatchSpec:

@@ -143,11 +143,15 @@ def _decode(key: str, body: pa.Buffer) -> Remembered | None:
     told = json.loads(table.schema.metadata[b"told"])
     if told["key"] != key:
         return None
-    table = table.combine_chunks()
-    names, records = (column.combine_chunks() for column in table.columns)
-    if isinstance(names, pa.ChunkedArray):  # without rows there are no chunks
-        names, records = pa.array([], pa.large_string()), None
+    names, records = (_join(column) for column in table.columns)
     data = b"" if records is None else memoryview(records.buffers()[1])
-    rows = np.frombuffer(data, ROW, len(names))
+    rows = np.frombuffer(data, ROW, len(table))
+    if names is None:
+        names = pa.array([], pa.large_string())
     reasons = {int(index): str(why) for index, why in told["reasons"]}
     return Remembered(names, rows, reasons, int(told["others"]), told["problems"])
+
+
+def _join(column: pa.ChunkedArray) -> pa.Array | None:
+    """One array; None without rows, of which there are no chunks."""
+    return pa.concat_arrays(column.chunks) if column.num_chunks else None

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from hffs.train import plan_entries, plan_folder
 from hffs.train.planning import make_batch_spec, make_keys, make_spec
 
 SIZES = [(64, 64), (96, 64), (64, 96), (128, 64), (90, 60)]
-KEYS = {"resolution": 64, "aspect_bucket_alignment": 16}
+KEYS: dict[str, Any] = {"resolution": 64, "aspect_bucket_alignment": 16}
 
 
 def write_folder(folder: Path, sizes: list[tuple[int, int]]) -> Path:
@@ -99,10 +100,11 @@ def spec_of(**keys: object) -> BucketSpec:
                 "max_upscale_threshold": 0.2, "maximum_image_size": 2048,
                 "target_downsample_size": 1536, "seed": 7, "aspect_bucket_rounding": 3,
             },
-            {
-                "limits": Limits(None, 2048.0, 1536.0, 0.5, 2.0, 0.2),
-                "seed": 7, "rounding": 3,
-            },
+            {"limits": Limits(None, None, None, 0.5, 2.0, 0.2), "seed": 7, "rounding": 3},
+        ),
+        (
+            {"crop": True, "maximum_image_size": 2048, "target_downsample_size": 1536},
+            {"crop": Crop("square"), "limits": Limits(None, 2048.0, 1536.0)},
         ),
     ],
 )  # fmt: skip
