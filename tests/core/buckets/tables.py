@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hffs.core.buckets.spec import BucketSpec, Crop, Geometric, Limits
 from hffs.core.types import Size
 
-_FOLDER = Path(__file__).with_name("tables")
+_FOLDER = Path(__file__).with_name("expected")
 
 
 @dataclass(frozen=True, slots=True)
