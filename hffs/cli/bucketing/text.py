@@ -50,7 +50,7 @@ _GAP = 2
 def render_text(facts: PlanFacts, screen: Screen, *, name: bool = False, full: bool = False) -> str:
     """All facts, section by section; with the entry's `name` where there are several.
 
-    Of many buckets the fullest are shown, and all of them if `full`.
+    The table is last, where a terminal ends. Of many buckets the fullest are shown, and all of them if `full`.
     """
     sections = _sections(facts, screen, full=full)
     return draw_sections(sections, screen, facts.id if name else "")
@@ -59,15 +59,11 @@ def render_text(facts: PlanFacts, screen: Screen, *, name: bool = False, full: b
 def _sections(facts: PlanFacts, screen: Screen, *, full: bool) -> Iterator[Section]:
     yield facts.scan.folder, align(_overview(facts), screen)
     yield "Settings", align(describe_settings(facts.settings), screen)
-    totals = facts.totals
-    if totals.samples:
-        title = f"Buckets ({show_number(totals.buckets)}; mean / worst of each)"
-        yield title, _buckets(facts, screen, full=full)
-    yield "Left out", _removed(facts.removed, screen)
     if facts.scan.unreadable:
         title = f"Cannot be read ({show_number(facts.scan.unreadable)})"
         yield title, _problems(facts.scan, screen)
     yield "Sizes", align(_sizes(facts.sizes), screen)
+    yield "Left out", _removed(facts.removed, screen)
     if facts.worst_crops:
         yield "Most is cut away of", _worst(facts, screen)
     if facts.captions is not None:
@@ -79,6 +75,10 @@ def _sections(facts: PlanFacts, screen: Screen, *, full: bool) -> Iterator[Secti
         )
     if facts.files:
         yield "Written", (Text(f" {clean_line(name)}") for name in facts.files)
+    totals = facts.totals
+    if totals.samples:
+        title = f"Buckets ({show_number(totals.buckets)}; mean / worst of each)"
+        yield title, _buckets(facts, screen, full=full)
 
 
 def _overview(facts: PlanFacts) -> Iterator[tuple[str, str]]:
