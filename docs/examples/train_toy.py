@@ -15,7 +15,7 @@ from hffs.train import BatchSpec, BucketBatchSampler, FolderDataset, collate, pl
 def main() -> None:
     """Plan buckets, and learn to tell the noise from what it was added to."""
     torch.manual_seed(0)
-    plan = plan_folder(sys.argv[1], resolution=128, aspect_bucket_alignment=16, crop=True)
+    plan = plan_folder(sys.argv[1], resolution=128, aspect_bucket_alignment=16)
     sampler = BucketBatchSampler(plan, BatchSpec(batch_size=4, remainder="partial"))
     loader = DataLoader(
         FolderDataset(plan), batch_sampler=sampler, collate_fn=collate, num_workers=2

@@ -31,6 +31,10 @@ all pixels, and pages of text 28; with the last halving left to LANCZOS 41 to 49
 """
 
 
+_ENDS_LEFT, _ENDS_ABOVE = (2, 3, 6, 7), (3, 4, 7, 8)
+"""Orientations whose turn puts what was last in a row or a column at the left, and at the top."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """What is made of an image: turned by `orientation` (EXIF, 1 is not at all), resized, cropped.
@@ -94,17 +98,24 @@ def _reshape(image: ImageFile, cut: Cut) -> Image.Image:
     plain = decoding.make_rgb(image)
     turn = decoding.TURNS[orientation]
     if turn is not None:
-        extent = extent if orientation < 5 else extent[::-1]
         plain = plain.transpose(turn)
-    across, down = extent[0] / cut.resized.width, extent[1] / cut.resized.height
-    box = (
-        cut.left * across,
-        cut.top * down,
-        min((cut.left + cut.size.width) * across, plain.width),
-        min((cut.top + cut.size.height) * down, plain.height),
-    )
+    box = _find_box(cut, orientation, plain.size, extent if orientation < 5 else extent[::-1])
     # Without a reducing_gap: beside what decoding takes it saves nothing, and shifts colours.
     return plain.resize(cut.size, Image.Resampling.LANCZOS, box)
+
+
+def _find_box(
+    cut: Cut, orientation: int, size: tuple[int, int], extent: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the crop in the turned image, in its pixels.
+
+    The image fills only `extent` of it; what is outside is where the stored one ended.
+    """
+    across, down = extent[0] / cut.resized.width, extent[1] / cut.resized.height
+    left = cut.left * across + (size[0] - extent[0] if orientation in _ENDS_LEFT else 0)
+    top = cut.top * down + (size[1] - extent[1] if orientation in _ENDS_ABOVE else 0)
+    right, bottom = left + cut.size.width * across, top + cut.size.height * down
+    return left, top, min(right, size[0]), min(bottom, size[1])
 
 
 def _turn_size(size: Size, orientation: int) -> Size:

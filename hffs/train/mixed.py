@@ -24,7 +24,7 @@ from hffs.train.progress import (
     check_done,
     check_state,
     find_rank,
-    identify_plan,
+    identify_batches,
     join_repeats,
 )
 
@@ -204,5 +204,5 @@ def _identify(
 ) -> str:
     digest = hashlib.sha256(repr((mix.probabilities, mix.stop)).encode())
     for name, dataset in datasets.items():
-        digest.update(repr((name, identify_plan(dataset.plan, sequences[name].spec))).encode())
+        digest.update(repr((name, identify_batches(dataset.plan, sequences[name].spec))).encode())
     return digest.hexdigest()

@@ -31,7 +31,7 @@ class State(TypedDict):
     batches_done: int
 
 
-def identify_plan(plan: Plan, batch: BatchSpec) -> str:
+def identify_batches(plan: Plan, batch: BatchSpec) -> str:
     """SHA-256 of a plan's samples and how they become batches, in hexadecimal."""
     assignment = plan.assignment
     digest = hashlib.sha256(identify(assignment.bucket, assignment.sizes, batch).encode())

@@ -18,7 +18,7 @@ from hffs.train.progress import (
     check_done,
     check_state,
     find_rank,
-    identify_plan,
+    identify_batches,
     join_repeats,
 )
 
@@ -43,7 +43,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         self.batch = join_repeats(plan, batch)
         self.epoch = 0
         self._bucket, self._sizes = plan.assignment.bucket, plan.assignment.sizes
-        self._digest = identify_plan(plan, self.batch)
+        self._digest = identify_batches(plan, self.batch)
         self._planned: tuple[int, EpochPlan] | None = None
         self._begin = self._handed_out = 0
 

@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from torch.utils.data import DataLoader
 
 from hffs.core.batches import BatchSpec
-from hffs.core.types import Size
-from hffs.train import BucketBatchSampler, FolderDataset, collate
+from hffs.train import BucketBatchSampler, FolderDataset, collate, plan_folder
 from hffs.train.dataset import Sample
-from tests.train.planning import plan_by_hand
 
 WORKERS, BATCH, SIDE_PX = 2, 16, 512
 
 
 def main() -> None:
     """Time an epoch and print how many images it has had a second."""
-    plan = plan_by_hand(Path(sys.argv[1]), [Size(SIDE_PX, SIDE_PX)])
+    plan = plan_folder(sys.argv[1], resolution=SIDE_PX)
     loader: DataLoader[Sample] = DataLoader(
         FolderDataset(plan),
         batch_sampler=BucketBatchSampler(plan, BatchSpec(BATCH, remainder="partial")),

@@ -96,14 +96,20 @@ def test_no_jpeg_is_decoded_at_less_than_twice_the_size_wanted(
     assert (noise**2).mean() < 255**2 / 10**4  # 40 dB
 
 
-def test_a_drafted_image_of_odd_size_is_not_shifted(tmp_path: Path) -> None:
-    size, resized = Size(901, 603), Size(90, 60)
-    ramp = np.linspace(0, 255, size.width).astype(np.uint8)
-    pixels = np.repeat(np.tile(ramp, (size.height, 1))[:, :, None], 3, axis=2)
-    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=98)
-    cut = make_cut(size, resized, (10, 0, 80, 60))
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_drafted_image_of_odd_size_is_not_shifted(tmp_path: Path, turn: int) -> None:
+    size = Size(121, 97)  # an eighth of it is 15.125 x 12.125 pixels, decoded as 16 x 13
+    across, down = np.meshgrid(np.linspace(0, 255, 121), np.linspace(0, 255, 97))
+    pixels = np.stack([across, down, across], axis=2).astype(np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=100, subsampling=0, exif=exif)
+    resized = Size(6, 7) if turn >= 5 else Size(7, 6)
+    cut = make_cut(size, resized, (1, 1, 4, 4), turn)
     with Image.open(tmp_path / "a.jpg") as image:
-        assert differ(load_pixels(tmp_path, "a.jpg", cut), cut_plainly(image, cut)) <= 2
+        upright = ImageOps.exif_transpose(image)
+    # Half a pixel of the decoded 16 would be 8.
+    assert differ(load_pixels(tmp_path, "a.jpg", cut), cut_plainly(upright, cut)) <= 3
 
 
 def _load_whole(folder: Path, image: Image.Image, name: str = "a.png") -> NDArray[np.uint8]:

@@ -50,7 +50,8 @@ _GAP = 2
 def render_text(facts: PlanFacts, screen: Screen, *, name: bool = False, full: bool = False) -> str:
     """All facts, section by section; with the entry's `name` where there are several.
 
-    The table is last, where a terminal ends. Of many buckets the fullest are shown, and all of them if `full`.
+    The table is last, where a terminal ends. Of many buckets the fullest are shown, and all of them
+    if `full`.
     """
     sections = _sections(facts, screen, full=full)
     return draw_sections(sections, screen, facts.id if name else "")
