@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -82,9 +82,9 @@ class _Process:
 
 
 def share_batches(
-    folder: int, batches: Sequence[bytes] | Iterable[bytes], readers: Readers
-) -> Iterator[tuple[int, Answer]]:
-    """The number of each batch and what is answered, as it comes."""
+    folder: int, batches: Iterable[bytes], readers: Readers
+) -> Generator[tuple[int, Answer], None, None]:
+    """The number of each batch and what is answered, as it comes; closing it ends all readers."""
     asked = (Batch(number, batch) for number, batch in enumerate(batches))
     if readers.count == 1:
         for batch in asked:
