@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from hffs.core.byte_ranges import ByteRanges, Fetch
@@ -55,19 +55,25 @@ _EXIF_HEAD_BYTES = 512  # most first directories end before
 
 
 class _Order(NamedTuple):
-    """How a TIFF block is read: the offset of its directory, a count, an entry; a tag's bytes."""
+    """How a TIFF block is read: the offset of its directory, a count, entries; a tag's bytes."""
 
     parse_offset: Callable[..., tuple[int]]
     parse_count: Callable[..., tuple[int]]
     parse_entry: Callable[..., tuple[int, int, int]]
+    parse_entries: Callable[[bytes], Iterator[tuple[int, ...]]]
     orientation: bytes
 
+
+_TYPE_BYTES = {
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
+}  # fmt: skip
 
 _ORDERS = {
     magic: _Order(
         struct.Struct(end + "4xI").unpack_from,
         struct.Struct(end + "H").unpack_from,
         struct.Struct(end + "2xHIH").unpack_from,
+        struct.Struct(end + "2xHII").iter_unpack,
         struct.pack(end + "H", 0x0112),
     )
     for magic, end in ((b"II*\0", "<"), (b"MM\0*", ">"))
@@ -177,20 +183,21 @@ def _read_exif_turn(source: ByteRanges, start: int, stop: int) -> int | None:
         raise source.unusual("its EXIF directory")
     if last > len(block):
         block = source.take(start, last)
-    return _find_turn(source, block, (first, last), order)
+    return _find_turn(source, block[first:last], length, order)
 
 
-def _find_turn(
-    source: ByteRanges, block: bytes, span: tuple[int, int], order: _Order
-) -> int | None:
-    """Orientation by the entries of a directory, which are a span of a block."""
-    first, last = span
-    at = block.find(order.orientation, first, last)
-    while at >= 0 and (at - first) % 12:
-        at = block.find(order.orientation, at + 1, last)
+def _find_turn(source: ByteRanges, tags: bytes, length: int, order: _Order) -> int | None:
+    """Orientation by the entries of a directory, in a TIFF block of some length."""
+    at = tags.find(order.orientation)
+    while at >= 0 and at % 12:
+        at = tags.find(order.orientation, at + 1)
     if at < 0:
         return None
-    kind, number, turn = order.parse_entry(block, at)
+    for kind, number, offset in order.parse_entries(tags[:at]):
+        size = _TYPE_BYTES.get(kind, 0) * number
+        if size > 4 and offset + size > length:  # Pillow reads no further
+            raise source.unusual("a tag outside its EXIF block")
+    kind, number, turn = order.parse_entry(tags, at)
     if (kind, number) != (3, 1):
         raise source.unusual("its EXIF orientation")
     return turn if 2 <= turn <= 8 else 1

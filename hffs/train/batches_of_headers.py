@@ -1,8 +1,9 @@
 """Many files of a folder at once: what is asked about them and what is answered, as bytes.
 
 Owns the form of both, for threads and for processes (`main` runs in one of these). Must not know
-who asks, nor where answers are kept. A batch is file names with what was known of each; light to
-import, since a process that reads for half a second must not take as long to start.
+who asks, nor where answers are kept. A batch is file names with what was known of each. Light to
+import, since a process that reads for half a second must not take as long to start: so messages are
+framed here, and not by multiprocessing.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import stat
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
-from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hffs.errors import DataError
 from hffs.train.headers import OPENING, read_open_header
@@ -108,11 +108,37 @@ def unpack_answer(message: bytes) -> Answer:
     return Answer(message[_COUNT.size : start], {index: why for index, why in reasons})
 
 
+def send(descriptor: int, message: bytes) -> None:
+    """Write a message to a socket; ConnectionError where nobody reads any more."""
+    left = memoryview(_COUNT.pack(len(message)) + message)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def receive(descriptor: int) -> bytes | None:
+    """The next message of a socket, None where it was closed."""
+    length = _receive_bytes(descriptor, _COUNT.size)
+    return None if length is None else _receive_bytes(descriptor, _COUNT.unpack(length)[0])
+
+
+def _receive_bytes(descriptor: int, length: int) -> bytes | None:
+    parts = list[bytes]()
+    while length:
+        try:
+            part = os.read(descriptor, length)
+        except ConnectionError:
+            return None
+        if not part:
+            return None
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
 def main(descriptor: int, folder: int) -> None:
     """Answer batches on an inherited socket until nobody asks any more."""
-    channel: Connection[Any, Any] = Connection(descriptor)
-    while True:
+    while (batch := receive(descriptor)) is not None:
         try:
-            channel.send_bytes(pack_answer(read_batch(folder, channel.recv_bytes())))
-        except (EOFError, ConnectionError):
+            send(descriptor, pack_answer(read_batch(folder, batch)))
+        except ConnectionError:
             return

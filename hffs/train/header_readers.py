@@ -13,22 +13,20 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.connection import wait as wait_for
-from typing import Any
 
-from hffs.train.batches_of_headers import Answer, read_batch, unpack_answer
+from hffs.train.batches_of_headers import Answer, read_batch, receive, send, unpack_answer
 
-_TICK_S = 0.5
+_TICK_S, _TICK_MS = 0.5, 500
 """Longest wait without a look for signals."""
 
 _AHEAD = 2
@@ -61,34 +59,32 @@ class _Process:
     """A process that reads, our end of the socket to it, and what it has not answered."""
 
     process: subprocess.Popen[bytes]
-    channel: Connection[Any, Any]
+    channel: int
     given: deque[Batch] = field(default_factory=deque)
 
     def give(self, batch: Batch) -> None:
         """Ask; of a process that has died, the answer will be missed."""
         self.given.append(batch)
         with suppress(ConnectionError):
-            self.channel.send_bytes(batch.asked)
+            send(self.channel, batch.asked)
 
     def receive(self) -> Answer | None:
         """The answer to the first that was given; None where the process is dead."""
-        try:
-            return unpack_answer(self.channel.recv_bytes())
-        except (EOFError, ConnectionError):
-            return None
+        message = receive(self.channel)
+        return None if message is None else unpack_answer(message)
 
     def stop(self) -> None:
         """End it at once."""
-        self.channel.close()
+        os.close(self.channel)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 def share_batches(
-    folder: int, batches: Sequence[bytes] | Iterable[bytes], readers: Readers
-) -> Iterator[tuple[int, Answer]]:
-    """The number of each batch and what is answered, as it comes."""
+    folder: int, batches: Iterable[bytes], readers: Readers
+) -> Generator[tuple[int, Answer], None, None]:
+    """The number of each batch and what is answered, as it comes; closing it ends all readers."""
     asked = (Batch(number, batch) for number, batch in enumerate(batches))
     if readers.count == 1:
         for batch in asked:
@@ -135,8 +131,7 @@ def _share_among_processes(
             busy = [process for process in busy if process.given]
             if own is None and not busy:
                 return
-            ready = wait_for([process.channel for process in busy], _TICK_S if own is None else 0)
-            for process in [process for process in busy if process.channel in ready]:
+            for process in _wait_for(busy, _TICK_MS if own is None else 0):
                 answer = process.receive()
                 if answer is None:
                     left.extend(process.given)
@@ -144,6 +139,15 @@ def _share_among_processes(
                     continue
                 yield process.given.popleft().number, answer
                 _fill(process, batches)
+
+
+def _wait_for(busy: list[_Process], timeout_ms: int) -> list[_Process]:
+    """Those that have answered, or died."""
+    poll = select.poll()
+    for process in busy:
+        poll.register(process.channel, select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll(timeout_ms)}
+    return [process for process in busy if process.channel in ready]
 
 
 def _fill(process: _Process, batches: Iterator[Batch]) -> None:
@@ -163,4 +167,4 @@ def _start(folder: int) -> _Process:
             pass_fds=(descriptor, folder),
             process_group=0,  # a Ctrl-C of the terminal is for this process, which stops that one
         )
-        return _Process(process, Connection(ours.detach()))
+        return _Process(process, ours.detach())

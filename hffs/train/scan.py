@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,10 +153,11 @@ class _Work:
         done = 0
         asked = map(self._ask, batches)
         try:
-            for number, answer in share_batches(folder, asked, readers):
-                self._take(batches[number], answer)
-                done += len(batches[number])
-                self.watcher.progress(_WHAT, done, len(wanted))
+            with closing(share_batches(folder, asked, readers)) as answers:
+                for number, answer in answers:
+                    self._take(batches[number], answer)
+                    done += len(batches[number])
+                    self.watcher.progress(_WHAT, done, len(wanted))
         finally:
             if done < len(wanted):
                 self._keep_part()

@@ -60,7 +60,7 @@ print(json.dumps(dict(seconds=time.perf_counter() - start, images=len(sizes))))
 """
 
 OURS = """
-import json, os, resource, sys, time
+import json, os, re, sys, time
 from pathlib import Path
 from hffs.data.arrow import do_without_pandas
 from hffs.train.scan import scan_folder
@@ -72,7 +72,7 @@ cache, workers = Path(sys.argv[2]), os.cpu_count()
 start = time.perf_counter()
 scan = scan_folder(Path(sys.argv[1]), cache, workers, Watcher())
 spent = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+peak = int(re.search("VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
 print(json.dumps(dict(seconds=spent, images=len(scan.names), peak_mib=peak)))
 """
 

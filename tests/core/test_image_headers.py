@@ -155,6 +155,8 @@ def test_an_orientation_in_either_byte_order(end: str) -> None:
     [
         (b"", 1),
         (exif(0), 1),
+        (exif(6)[:12] + struct.pack("<HII", 2, 9, 20) + exif()[22:], 6),
+        (exif(6)[:12] + struct.pack("<HII", 99, 9, 500) + exif()[22:], 6),
         (exif(9), 1),
         (exif(tag=0x0113), 1),
         (exif(6)[:4] + struct.pack("<I", 1000) + bytes(992) + exif(6)[8:], 6),
@@ -172,6 +174,7 @@ def test_directories_that_are_sound(block: bytes, turn: int) -> None:
         b"II*\0\1",
         b"JJ*\0" + exif()[4:],
         exif(kind=4),
+        exif()[:12] + struct.pack("<HII", 2, 9, 500) + exif()[22:],
         exif(number=2),
         exif()[:4] + struct.pack("<I", 5000) + exif()[8:],
         exif()[:8] + b"\xff\xff" + exif()[10:],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from hffs.core.image_headers import Header
 from hffs.errors import DataError, RenderError
@@ -43,6 +43,12 @@ def encode(kind: str, mode: str = "RGB", **options: Any) -> bytes:
     return file.getvalue()
 
 
+def packet(text: str) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", text)
+    return info
+
+
 def turned(turn: int) -> Image.Exif:
     block = Image.Exif()
     block[0x0112] = turn
@@ -60,7 +66,7 @@ FILES = {
     "gif": encode("GIF", "P"),
     "bmp": encode("BMP"),
     "tiff": encode("TIFF", exif=turned(6)),
-    "xmp": encode("PNG", pnginfo=None, xmp=b'<x tiff:Orientation="4"/>'),
+    "xmp": encode("PNG", pnginfo=packet('<x tiff:Orientation="4"/>')),
 }
 
 
@@ -116,7 +122,7 @@ def test_what_is_no_image_says_why(tmp_path: Path) -> None:
     assert refusal(put(tmp_path, b"%PDF-1.4")) == formats
     assert refusal(put(tmp_path, jpeg[:100])) == "truncated JPEG"
     assert refusal(put(tmp_path, FILES["png"][:40])) == "truncated PNG"
-    assert refusal(put(tmp_path, b"BM is no image")) == "damaged BMP"
+    assert refusal(put(tmp_path, FILES["png"].replace(b"IHDR", b"IHDR\0"))) == "damaged PNG"
     assert "decoder" in refusal(put(tmp_path, b"RIFF\0\0\0\0WEBPVP8 garbage"))
     assert refusal(put(tmp_path, b"\xff\xd8\xff\xff\xff\xc0\0\x02")) != ""
     assert refusal(tmp_path) == "not a regular file"
@@ -130,8 +136,17 @@ def test_too_many_pixels_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_palette_image_without_its_palette_is_refused(tmp_path: Path) -> None:
-    data = FILES["palette"].replace(b"PLTE", b"pLTe")
-    assert refusal(put(tmp_path, data)) != ""
+    start = FILES["palette"].index(b"PLTE") - 4
+    length = int.from_bytes(FILES["palette"][start : start + 4], "big")
+    data = FILES["palette"][:start] + FILES["palette"][start + 12 + length :]
+    assert refusal(put(tmp_path, data)) == "a palette image without its palette"
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow's, while a mount measures
+def test_exif_that_nobody_can_read_turns_nothing(tmp_path: Path) -> None:
+    for block in (b"no TIFF", b"II*\0" + bytes(2), b"II*\0" + (4).to_bytes(4, "little")):
+        data = encode("PNG", exif=b"Exif\0\0" + block)
+        assert tuple(look(put(tmp_path, data))) == tuple(measure(data)) == (*SIZE, 1)
 
 
 def test_a_pipe_and_a_socket_do_not_hang(tmp_path: Path) -> None:

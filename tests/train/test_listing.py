@@ -38,6 +38,11 @@ def test_dots_are_left_out_and_other_files_counted(tmp_path: Path) -> None:
     assert found.others == 4
 
 
+def test_a_folder_that_is_not_there_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list_images(tmp_path / "gone")
+
+
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:
     assert list_images(tmp_path).names.to_pylist() == []
 
@@ -63,8 +68,11 @@ def test_what_cannot_be_named_or_listed_is_a_problem(
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
+    (tmp_path / "bad").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad/\xfe.jpg")).write_bytes(b"")
     found = list_images(tmp_path)
     assert found.names.to_pylist() == ["a.jpg"]
+    assert found.problems.pop(r"bad/\xfe.jpg") == "its name is not UTF-8"
     assert found.problems == {"closed/": "Permission denied", r"\xff.jpg": "its name is not UTF-8"}
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -193,6 +194,12 @@ def test_an_empty_folder_has_no_images(tmp_path: Path) -> None:
     for _ in range(2):
         found = scan_folder(tmp_path / "empty", tmp_path / "cache", 2, Seen())
         assert (len(found.names), found.stored.shape, found.problems) == (0, (0, 2), {})
+
+
+def test_a_socket_is_no_image(place: Place) -> None:
+    with socket.socket(socket.AF_UNIX) as served:
+        served.bind(str(place.folder / "100.jpg"))
+        assert place.scan().problems == {"100.jpg": "not a regular file"}
 
 
 # What is remembered
@@ -395,6 +402,24 @@ def test_a_layer_that_tells_of_the_same_view_is_not_believed(
     view.scan()
     Image.new("L", (100, 2)).save(view.folder / "100.jpg")
     assert view.scan().names.to_pylist()[-1] == "100.jpg"
+
+
+def test_what_a_view_refused_is_remembered_though_another_scan_was_killed(view: Place) -> None:
+    replace(view, 4, b"")
+    (view.folder / "z.jpg").write_bytes(b"")
+    view.scan()
+    (path,) = cached(view)
+    key = "view f1"
+    part = scan_cache.ScanCache(view.cache, key, view.seen)
+    whole = part.load()
+    assert whole is not None
+    places = pa.array([40, 4])
+    rows = whole.rows[[40, 4]]
+    reasons = {0: whole.reasons[40], 1: whole.reasons[4]}
+    path.unlink()
+    part.save_part(scan_cache.Remembered(whole.names.take(places), rows, reasons))
+    assert view.scan().problems == {"4.jpg": "empty file", "z.jpg": "empty file"}
+    assert len(view.opened) == COUNT - 1
 
 
 @pytest.mark.parametrize("told", [b"no JSON", b"[]", b"{}", b'{"fingerprint": 1}', b""])
