@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from hffs.core.formats import FORMATS
 from hffs.core.image_headers import MAX_PIXELS
-from hffs.train.headers import OPENING
+from hffs.train.scanning.headers import OPENING
 
 _ALLOWED = [kind.name for kind in FORMATS["image"]]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hffs.core.buckets.assignment import Assignment
 from hffs.core.buckets.spec import BucketSpec
-from hffs.train.scanned import Scan
+from hffs.train.scanning.scanned import Scan
 
 
 @dataclass(frozen=True, slots=True)

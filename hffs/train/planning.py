@@ -27,8 +27,8 @@ from hffs.data.locating.record import find_store
 from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError, DataError
 from hffs.train.plan import Plan
-from hffs.train.scan import scan_folder
-from hffs.train.scanned import Scan
+from hffs.train.scanning.scan import scan_folder
+from hffs.train.scanning.scanned import Scan
 
 _GRID_EDGE_PX = 1024
 """The longest edge of kohya's grid, where nothing else is said."""

@@ -63,7 +63,7 @@ OURS = """
 import json, os, re, sys, time
 from pathlib import Path
 from hffs.data.arrow import do_without_pandas
-from hffs.train.scan import scan_folder
+from hffs.train.scanning.scan import scan_folder
 do_without_pandas()
 class Watcher:
     def progress(self, *_): pass

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hffs.train import scan
-from hffs.train.scan import scan_folder
+from hffs.train.scanning import scan
+from hffs.train.scanning.scan import scan_folder
 from tests.command import Mount
 
 pytestmark = pytest.mark.fuse

@@ -14,7 +14,7 @@ from hffs.core.buckets.assignment import Assignment
 from hffs.core.buckets.spec import BucketSpec
 from hffs.core.types import Size
 from hffs.train.plan import Plan
-from hffs.train.scanned import Scan
+from hffs.train.scanning.scanned import Scan
 
 SIZES = (Size(32, 48), Size(48, 32))
 

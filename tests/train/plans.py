@@ -16,7 +16,7 @@ from hffs.data.watcher import Unit
 from hffs.train.plan import Plan
 from hffs.train.report.facts import PlanFacts
 from hffs.train.report.gathering import Wanted, report_plan
-from hffs.train.scanned import Scan
+from hffs.train.scanning.scanned import Scan
 
 DEFAULT_BUCKETS = ((512, 512), (448, 576), (576, 448), (384, 640), (640, 384))
 

@@ -19,7 +19,7 @@ from hffs.train import metadata_cache
 from hffs.train.metadata_cache import Written, identify_plan, write_beside, write_buckets
 from hffs.train.plan import Plan
 from hffs.train.planning import make_keys
-from hffs.train.scanned import Scan
+from hffs.train.scanning.scanned import Scan
 
 SIZES = [(1000, 1000), (1600, 1000), (1000, 1600), (40, 40), (1500, 1010)]
 SPEC = BucketSpec(

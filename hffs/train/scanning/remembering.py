@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from hffs.data.folders import prepare_private_folder, replace_file
 from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError
-from hffs.train.batches_of_headers import RECORD
+from hffs.train.scanning.batches_of_headers import RECORD
 
 ROW = np.dtype(
     [

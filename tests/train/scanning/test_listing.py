@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hffs.train import listing
-from hffs.train.listing import list_images, natural_keys
+from hffs.train.scanning import listing
+from hffs.train.scanning.listing import list_images, natural_keys
 
 
 def put(folder: Path, *names: str) -> None:

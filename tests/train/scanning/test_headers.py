@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from hffs.core.image_headers import Header
 from hffs.errors import DataError, RenderError
-from hffs.train.headers import OPENING, read_open_header
+from hffs.train.scanning.headers import OPENING, read_open_header
 from hffs.view.codecs import measure
 
 SIZE = (31, 24)

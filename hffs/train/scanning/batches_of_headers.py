@@ -18,7 +18,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from hffs.errors import DataError
-from hffs.train.headers import OPENING, read_open_header
+from hffs.train.scanning.headers import OPENING, read_open_header
 
 UNKNOWN_BYTES = -1
 """The size of a file of which nothing is known."""

@@ -24,7 +24,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from hffs.train.batches_of_headers import Answer, read_batch, receive, send, unpack_answer
+from hffs.train.scanning.batches_of_headers import Answer, read_batch, receive, send, unpack_answer
 
 _TICK_S, _TICK_MS = 0.5, 500
 """Longest wait without a look for signals."""
@@ -34,7 +34,8 @@ _AHEAD = 2
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from hffs.train.batches_of_headers import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    "from hffs.train.scanning.batches_of_headers import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]))"
 )
 
 

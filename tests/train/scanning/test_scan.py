@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from hffs.errors import AccessError, SourceError, UsageError
-from hffs.train import batches_of_headers, file_systems, header_readers, scan, scan_cache
-from hffs.train.scan import scan_folder
-from hffs.train.scanned import Scan
+from hffs.train.scanning import batches_of_headers, file_systems, header_readers, remembering, scan
+from hffs.train.scanning.scan import scan_folder
+from hffs.train.scanning.scanned import Scan
 
 COUNT = 40
 
@@ -234,7 +234,7 @@ def test_a_damaged_cache_is_made_again(place: Place, damage: Any) -> None:
 def test_a_file_of_another_folder_is_foreign(place: Place) -> None:
     place.scan()
     (path,) = cached(place)
-    cache = scan_cache.ScanCache(place.cache, "folder /another", place.seen)
+    cache = remembering.ScanCache(place.cache, "folder /another", place.seen)
     path.rename(cache._path())
     assert cache.load() is None
 
@@ -253,7 +253,7 @@ def test_a_file_of_another_form_is_foreign(place: Place, told: dict[str, str]) -
     with pa.ipc.new_stream(body, table.schema) as writer:
         writer.write_table(table)
     data = body.getvalue().to_pybytes()
-    path.write_bytes(scan_cache._MAGIC + hashlib.blake2b(data, digest_size=32).digest() + data)
+    path.write_bytes(remembering._MAGIC + hashlib.blake2b(data, digest_size=32).digest() + data)
     check(place.scan())
     assert len(place.opened) == COUNT
 
@@ -266,7 +266,7 @@ def test_a_cache_that_cannot_be_written_is_told_of_once(
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(scan_cache, "replace_file", full)
+    monkeypatch.setattr(remembering, "replace_file", full)
     check(place.scan())
     (line,) = place.seen.notices
     assert "No space left on device: sizes of images are not remembered" in line
@@ -290,7 +290,7 @@ def test_nothing_is_kept_without_a_cache(place: Place) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from hffs.train import scan
+from hffs.train.scanning import scan
 scan._BATCH_FILES, scan._FILES_FOR_ANOTHER, scan.PART_FILES = 4, 5, 8
 class Watcher:
     def progress(self, what, done, total, unit=""):
@@ -410,14 +410,14 @@ def test_what_a_view_refused_is_remembered_though_another_scan_was_killed(view: 
     view.scan()
     (path,) = cached(view)
     key = "view f1"
-    part = scan_cache.ScanCache(view.cache, key, view.seen)
+    part = remembering.ScanCache(view.cache, key, view.seen)
     whole = part.load()
     assert whole is not None
     places = pa.array([40, 4])
     rows = whole.rows[[40, 4]]
     reasons = {0: whole.reasons[40], 1: whole.reasons[4]}
     path.unlink()
-    part.save_part(scan_cache.Remembered(whole.names.take(places), rows, reasons))
+    part.save_part(remembering.Remembered(whole.names.take(places), rows, reasons))
     assert view.scan().problems == {"4.jpg": "empty file", "z.jpg": "empty file"}
     assert len(view.opened) == COUNT - 1
 

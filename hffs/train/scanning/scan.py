@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from hffs.data.watcher import Watcher
 from hffs.errors import AccessError, SourceError, UsageError
-from hffs.train.batches_of_headers import UNKNOWN_BYTES, Answer, Outcome, pack_batch
-from hffs.train.file_systems import find_type, find_view, is_far
-from hffs.train.header_readers import Readers, share_batches
-from hffs.train.listing import Listing, list_images
-from hffs.train.scan_cache import ROW, Remembered, ScanCache
-from hffs.train.scanned import Scan
+from hffs.train.scanning.batches_of_headers import UNKNOWN_BYTES, Answer, Outcome, pack_batch
+from hffs.train.scanning.file_systems import find_type, find_view, is_far
+from hffs.train.scanning.header_readers import Readers, share_batches
+from hffs.train.scanning.listing import Listing, list_images
+from hffs.train.scanning.remembering import ROW, Remembered, ScanCache
+from hffs.train.scanning.scanned import Scan
 
 PART_FILES = 8192
 """After so many files that were read, they are remembered."""
