@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
 OLAH := .venv-olah
 
 # The tests that run in one process: quick enough to be measured on every check.
-IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
+IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view tests/train)
 
 # Most tests wait for one child at a time; `make test WORKERS=0` shows their output in order.
 WORKERS := auto
@@ -74,7 +74,7 @@ check: $(VENV)/.dev ## lint, format, types, layers, and coverage of what runs in
 	@$(BIN)/coverage run $(PYTEST) --quiet tests/test_layers.py $(IN_PROCESS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --include='hffs/core/*' --fail-under=100 --skip-covered
-	@$(BIN)/coverage report --include='hffs/config/*,hffs/data/*,hffs/view/*' --fail-under=90 --skip-covered
+	@$(BIN)/coverage report --include='hffs/config/*,hffs/data/*,hffs/view/*,hffs/train/*' --fail-under=90 --skip-covered
 
 coverage: $(VENV)/.dev $(OLAH)/.ready ## line by line, every test and the daemons that they start, in htmlcov/
 	@$(BIN)/coverage erase
