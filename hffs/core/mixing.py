@@ -24,6 +24,9 @@ Stop = Literal["first", "longest"]
 BLOCK_STEPS = 1 << 16
 """Steps that are drawn at a time."""
 
+_LEAST_SHARE = 1e-6
+"""Of all draws: what is drawn more rarely would make an epoch of millions of steps."""
+
 _STREAM = -1
 """Apart from those that batches of the same seed and epoch are shuffled by."""
 
@@ -44,7 +47,12 @@ class Mix:
     stop: Stop = "longest"
 
     def __post_init__(self) -> None:
-        cumulate(self.probabilities)
+        ends = cumulate(self.probabilities)
+        shares = np.diff(ends, prepend=0.0)
+        for probability, share in zip(self.probabilities, shares, strict=True):
+            if probability > 0 and share < _LEAST_SHARE:
+                why = "so rare an entry is waited for for ever"
+                raise ConfigError("cannot mix", f"probability {probability:g}", why=why, fix="give 0")
         if self.stop not in get_args(Stop):
             known = ", ".join(get_args(Stop))
             raise ConfigError("cannot use stop", self.stop, why=f"it is one of {known}")

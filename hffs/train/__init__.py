@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from hffs.errors import UsageError
+from hffs.errors import MissingLibraryError
 
 if TYPE_CHECKING:
     from hffs.core.batches import BatchSpec
@@ -49,4 +49,9 @@ def __getattr__(name: str) -> Any:
         if error.name != "torch":
             raise
         fix = "pip install 'hffs-mount[train]'"
-        raise UsageError("cannot use", f"{__name__}.{name}", why="no torch here", fix=fix) from None
+        which = f"{__name__}.{name}"
+        raise MissingLibraryError("cannot use", which, why="no torch here", fix=fix) from None
+
+
+def __dir__() -> list[str]:
+    return __all__

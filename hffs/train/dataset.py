@@ -3,7 +3,7 @@
 Owns the words of samples and batches. Must not know in which order they are asked for.
 
 Workers, forked or spawned, get arrays, no lists of names: a forked one shares their memory for
-good, since nothing counts references in it; a spawned one is sent 30 bytes a sample, and the names.
+good, since nothing counts references in it; a spawned one is sent 50 bytes a sample, and the names.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from hffs.train.plan import Plan
 
 OnError = Literal["raise", "skip"]
 Transform = Callable[[Tensor], Tensor]
+
+_MOST_STAND_INS = 100
+"""Where none of so many can be read, the folder is gone."""
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +125,7 @@ class FolderDataset(Dataset[Sample]):
                 sample["replaced"] = True
                 return sample
         raise DataError(
-            "cannot replace", self._name(index), why="no image of its bucket can be read"
+            "cannot replace", self._name(index), why="no other of its bucket can be read"
         ) from error
 
     def _list_stand_ins(self, index: int) -> Iterator[int]:
@@ -130,7 +133,7 @@ class FolderDataset(Dataset[Sample]):
         bucket = self.plan.assignment.bucket
         members = np.flatnonzero(bucket == bucket[index])
         after = int(np.searchsorted(members, index)) + 1
-        yield from np.roll(members, -after)[:-1].tolist()
+        yield from np.roll(members, -after)[:-1][:_MOST_STAND_INS].tolist()
 
     def _tell(self, index: int, error: DataError) -> None:
         name = self._name(index)
@@ -149,7 +152,7 @@ class FolderDataset(Dataset[Sample]):
         image = image.div_(127.5).sub_(1)
         shown = cut.stored if cut.orientation < 5 else cut.stored[::-1]
         return Sample(
-            image=image if self._transform is None else self._transform(image),
+            image=self._change(image),
             caption=read_caption(plan.scan.folder, name, plan.caption_extension),
             name=name,
             index=index,
@@ -160,6 +163,14 @@ class FolderDataset(Dataset[Sample]):
             entry=plan.id,
             replaced=False,
         )
+
+    def _change(self, image: Tensor) -> Tensor:
+        changed = image if self._transform is None else self._transform(image)
+        if changed.shape != image.shape:
+            shapes = f"{tuple(changed.shape)} of {tuple(image.shape)}"
+            why, fix = f"it made {shapes}", "batches are of one shape: keep it"
+            raise ConfigError("cannot use the transform", why=why, fix=fix)
+        return changed
 
     def _cut(self, index: int) -> Cut:
         scan, assignment = self.plan.scan, self.plan.assignment

@@ -57,7 +57,8 @@ def load_pixels(folder: Path, name: str, cut: Cut) -> NDArray[np.uint8]:
     same within rounding, and faster by what is cut away.
     """
     try:
-        data = (folder / name).read_bytes()
+        with decoding.open_regular(folder / name) as file:
+            data = file.read()
         with decoding.open_image(io.BytesIO(data)) as image:
             _check(image, cut.stored)
             return np.array(_reshape(image, cut))
@@ -66,13 +67,14 @@ def load_pixels(folder: Path, name: str, cut: Cut) -> NDArray[np.uint8]:
 
 
 def read_caption(folder: Path, name: str, extension: str) -> str:
-    """The text of the sidecar beside an image, all lines of it as they are; "" if there is none.
+    """The text of the sidecar beside an image, all lines of it; "" if there is none.
 
-    A byte order mark is no text. Raises DataError for what is not UTF-8, or cannot be read.
+    A byte order mark and line ends behind the last word are no text. Raises DataError for what is not UTF-8, or cannot be read.
     """
     sidecar = f"{name.rpartition('.')[0]}.{extension}"
     try:
-        return (folder / sidecar).read_bytes().decode("utf-8-sig")
+        with decoding.open_regular(folder / sidecar) as file:
+            return file.read().decode("utf-8-sig").rstrip("\r\n")
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
