@@ -110,19 +110,22 @@ def plan_entry(config: Config, folder: Path, watcher: Watcher, workers: int) -> 
     """Scan the folder of an entry, and find the bucket of each image.
 
     What was scanned is kept in the entry's `cache_dir`. Raises SourceError for a folder that is not
-    there, DataError for one without images, ConfigError for keys that make no sense.
+    there, DataError for one without images, ConfigError for keys that make no sense, UsageError
+    where faces are wanted and OpenCV is missing.
     """
     spec = make_spec(config)
+    if spec.crop.style == "face":
+        from hffs.train.faces import Detector, find_faces  # late: they load Pillow
+
+        Detector()  # refused before a scan, which may take minutes
     cache = find_store(config) / "scans"
     scan = scan_folder(folder, cache, workers, watcher)
     if not len(scan.names):
         raise DataError("no images in", str(folder), why=_explain_empty(scan), fix=_EMPTY_FIX)
+    upright = config.orientation == "upright"
     focus = None
     if spec.crop.style == "face":
-        from hffs.train.faces import find_faces
-
-        focus = find_faces(scan, cache, workers, watcher)
-    upright = config.orientation == "upright"
+        focus = find_faces(scan, cache, workers, watcher, upright=upright)
     sizes = scan.sizes(upright=upright)
     return Plan(
         id=config.id,

@@ -1,4 +1,4 @@
-"""What is remembered of folders: rows of a scan, on disk.
+"""What is remembered of folders: rows of a scan, or of what else is found out of images, on disk.
 
 Owns the files. Must not know how rows are found. Invariants: a file is whole or not there (written
 under another name and renamed), its digest tells of any damage, and what is damaged or foreign
@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from hffs.data.folders import prepare_private_folder, replace_file
 from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError
-from hffs.train.scanning.batches_of_headers import RECORD
 
 ROW = np.dtype(
     [
@@ -37,7 +36,7 @@ ROW = np.dtype(
         ("outcome", "u1"),
     ]
 )
-"""A `RECORD` as numpy reads it."""
+"""A `RECORD` of `batches_of_headers`, as numpy reads it."""
 
 _MAGIC = b"hffs scan 1\n"
 _DIGEST_BYTES = 32
@@ -45,7 +44,7 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Remembered:
-    """Names (large_string), a `ROW` for each, why some have no size, and how many others."""
+    """Names (large_string), a row for each, why some have no size, and how many others."""
 
     names: pa.LargeStringArray
     rows: NDArray[Any]
@@ -55,10 +54,15 @@ class Remembered:
 
 
 class ScanCache:
-    """What is remembered of one folder or view; `folder` None remembers nothing."""
+    """What is remembered of one folder or view; `folder` None remembers nothing.
 
-    def __init__(self, folder: Path | None, key: str, watcher: Watcher) -> None:
-        self._folder, self._key, self._watcher = folder, key, watcher
+    `key` says what of what; `row` is the form of its rows.
+    """
+
+    def __init__(
+        self, folder: Path | None, key: str, watcher: Watcher, row: np.dtype[Any] = ROW
+    ) -> None:
+        self._folder, self._key, self._watcher, self._row = folder, key, watcher, row
         self._name = hashlib.blake2b(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         if folder is not None:
             try:
@@ -94,7 +98,7 @@ class ScanCache:
 
     def _give_up(self, why: str) -> None:
         self._folder = None
-        self._watcher.notice(f"{why}: sizes of images are not remembered")
+        self._watcher.notice(f"{why}: what is found out of images is not remembered")
 
     def _write(self, name: str, remembered: Remembered) -> None:
         if self._folder is None:
@@ -114,7 +118,7 @@ class ScanCache:
             digest = hashlib.blake2b(data[start:], digest_size=_DIGEST_BYTES).digest()
             if data[:start].to_pybytes() != _MAGIC + digest:
                 return None
-            return _decode(self._key, data[start:])
+            return _decode(self._key, data[start:], self._row)
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
             return None
 
@@ -128,7 +132,7 @@ def _encode(key: str, remembered: Remembered) -> pa.Buffer:
     }
     rows = np.ascontiguousarray(remembered.rows)
     records = pa.Array.from_buffers(
-        pa.binary(RECORD.size), len(rows), [None, pa.py_buffer(rows.view(np.uint8))]
+        pa.binary(rows.dtype.itemsize), len(rows), [None, pa.py_buffer(rows.view(np.uint8))]
     )
     table = pa.table({"name": remembered.names, "record": records})
     table = table.replace_schema_metadata({"told": json.dumps(told)})
@@ -138,14 +142,14 @@ def _encode(key: str, remembered: Remembered) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _decode(key: str, body: pa.Buffer) -> Remembered | None:
+def _decode(key: str, body: pa.Buffer, row: np.dtype[Any]) -> Remembered | None:
     table = pa.ipc.open_stream(body).read_all()
     told = json.loads(table.schema.metadata[b"told"])
     if told["key"] != key:
         return None
     names, records = (_join(column) for column in table.columns)
     data = b"" if records is None else memoryview(records.buffers()[1])
-    rows = np.frombuffer(data, ROW, len(table))
+    rows = np.frombuffer(data, row, len(table))
     if names is None:
         names = pa.array([], pa.large_string())
     reasons = {int(index): str(why) for index, why in told["reasons"]}

@@ -269,7 +269,7 @@ def test_a_cache_that_cannot_be_written_is_told_of_once(
     monkeypatch.setattr(remembering, "replace_file", full)
     check(place.scan())
     (line,) = place.seen.notices
-    assert "No space left on device: sizes of images are not remembered" in line
+    assert "No space left on device: what is found out of images is not remembered" in line
 
 
 def test_a_cache_folder_that_cannot_be_made_is_told_of_once(place: Place, tmp_path: Path) -> None:
