@@ -167,13 +167,13 @@ def _plan(config: Config, folder: _Folder, wanted: _Wanted) -> PlanReport:
     # Late: threads of numpy and pyarrow do not survive the forks before.
     from hffs.core.batches import plan_epoch
     from hffs.train.metadata_cache import write_beside, write_buckets
-    from hffs.train.planning import make_batch_spec, plan_entry
+    from hffs.train.planning import plan_entry
     from hffs.train.report.gathering import Wanted, report_plan
 
     workers = config.num_proc or len(os.sched_getaffinity(0))
     with closing(TerminalListener(config.id)) as listener:
         plan = plan_entry(config, folder.now, listener, workers)
-        batches = make_batch_spec(config, wanted.world)
+        batches = replace(plan.batch, world=wanted.world)
         epoch = plan_epoch(plan.assignment.bucket, plan.assignment.sizes, batches, 0)
         written = write_buckets(plan, config.cache_dir, folder.stays)
         if written.why_no_indices:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import astuple, dataclass
-from typing import Literal, get_args
+from operator import index
+from typing import Literal, SupportsIndex, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,12 @@ class BatchSpec:
     world: int = 1
     seed: int = 0
     shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "pixel_budget", "repeats", "world", "seed"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _to_int(name, value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,15 @@ def derive_seed(seed: int, *parts: int) -> int:
     for part in parts:
         seed = int(make_keys(np.array([part], np.int64), seed)[0])
     return seed
+
+
+def _to_int(name: str, value: SupportsIndex) -> int:
+    """A whole number as Python's own, which is told apart from no other."""
+    try:
+        return index(value)
+    except TypeError as error:
+        why = "it is no whole number"
+        raise ConfigError(f"cannot use {name}", repr(value), why=why) from error
 
 
 def _validate(spec: BatchSpec) -> None:

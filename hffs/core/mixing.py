@@ -51,8 +51,9 @@ class Mix:
         shares = np.diff(ends, prepend=0.0)
         for probability, share in zip(self.probabilities, shares, strict=True):
             if probability > 0 and share < _LEAST_SHARE:
-                why = "so rare an entry is waited for for ever"
-                raise ConfigError("cannot mix", f"probability {probability:g}", why=why, fix="give 0")
+                why = f"less than {_LEAST_SHARE:g} of all is waited for for ever"
+                which = f"probability {probability:g}"
+                raise ConfigError("cannot use", which, why=why, fix="give 0")
         if self.stop not in get_args(Stop):
             known = ", ".join(get_args(Stop))
             raise ConfigError("cannot use stop", self.stop, why=f"it is one of {known}")

@@ -69,7 +69,8 @@ def load_pixels(folder: Path, name: str, cut: Cut) -> NDArray[np.uint8]:
 def read_caption(folder: Path, name: str, extension: str) -> str:
     """The text of the sidecar beside an image, all lines of it; "" if there is none.
 
-    A byte order mark and line ends behind the last word are no text. Raises DataError for what is not UTF-8, or cannot be read.
+    A byte order mark is no text, nor are line ends behind the last word. Raises DataError for what
+    is not UTF-8, or cannot be read.
     """
     sidecar = f"{name.rpartition('.')[0]}.{extension}"
     try:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
-from typing import Any, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
@@ -22,8 +22,10 @@ from hffs.train.progress import (
     VERSION,
     State,
     check_done,
+    check_epoch,
+    check_seat,
     check_state,
-    find_rank,
+    find_seat,
     identify_batches,
     join_repeats,
 )
@@ -48,6 +50,7 @@ class MixedLoader:
 
     Entries are plans, or data sets where images are transformed. How often each is drawn is its
     plan's probability, or that of `probabilities`; on every rank a step takes from the same entry.
+    `batch` is of all entries; without it each has its plan's own, and the seed is the first's.
     `stop` says when an epoch ends (`hffs.core.mixing.Mix`). It counts the batches that it gives, so
     a state is exact with workers that read ahead: `state_dict` within the loop is behind the batch
     that the loop has. What a transform draws at random is not resumed.
@@ -56,7 +59,7 @@ class MixedLoader:
     def __init__(
         self,
         entries: Mapping[str, Plan | FolderDataset],
-        batch: BatchSpec,
+        batch: BatchSpec | None = None,
         *,
         rank: int | None = None,
         stop: Stop = "longest",
@@ -64,25 +67,28 @@ class MixedLoader:
         **loading: Unpack[Loading],
     ) -> None:
         datasets = {name: _open(name, entry) for name, entry in entries.items()}
-        rank, batch = find_rank(rank, batch)
-        sequences = _line_up(datasets, batch)
+        first = next((one.plan.batch for one in datasets.values()), BatchSpec())
+        named = first if batch is None else batch
+        self._seat = find_seat(rank, named.world)
+        sequences = _line_up(datasets, batch, named.seed, self._seat.world)
         shares = _find_shares(datasets, probabilities)
         for name, sequence in sequences.items():
             if shares[name] > 0 and not len(sequence.plan(0)):
                 fix = "a smaller batch_size, or remainder pad, makes some"
                 raise ConfigError("cannot mix", f"entry {name}", why="it has no batch", fix=fix)
         lengths = tuple(len(sequence.plan(0)) for sequence in sequences.values())
-        mix = Mix(lengths, tuple(shares.values()), batch.seed, stop)
-        self._batches = _MixedBatches(list(sequences.values()), mix, rank)
+        mix = Mix(lengths, tuple(shares.values()), named.seed, stop)
+        self._batches = _MixedBatches(list(sequences.values()), mix, self._seat.rank)
         self._own = State(
             version=VERSION,
             digest=_identify(datasets, sequences, mix),
-            seed=batch.seed,
-            world=batch.world,
+            seed=named.seed,
+            world=self._seat.world,
             epoch=0,
             batches_done=0,
         )
-        self._begin = self._done = 0
+        self._begin = 0
+        self._place = 0, 0  # an epoch, and how many of its batches were given
         self._loader: DataLoader[Sample] = DataLoader(
             ConcatDataset(datasets.values()),
             batch_sampler=self._batches,
@@ -95,34 +101,44 @@ class MixedLoader:
         """The epoch that was set."""
         return self._batches.epoch
 
+    @property
+    def sampler(self) -> Self:
+        """Itself: Lightning calls `set_epoch` of what a loader draws from."""
+        return self
+
     def __len__(self) -> int:
         """Steps of the whole epoch, also where the next iteration begins within it."""
-        return len(self._batches)
+        return self._batches.count(self.epoch)
 
     def __iter__(self) -> Iterator[Batch]:
+        check_seat(self._seat)
         begin, self._begin = self._begin, 0
-        self._done = self._batches.begin = begin
+        epoch, done = self.epoch, begin
+        self._batches.begin, self._place = begin, (epoch, done)
         for batch in self._loader:
-            self._done += 1
+            done += 1
+            self._place = epoch, done
             yield batch
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch; to stay in the same one changes nothing."""
+        epoch = check_epoch(epoch)
         if epoch != self.epoch:
-            self._batches.epoch, self._begin, self._done = epoch, 0, 0
+            self._batches.epoch, self._begin, self._place = epoch, 0, (epoch, 0)
 
     def state_dict(self, batches_done: int | None = None) -> State:
         """Where to go on: behind the batches that were given, or so many of this epoch."""
-        done = self._done if batches_done is None else batches_done
-        check_done(done, len(self))
-        return State(**(self._own | {"epoch": self.epoch, "batches_done": done}))
+        epoch, done = self._place if batches_done is None else (self.epoch, batches_done)
+        check_done(done, self._batches.count(epoch))
+        return State(**(self._own | {"epoch": epoch, "batches_done": done}))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was saved; UsageError if it is of other batches."""
         check_state(state, self._own)
-        self.set_epoch(state["epoch"])
-        check_done(state["batches_done"], len(self))
-        self._begin = self._done = state["batches_done"]
+        epoch, done = state["epoch"], state["batches_done"]
+        check_done(done, self._batches.count(epoch))
+        self.set_epoch(epoch)
+        self._begin, self._place = done, (epoch, done)
 
 
 @dataclass(slots=True)
@@ -154,8 +170,12 @@ class _MixedBatches(Sampler[list[int]]):
         self._counted: tuple[int, int] | None = None
 
     def __len__(self) -> int:
-        if self._counted is None or self._counted[0] != self.epoch:
-            self._counted = self.epoch, count_steps(self._mix, self.epoch)
+        return self.count(self.epoch)
+
+    def count(self, epoch: int) -> int:
+        """Steps of an epoch; of the last one that was asked for they are known."""
+        if self._counted is None or self._counted[0] != epoch:
+            self._counted = epoch, count_steps(self._mix, epoch)
         return self._counted[1]
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -176,12 +196,14 @@ def _open(name: str, entry: Plan | FolderDataset) -> FolderDataset:
     return dataset.renamed(name)
 
 
-def _line_up(datasets: Mapping[str, FolderDataset], batch: BatchSpec) -> dict[str, _Sequence]:
+def _line_up(
+    datasets: Mapping[str, FolderDataset], batch: BatchSpec | None, seed: int, world: int
+) -> dict[str, _Sequence]:
     """What is drawn from, each with a seed of its own: twins are not shuffled alike."""
     sequences, first = dict[str, _Sequence](), 0
     for number, (name, dataset) in enumerate(datasets.items()):
-        seed = derive_seed(batch.seed, number)
-        spec = join_repeats(dataset.plan, replace(batch, seed=seed))
+        own = join_repeats(dataset.plan, batch)
+        spec = replace(own, seed=derive_seed(seed, number), world=world)
         sequences[name] = _Sequence(dataset, spec, first)
         first += len(dataset)
     return sequences

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hffs.core.batches import BatchSpec
 from hffs.core.buckets.assignment import Assignment
 from hffs.core.buckets.spec import BucketSpec
 from hffs.train.scanning.scanned import Scan
+
+_ONE_BY_ONE = BatchSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,8 @@ class Plan:
     """One entry: what was found in its folder, and what it becomes.
 
     `id` names it; `upright` says whether images are turned as EXIF asks before anything else;
-    `caption_extension` is that of sidecars ("txt"); `repeats` and `probability` are the entry's.
+    `caption_extension` is that of sidecars ("txt"); `probability` is the entry's, and `batch` the
+    batches that it asks for, of one rank.
     """
 
     id: str
@@ -26,5 +30,5 @@ class Plan:
     assignment: Assignment
     upright: bool = False
     caption_extension: str = "txt"
-    repeats: int = 0
     probability: float = 1.0
+    batch: BatchSpec = _ONE_BY_ONE

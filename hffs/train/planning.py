@@ -94,14 +94,12 @@ def _make_limits(config: Config) -> Limits:
     )
 
 
-def make_batch_spec(config: Config, world: int = 1) -> BatchSpec:
-    """The batches that a configuration asks for, of so many ranks."""
+def _make_batches(config: Config) -> BatchSpec:
     return BatchSpec(
         batch_size=config.train_batch_size,
         pixel_budget=config.batch_pixels,
         remainder=config.batch_remainder,
         repeats=config.repeats,
-        world=world,
         seed=config.seed,
     )
 
@@ -134,8 +132,8 @@ def plan_entry(config: Config, folder: Path, watcher: Watcher, workers: int) -> 
         assignment=assign(sizes, spec, make_keys(scan.names), focus),
         upright=upright,
         caption_extension=config.caption_extension,
-        repeats=config.repeats,
         probability=config.probability,
+        batch=_make_batches(config),
     )
 
 

@@ -122,7 +122,7 @@ def test_an_unreadable_image_is_replaced_by_another_of_its_bucket(
     _break(tmp_path, "6.jpg")
     assert data[4]["index"] == 0  # behind the last comes the first
     _break(tmp_path, "0.jpg")
-    with pytest.raises(DataError, match=r"cannot replace 4\.jpg: no image of its bucket can be"):
+    with pytest.raises(DataError, match=r"cannot replace 4\.jpg: no other of its bucket can be"):
         data[4]
 
 

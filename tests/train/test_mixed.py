@@ -158,8 +158,10 @@ def test_a_state_of_another_mix_is_refused(plans: Plans) -> None:
 
 
 def test_entries_keep_their_repeats(plans: Plans) -> None:
-    often = {"art": replace(plans["art"], repeats=3)}
+    often = {"art": replace(plans["art"], batch=BatchSpec(8, repeats=3))}
     assert len(MixedLoader(often, BatchSpec(2))) == 48
+    assert len(MixedLoader(often, BatchSpec(2, repeats=1))) == 24
+    assert len(MixedLoader(often)) == 12  # in the batches that it asks for itself
 
 
 def test_what_cannot_be_mixed_is_refused(plans: Plans, tmp_path: Path) -> None:
@@ -175,3 +177,34 @@ def test_what_cannot_be_mixed_is_refused(plans: Plans, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         MixedLoader(plans, BatchSpec(2), probabilities={"arts": 1})
     assert str(caught.value) == "cannot use probability of arts: there are art, photos"
+
+
+def test_a_share_that_never_comes_is_refused(plans: Plans) -> None:
+    shares = {"art": 1.0, "photos": 1e-7}
+    with pytest.raises(ConfigError, match="cannot use probability 1e-07: less than 1e-06 of all"):
+        MixedLoader(plans, BatchSpec(2), probabilities=shares)
+
+
+def test_each_iterator_counts_for_itself(plans: Plans) -> None:
+    loader = MixedLoader(plans, BatchSpec(2))
+    outer = iter(loader)
+    for _ in range(3):
+        next(outer)
+    assert loader.state_dict()["batches_done"] == 3
+    next(iter(loader))  # a look inside the loop
+    assert loader.state_dict()["batches_done"] == 1
+    next(outer)
+    assert loader.state_dict()["batches_done"] == 4
+    loader.set_epoch(1)
+    next(outer)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["batches_done"]) == (0, 5)
+    assert loader.sampler is loader  # where Lightning sets epochs
+
+
+def test_a_state_that_is_refused_moves_nothing(plans: Plans) -> None:
+    loader = MixedLoader(plans, BatchSpec(2))
+    state = loader.state_dict()
+    for wrong in ({**state, "epoch": 7, "batches_done": 10**6}, {**state, "epoch": 2**70}, None):
+        with pytest.raises(UsageError):
+            loader.load_state_dict(wrong)  # type: ignore[arg-type]
+        assert (loader.epoch, loader.state_dict()) == (0, state)

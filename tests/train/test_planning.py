@@ -19,7 +19,7 @@ from hffs.core.buckets.spec import BucketSpec, Crop, Geometric, Limits
 from hffs.core.types import Size
 from hffs.errors import ConfigError, DataError
 from hffs.train import plan_entries, plan_folder
-from hffs.train.planning import make_batch_spec, make_keys, make_spec
+from hffs.train.planning import make_keys, make_spec
 
 SIZES = [(64, 64), (96, 64), (64, 96), (128, 64), (90, 60)]
 KEYS: dict[str, Any] = {"resolution": 64, "aspect_bucket_alignment": 16}
@@ -121,18 +121,17 @@ def test_keys_that_make_no_sense_are_refused() -> None:
         spec_of(resolution=1)
 
 
-def test_keys_are_the_batches_that_they_say() -> None:
-    keys = {
+def test_keys_are_the_batches_that_they_say(folder: Path) -> None:
+    keys: dict[str, Any] = {
         "train_batch_size": 3, "batch_pixels": 99, "batch_remainder": "pad", "repeats": 2,
         "seed": 5,
     }  # fmt: skip
-    config = build_folder("/x", keys, {"HOME": "/h"})
-    assert make_batch_spec(config, 8) == BatchSpec(3, 99, "pad", 2, 8, 5)
+    assert plan_folder(folder, **KEYS, **keys).batch == BatchSpec(3, 99, "pad", 2, 1, 5)
 
 
 def test_a_folder_has_a_plan(folder: Path) -> None:
     plan = plan_folder(folder, **KEYS, repeats=2, probability=0.5, crop_style="center")
-    assert (plan.id, plan.repeats, plan.probability) == ("photos", 2, 0.5)
+    assert (plan.id, plan.batch.repeats, plan.probability) == ("photos", 2, 0.5)
     assert plan.scan.names.to_pylist() == [f"{number}.jpg" for number in range(len(SIZES))]
     assert plan.scan.stored.tolist() == [list(size) for size in SIZES]
     assert plan.assignment.sizes[plan.assignment.bucket].tolist() == [

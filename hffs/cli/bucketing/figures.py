@@ -84,8 +84,8 @@ def describe_settings(settings: SettingsFacts) -> Iterator[tuple[str, str]]:
     if limits:
         yield "limits", limits
     yield "batches", _describe_batches(settings.batches)
-    if settings.repeats:
-        yield "repeats", show_number(settings.repeats)
+    if settings.batches.repeats:
+        yield "repeats", show_number(settings.batches.repeats)
     if settings.probability != 1:
         yield "probability", f"{settings.probability:g}"
     yield "orientation", "turned upright as EXIF asks" if settings.upright else "as stored"

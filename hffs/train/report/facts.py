@@ -57,7 +57,6 @@ class SettingsFacts:
     batches: BatchSpec
     upright: bool
     caption_extension: str
-    repeats: int
     probability: float
 
 

@@ -74,7 +74,7 @@ def report_plan(
         id=plan.id,
         scan=_describe_scan(plan),
         settings=SettingsFacts(
-            plan.spec, batches, plan.upright, plan.caption_extension, plan.repeats, plan.probability
+            plan.spec, batches, plan.upright, plan.caption_extension, plan.probability
         ),
         totals=_total(measured, epoch),
         buckets=tuple(_describe_buckets(measured, epoch, batches)),

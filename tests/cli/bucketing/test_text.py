@@ -209,6 +209,10 @@ def test_settings_of_limits_and_batches() -> None:
     )
     assert "repeats" not in told
     assert "probability" not in told
-    told |= dict(describe_settings(replace(settings, repeats=3, probability=0.25)))
+    told |= dict(
+        describe_settings(
+            replace(settings, batches=replace(settings.batches, repeats=3), probability=0.25)
+        )
+    )
     assert (told["repeats"], told["probability"]) == ("3", "0.25")
     assert told["orientation"] == "turned upright as EXIF asks"
