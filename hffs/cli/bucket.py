@@ -1,8 +1,7 @@
 """`hffs bucket`: scan a folder of images, plan its buckets and batches, and tell of them.
 
-Owns where the folders are: one that was named, those of a config file, or mounts of its data sets
-that are there for as long as it takes. Facts go to stdout, as a table or JSON, and a page into a
-file.
+Owns which entries are planned, and what is told of each. Facts go to stdout, as a table or JSON,
+and a page into a file.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,14 +19,20 @@ import typer
 
 from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
 from hffs.cli.flags import Flags, with_config_flags
-from hffs.cli.mounting import mounting
+from hffs.cli.folders import Folder, check_beside, check_mounted, finding_folders
 from hffs.cli.progress import TerminalListener
 from hffs.cli.sources import Entry, choose_entries
 from hffs.cli.untrusted import clean_line
-from hffs.config import Chosen, Config, build_folder, find_idle_keys_of_folder
+from hffs.config import (
+    Chosen,
+    Config,
+    build_folder,
+    find_idle_keys_of_folder,
+)
 from hffs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from hffs.train.plan import Plan
     from hffs.train.report.facts import PlanReport
 
 _Source = Annotated[
@@ -65,14 +70,6 @@ _Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 
 @dataclass(frozen=True, slots=True)
-class _Folder:
-    """Where the files of an entry are now, and where they stay: "" where that is not known."""
-
-    now: Path
-    stays: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Wanted:
     """What is asked for besides the plan."""
 
@@ -100,8 +97,11 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     page = None if report is None else check_page(report)
     chosen = _choose(source, flags, entry)
+    place = None if mounted is None else check_mounted(source, chosen, mounted)
+    if beside:
+        check_beside(chosen, place)
     wanted = _Wanted(world, crops, page is not None, beside)
-    with _finding_folders(chosen.configs, mounted) as folders:
+    with finding_folders(chosen.configs, place) as folders:
         reports = [_plan(config, folders[config.id], wanted) for config in chosen.configs]
     if page is not None:
         from hffs.cli.bucketing.page import render_page
@@ -139,48 +139,20 @@ def _choose(source: str, flags: Flags, entry: str | None) -> Chosen:
     return replace(chosen, configs=images, skipped=())
 
 
-@contextmanager
-def _finding_folders(
-    configs: Sequence[Config], mounted: Path | None
-) -> Iterator[Mapping[str, _Folder]]:
-    """Where the files of each entry are; what is not mounted is, to the end of the block."""
-    folders = {
-        config.id: _Folder(config.instance_data_dir, str(config.instance_data_dir))
-        for config in configs
-        if config.type == "local" and config.instance_data_dir is not None
-    }
-    sets = [config for config in configs if config.type != "local"]
-    if mounted is not None:
-        for config in sets:
-            place = mounted.absolute() / (config.id if len(sets) > 1 else "")
-            folders[config.id] = _Folder(place, str(place))
-        yield folders
-        return
-    with mounting(sets) as places:
-        for config in sets:
-            later = config.instance_data_dir
-            folders[config.id] = _Folder(places[config.id], str(later or ""))
-        yield folders
-
-
-def _plan(config: Config, folder: _Folder, wanted: _Wanted) -> PlanReport:
+def _plan(config: Config, folder: Folder, wanted: _Wanted) -> PlanReport:
     # Late: threads of numpy and pyarrow do not survive the forks before.
     from hffs.core.batches import plan_epoch
-    from hffs.train.metadata_cache import write_beside, write_buckets
+    from hffs.data.arrow import do_without_pandas
     from hffs.train.planning import plan_entry
     from hffs.train.report.gathering import Wanted, report_plan
 
+    do_without_pandas()
     workers = config.num_proc or len(os.sched_getaffinity(0))
     with closing(TerminalListener(config.id)) as listener:
         plan = plan_entry(config, folder.now, listener, workers)
         batches = replace(plan.batch, world=wanted.world)
         epoch = plan_epoch(plan.assignment.bucket, plan.assignment.sizes, batches, 0)
-        written = write_buckets(plan, config.cache_dir, folder.stays)
-        if written.why_no_indices:
-            listener.notice(f"no files for SimpleTuner: {written.why_no_indices}")
-        files = written.files
-        if wanted.beside:
-            files += write_beside(plan).files
+        files = _write(plan, config, folder, wanted, listener)
         look = Wanted(
             crops=wanted.crops,
             pictures=wanted.has_page,
@@ -190,7 +162,31 @@ def _plan(config: Config, folder: _Folder, wanted: _Wanted) -> PlanReport:
         report = report_plan(plan, epoch, batches, look, listener)
     # A mount that is gone afterwards has a name that tells nothing.
     scan = replace(report.facts.scan, folder=folder.stays or config.dataset_name)
-    return replace(report, facts=replace(report.facts, scan=scan, files=tuple(map(str, files))))
+    return replace(report, facts=replace(report.facts, scan=scan, files=files))
+
+
+def _write(
+    plan: Plan, config: Config, folder: Folder, wanted: _Wanted, listener: TerminalListener
+) -> tuple[str, ...]:
+    """Write the plan for others; a cache that cannot be written does not hide what was found."""
+    from hffs.train.metadata_cache import Written, write_beside, write_buckets
+
+    try:
+        written = write_buckets(plan, config.cache_dir, folder.stays)
+    except DataError as error:
+        listener.notice(f"{error}")
+        written = Written(())
+    if written.why_no_indices:
+        listener.notice(f"no files for SimpleTuner: {written.why_no_indices}")
+    if written.replaced:
+        listener.notice(
+            f"the files of {written.replaced}, whose id is {config.id} too, were replaced; "
+            "give each folder an --id"
+        )
+    files = written.files
+    if wanted.beside:
+        files += write_beside(plan).files
+    return tuple(map(str, files))
 
 
 def _as_json(reports: Sequence[PlanReport]) -> str:

@@ -22,8 +22,10 @@ from hffs.config import Chosen, Config
 from hffs.errors import MountError
 from hffs.mount import daemon
 from hffs.mount.group import run_group
+from hffs.mount.mountinfo import find_mount
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
+from hffs.mount.unmounting import unmount
 
 if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
@@ -91,28 +93,34 @@ def mount_several(chosen: Chosen, place: Path, options: MountOptions) -> None:
 def mounting(configs: Iterable[Config]) -> Iterator[Mapping[str, Path]]:
     """Mounts of views, by their ids, that are there until the end of the block or of this process.
 
-    They are this user's alone. To be called before numpy is loaded, whose threads no fork survives.
-    Raises MountError, and what keeps a view from being decided.
+    They are this user's alone, and without writable layers. To be called before numpy is loaded,
+    whose threads no fork survives. Raises MountError, and what keeps a view from being decided.
     """
     state = _prepare_state(os.environ)
     options = MountOptions(False, False, os.getuid(), os.getgid(), 0o077, None)
-    before = signal.signal(signal.SIGTERM, daemon.raise_interrupt)
-    with tempfile.TemporaryDirectory(prefix="hffs-", ignore_cleanup_errors=True) as folder:
-        places, pids = dict[str, Path](), list[int]()
-        try:
-            for config in configs:
-                check_fuse()
-                place = places[config.id] = Path(folder, config.id)
-                place.mkdir()
-                where = _Where(prepare_mountpoint(place), None, state, None)
-                body = _make_quiet(_make_body(config, where, options))
-                with closing(TerminalListener(config.id)) as listener:
-                    pids.append(daemon.start_attached(body, listener, config.id))
-            yield places
-        finally:
-            for pid in pids:
-                _end(pid)
-            signal.signal(signal.SIGTERM, before)
+    before = {each: signal.signal(each, daemon.raise_interrupt) for each in _ENDING}
+    folder = Path(tempfile.mkdtemp(prefix="hffs-"))
+    pids = dict[Path, int]()
+    try:
+        check_fuse()
+        for config in configs:
+            place = folder / config.id
+            place.mkdir()
+            plain = config.model_copy(update={"scratch": None})
+            where = _Where(prepare_mountpoint(place), None, state, None)
+            body = _make_quiet(_make_body(plain, where, options))
+            with closing(TerminalListener(config.id)) as listener:
+                pids[place] = daemon.start_attached(body, listener, config.id)
+        yield {place.name: place for place in pids}
+    finally:
+        for place, pid in pids.items():
+            _end(place, pid, Registry(state))
+        _remove_empty(folder)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _make_quiet(body: Callable[[Listener], None]) -> Callable[[Listener], None]:
@@ -125,11 +133,23 @@ def _make_quiet(body: Callable[[Listener], None]) -> Callable[[Listener], None]:
     return quiet
 
 
-def _end(pid: int) -> None:
-    """Ask a daemon to unmount, and wait until it has."""
+def _end(place: Path, pid: int, registry: Registry) -> None:
+    """Have a daemon unmount, and wait until it has; where it was killed, unmount in its place."""
     with suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
+    if find_mount(str(place)) is not None:
+        with suppress(MountError):
+            unmount(place, registry, force=True)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove mount points: what is in a mount that is still there must not be touched."""
+    for place in folder.iterdir():
+        with suppress(OSError):
+            place.rmdir()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _make_body(config: Config, where: _Where, options: MountOptions) -> Callable[[Listener], None]:

@@ -1,7 +1,14 @@
 """Every knob: typed, checked, from flags and files; see docs/configuration.md."""
 
 from hffs.config.blocks import CompositeImageConfig, FilterFunc, VideoConfig
-from hffs.config.build import Chosen, build_config, build_configs, build_folder, load_file
+from hffs.config.build import (
+    Chosen,
+    build_config,
+    build_configs,
+    build_folder,
+    has_several_mounts,
+    load_file,
+)
 from hffs.config.entries import Entry
 from hffs.config.idle import find_idle_keys, find_idle_keys_of_folder
 from hffs.config.keys import Key, Kind, all_keys
@@ -28,5 +35,6 @@ __all__ = [
     "find_idle_keys",
     "find_idle_keys_of_folder",
     "find_recipe",
+    "has_several_mounts",
     "load_file",
 ]

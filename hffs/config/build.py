@@ -65,6 +65,11 @@ def load_file(path: Path) -> tuple[Entry, ...]:
     return tuple(classify(raw) for raw in read_entries(path))
 
 
+def has_several_mounts(path: Path) -> bool:
+    """Whether mounting a config file makes a folder for each of its entries. Raises ConfigError."""
+    return sum(not entry.skipped for entry in load_file(path)) > 1
+
+
 def build_config(
     source: str, flags: Mapping[str, object], entry: str | None, environ: Mapping[str, str]
 ) -> Config:
@@ -124,7 +129,8 @@ def build_folder(folder: str, flags: Mapping[str, object], environ: Mapping[str,
         why = f"{folder} is a folder, and a folder has all of its files"
         fix = "mount the data set with it"
         raise ConfigError("cannot use", keys[idle].flag, why=why, fix=fix)
-    values: Values = {"type": "local", "instance_data_dir": folder, "id": make_id(folder)}
+    name = make_id(os.path.abspath(folder))
+    values: Values = {"type": "local", "instance_data_dir": folder, "id": name}
     return _build(_Given(f"the flags for {folder}", values, flags), environ)
 
 
@@ -218,7 +224,9 @@ def _choose(
 def _choose_by_id(entries: Sequence[Entry], wanted: str, source: str, *, folders: bool) -> Entry:
     found = [entry for entry in entries if entry.id == wanted]
     if not found:
-        ids = ", ".join(entry.id for entry in entries if not entry.skipped)
+        ids = ", ".join(
+            entry.id for entry in entries if not entry.skipped or (folders and entry.is_folder)
+        )
         _fail(source, f"it has no entry {wanted}", f"it has {ids}" if ids else "")
     if len(found) > 1:
         _fail(source, f"it has several entries with the id {wanted}")

@@ -36,7 +36,7 @@ _OF_MEDIA: Mapping[str, tuple[str, ...]] = {
 
 _OF_FOLDER = {
     "id", "type", "dataset_type", "orientation", "caption_extension", "cache_dir", "num_proc",
-    "seed",
+    "seed", "offline",
 }  # fmt: skip
 """Keys that are not the bundled tool's alone, and say something of a folder too."""
 

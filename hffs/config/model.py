@@ -235,7 +235,7 @@ class Config(Block):
     instance_data_dir: Annotated[Folder | None, FOR_TOOL] = key(
         None, TOOL, "The folder of an entry of type `local`."
     )
-    probability: Annotated[Number, FOR_TOOL] = key(1.0, TOOL, "How often the entry is drawn from.")
+    probability: Annotated[Share, FOR_TOOL] = key(1.0, TOOL, "How often the entry is drawn from.")
     repeats: Annotated[Count, FOR_TOOL] = key(
         0, TOOL, "How many more times than once an epoch has every sample."
     )

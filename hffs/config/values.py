@@ -231,7 +231,7 @@ Whole = Annotated[int, BeforeValidator(_whole), Field(ge=-_LARGEST, le=_LARGEST)
 Count = Annotated[Whole, Field(ge=0)]
 Positive = Annotated[Whole, Field(ge=1)]
 Digits = Annotated[Whole, Field(ge=0, le=18)]
-Decimals = Annotated[Whole, Field(ge=0, le=10)]
+Decimals = Annotated[Whole, Field(ge=0, le=9)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Ratio = Annotated[Number, Field(gt=0)]
 Share = Annotated[Number, Field(ge=0)]

@@ -21,6 +21,9 @@ from hffs.errors import ConfigError
 
 Remainder = Literal["drop", "pad", "partial"]
 
+_MOST_PLACES = 1 << 30
+"""Samples of an epoch, repeats among them: their numbers alone take 8 GB."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec:
@@ -92,6 +95,10 @@ def plan_epoch(
     members = np.bincount(bucket, minlength=len(sizes)).astype(np.int64)
     wanted = members * (spec.repeats + 1)
     kept = _count_kept(wanted, sizes, spec)
+    if int(max(kept.sum(dtype=float), wanted.sum(dtype=float))) > _MOST_PLACES:
+        why = f"an epoch has at most {_MOST_PLACES} places of samples"
+        fix = "fewer repeats, ranks or images in a batch make fewer"
+        raise ConfigError("cannot make batches", why=why, fix=fix)
     batches = -(-kept // sizes)
     lines = _line_up(bucket, members, kept, spec, epoch)
     of_batch = np.repeat(np.arange(len(sizes)), batches)
@@ -158,11 +165,17 @@ def _to_int(name: str, value: SupportsIndex) -> int:
 
 
 def _validate(spec: BatchSpec) -> None:
-    least = {"batch_size": 1, "pixel_budget": 1, "repeats": 0, "world": 1}
-    for name, most in least.items():
+    limits = {
+        "batch_size": (1, _MOST_PLACES),
+        "pixel_budget": (1, 1 << 53),
+        "repeats": (0, _MOST_PLACES),
+        "world": (1, 1 << 20),
+    }
+    for name, (least, most) in limits.items():
         value = getattr(spec, name)
-        if value is not None and value < most:
-            raise ConfigError(f"cannot use {name}", str(value), why=f"it is at least {most}")
+        if value is not None and not least <= value <= most:
+            why = f"it is at least {least}" if value < least else f"it is at most {most}"
+            raise ConfigError(f"cannot use {name}", str(value), why=why)
     if spec.remainder not in get_args(Remainder):
         known = ", ".join(get_args(Remainder))
         raise ConfigError("cannot use remainder", spec.remainder, why=f"it is one of {known}")

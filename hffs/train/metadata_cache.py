@@ -29,13 +29,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hffs.core.buckets.assignment import Assignment, Removal
+from hffs.core.buckets.assignment import Removal
 from hffs.data.folders import open_own, prepare_private_folder, replace_file, replace_whole
 from hffs.errors import DataError
 from hffs.train.plan import Plan
 
 _VERSION = 1
-_KEY = b"hffs.buckets"
+_KEY, _SIZES, _ROOT = b"hffs.buckets", b"hffs.sizes", b"hffs.root"
 _AT_ONCE = 65_536
 _MOST_DECIMALS = 10
 
@@ -53,10 +53,14 @@ _SKIPPED = {
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Files of a plan; `why_no_indices` says why SimpleTuner's two are not among them, if so."""
+    """Files of a plan; `why_no_indices` says why SimpleTuner's two are not among them, if so.
+
+    `replaced` is the folder that those before them were of, if that was another one.
+    """
 
     files: tuple[Path, ...]
     why_no_indices: str = ""
+    replaced: str = ""
 
 
 def identify_plan(plan: Plan) -> str:
@@ -82,25 +86,27 @@ def write_buckets(plan: Plan, cache_dir: Path, root: str) -> Written:
     """
     folder = cache_dir / "huggingface_metadata" / plan.id
     key = hashlib.sha256(f"{identify_plan(plan)}\0{root}".encode()).hexdigest()
-    names = _name_buckets(plan.assignment)
-    why = "several buckets have the same aspect ratio" if names is None else ""
+    names, why = _name_buckets(plan)
     paths = _name_files(folder, plan.id)
-    files = paths[2:] if names is None else paths
+    files = paths[2:] if why else paths
+    replaced = ""
     try:
         prepare_private_folder(folder.parent)
         prepare_private_folder(folder)
         with _locked(folder):
             if not _is_written(files, key):
+                replaced = _find_root(paths[2])
                 for path in paths:
                     path.unlink(missing_ok=True)
-                if names is not None:
+                if not why:
                     _write_for_simpletuner(plan, paths, root, names, replace_file)
-                _write_table(plan, paths[2], key)
+                sizes = [path.stat().st_size for path in files[:-1]]
+                _write_table(plan, paths[2], {_KEY: key, _SIZES: json.dumps(sizes), _ROOT: root})
     except OSError as error:
         fix = "free or choose another cache_dir"
         why_not = error.strerror or str(error)
         raise DataError("cannot write", str(folder), why=why_not, fix=fix) from error
-    return Written(files, why)
+    return Written(files, why, replaced if replaced != root else "")
 
 
 def write_beside(plan: Plan) -> Written:
@@ -109,9 +115,8 @@ def write_beside(plan: Plan) -> Written:
     Raises DataError where they cannot be written, as on a mount without a writable layer.
     """
     folder = plan.scan.folder
-    names = _name_buckets(plan.assignment)
-    if names is None:
-        why = "several buckets have the same aspect ratio"
+    names, why = _name_buckets(plan)
+    if why:
         raise DataError("cannot write SimpleTuner's files of", plan.id, why=why)
     paths = _name_files(folder, plan.id)
     try:
@@ -132,28 +137,46 @@ def _name_files(folder: Path, name: str) -> tuple[Path, Path, Path]:
 
 
 def _is_written(files: tuple[Path, ...], key: str) -> bool:
-    if not all(path.is_file() for path in files):
-        return False
+    """Whether the files are those of a plan, as large as they were written."""
+    kept = _read_facts(files[-1])
     try:
-        kept = pq.read_schema(files[-1]).metadata or {}
-    except (OSError, pa.ArrowInvalid):
+        sizes = [path.stat().st_size for path in files[:-1]]
+    except OSError:
         return False
-    return kept.get(_KEY) == key.encode()
+    return kept.get(_KEY) == key.encode() and kept.get(_SIZES) == json.dumps(sizes).encode()
 
 
-def _name_buckets(assignment: Assignment) -> list[str] | None:
+def _find_root(table: Path) -> str:
+    return _read_facts(table).get(_ROOT, b"").decode("utf-8", "replace")
+
+
+def _read_facts(table: Path) -> dict[bytes, bytes]:
+    """What a table tells of itself; nothing where it is no table."""
+    if not table.is_file():
+        return {}
+    try:
+        return pq.read_schema(table).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return {}
+
+
+def _name_buckets(plan: Plan) -> tuple[list[str], str]:
     """A name for each bucket: its aspect ratio, with as many decimals as tell all apart.
 
-    None where nothing does: SimpleTuner's batches would be of images of different sizes.
+    Or else why SimpleTuner cannot have them: it knows an image by its path, and a bucket by its
+    aspect ratio, alone.
     """
+    if len(plan.spec.resolutions) > 1:
+        return [], "there are several resolutions"
+    assignment = plan.assignment
     exact = assignment.sizes[:, 0] / assignment.sizes[:, 1]
     for named in (
         assignment.aspects,
         *(exact.round(digits) for digits in range(3, _MOST_DECIMALS)),
     ):
         if len(np.unique(named)) == len(named):
-            return [str(float(aspect)) for aspect in named]
-    return None
+            return [str(float(aspect)) for aspect in named], ""
+    return [], "several buckets have the same aspect ratio"
 
 
 @contextmanager
@@ -234,7 +257,7 @@ def _count_filtered(plan: Plan) -> dict[str, object]:
     return {"total_processed": int(plan.assignment.removed.size), "skipped": skipped}
 
 
-def _write_table(plan: Plan, path: Path, key: str) -> None:
+def _write_table(plan: Plan, path: Path, facts: dict[bytes, str]) -> None:
     """A row for each sample, in their order, by groups of so many."""
     schema = pa.schema(
         [
@@ -244,7 +267,7 @@ def _write_table(plan: Plan, path: Path, key: str) -> None:
             ("resized_width", pa.int32()), ("resized_height", pa.int32()),
             ("crop_left", pa.int32()), ("crop_top", pa.int32()),
         ],
-        {_KEY: key},
+        facts,
     )  # fmt: skip
     assignment, sizes = plan.assignment, plan.scan.sizes(upright=plan.upright)
     resolutions = np.array(plan.spec.resolutions)

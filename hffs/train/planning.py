@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hffs.config import Config, all_keys, build_configs, build_folder
+from hffs.config import Config, all_keys, build_configs, build_folder, has_several_mounts
 from hffs.core.batches import BatchSpec
 from hffs.core.buckets import assign, validate
 from hffs.core.buckets.resolutions import read_resolution
@@ -69,8 +69,10 @@ def _make_geometric(config: Config) -> Geometric | None:
 def _find_max_edge(config: Config) -> int:
     if config.aspect_bucket_max_edge is not None:
         return config.aspect_bucket_max_edge
+    step = config.aspect_bucket_alignment
     sizes = (read_resolution(one, config.resolution_type) for one in config.resolution)
-    return max(_GRID_EDGE_PX, *(math.ceil(size.edge_px) for size in sizes))
+    edges = (_GRID_EDGE_PX, *(size.edge_px for size in sizes))
+    return math.ceil(max(edges) / step) * step
 
 
 def _make_crop(config: Config) -> Crop:
@@ -85,9 +87,9 @@ def _make_crop(config: Config) -> Crop:
 def _make_limits(config: Config) -> Limits:
     """What is left out; nothing is shrunk first where nothing is cropped, as in SimpleTuner."""
     return Limits(
-        minimum_size=config.minimum_image_size,
-        maximum_size=config.maximum_image_size if config.crop else None,
-        downsample_size=config.target_downsample_size if config.crop else None,
+        minimum_size=config.minimum_image_size or None,  # 0 is none
+        maximum_size=(config.maximum_image_size or None) if config.crop else None,
+        downsample_size=(config.target_downsample_size or None) if config.crop else None,
         min_aspect=config.minimum_aspect_ratio,
         max_aspect=config.maximum_aspect_ratio,
         max_upscale=config.max_upscale_threshold,
@@ -194,7 +196,7 @@ def plan_entries(
     `local` are where they say. Raises ConfigError, SourceError and DataError.
     """
     chosen = build_configs(str(file), _check_keys(keys), None, os.environ, folders=True)
-    several = sum(config.type != "local" for config in chosen.configs) > 1
+    several = has_several_mounts(Path(file))
     plans = {}
     for config in chosen.configs:
         folder = find_folder(config, mounted, several=several)

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.command import Hffs
+from tests.trainers.driving import drive
 
 KINDS = 64
 MOST_LINKS = 60_000  # ext4 has no more than 65,000 to a file
@@ -146,26 +147,48 @@ def run_fresh(code: str, *arguments: Path) -> dict[str, float]:
     return figures
 
 
-def time_round(root: Path, kohya: str, scans: Path) -> dict[str, dict[str, float]]:
-    """Each contender once on the folder; hffs twice."""
-    figures = {
-        "kohya": run_fresh(kohya, root),
-        "hffs": run_fresh(OURS, root, scans),
-        "hffs, again": run_fresh(OURS, root, scans),
+Contender = Callable[[Path], dict[str, float]]
+
+
+def list_contenders(kohya: str, scans: Path) -> dict[str, Contender]:
+    """What scans a folder, by name."""
+    contenders: dict[str, Contender] = {
+        "kohya": lambda root: run_fresh(kohya, root),
+        "hffs": lambda root: run_fresh(OURS, root, scans),
+        "hffs, again": lambda root: run_fresh(OURS, root, scans),
     }
+    if has_whole_kohya():
+        contenders["kohya, whole"] = run_whole_kohya
+    return contenders
+
+
+def has_whole_kohya() -> bool:
+    """Whether kohya's own data set can be built."""
+    checkout = Path(os.environ.get("HFFS_TRAINERS", "/nowhere"), "sd-scripts")
+    return checkout.is_dir() and bool(os.environ.get("HFFS_TRAINERS_LIBS"))
+
+
+def run_whole_kohya(root: Path) -> dict[str, float]:
+    """Its data set over a folder, whose captions are read too."""
+    checkout = Path(os.environ["HFFS_TRAINERS"], "sd-scripts")
+    options = ("--caption-extension", ".txt", "--scan-only")
+    said = drive("kohya", checkout, root, *options)
+    return {"seconds": said["scan_s"], "images": said["items"]}
+
+
+def time_round(root: Path, contenders: dict[str, Contender]) -> dict[str, dict[str, float]]:
+    """Each contender once on the folder."""
+    figures = {name: contend(root) for name, contend in contenders.items()}
     if len({spent["images"] for spent in figures.values()}) != 1:
         raise SystemExit(f"not the same images: {figures}")
     return figures
 
 
-def time_mounted(hffs: Hffs, table: Path, kohya: str, scans: Path) -> dict[str, dict[str, float]]:
+def time_mounted(
+    hffs: Hffs, table: Path, contenders: dict[str, Contender]
+) -> dict[str, dict[str, float]]:
     """As `time_round`, on mounts that nobody has read from."""
     figures: dict[str, dict[str, float]] = {}
-    contenders: dict[str, Callable[[Path], dict[str, float]]] = {
-        "kohya": lambda root: run_fresh(kohya, root),
-        "hffs": lambda root: run_fresh(OURS, root, scans),
-        "hffs, again": lambda root: run_fresh(OURS, root, scans),
-    }
     for name, contend in contenders.items():
         root = Path(tempfile.mkdtemp(dir=table.parent))
         hffs("mount", table, root, timeout_s=300)
@@ -182,10 +205,18 @@ def summarize(rounds: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
         name: round(statistics.median(figures[name]["seconds"] for figures in rounds), 3)
         for name in rounds[0]
     }
-    ratios = [figures["kohya"]["seconds"] / figures["hffs"]["seconds"] for figures in rounds]
+    ratios = {
+        f"{name} / hffs": round(
+            statistics.median(
+                figures[name]["seconds"] / figures["hffs"]["seconds"] for figures in rounds
+            ),
+            2,
+        )
+        for name in rounds[0]
+        if name.startswith("kohya")
+    }
     peaks = max(figures["hffs"]["peak_mib"] for figures in rounds)
-    ratio = round(statistics.median(ratios), 2)
-    return {"seconds": medians, "kohya / hffs": ratio, "hffs, peak MiB": peaks}
+    return {"seconds": medians, **ratios, "hffs, peak MiB": peaks}
 
 
 def describe_machine() -> dict[str, Any]:
@@ -207,12 +238,18 @@ def run(folder: Path, count: int, many: int, rounds: int) -> dict[str, Any]:
     source, origin = find_kohya()
     kohya, scans = KOHYA.format(source=source), iter(range(10**6))
     files, table, hffs = folder / "files", folder / "images.parquet", Hffs.below(folder)
+    if not has_whole_kohya():
+        sys.stderr.write(
+            "without kohya's whole scan: HFFS_TRAINERS or HFFS_TRAINERS_LIBS is unset\n"
+        )
     write_folder(files, images, count)
     write_parquet(table, images, count)
     local, mounted = [], []
     for _ in range(rounds):
-        local.append(time_round(files, kohya, folder / f"scans{next(scans)}"))
-        mounted.append(time_mounted(hffs, table, kohya, folder / f"scans{next(scans)}"))
+        contenders = list_contenders(kohya, folder / f"scans{next(scans)}")
+        local.append(time_round(files, contenders))
+        contenders = list_contenders(kohya, folder / f"scans{next(scans)}")
+        mounted.append(time_mounted(hffs, table, contenders))
     result = {
         "machine": describe_machine(),
         "kohya": origin,

@@ -23,7 +23,7 @@ def test_contenders_that_disagree_are_no_comparison(
     found = iter([{"images": 1.0}, {"images": 2.0}, {"images": 2.0}])
     monkeypatch.setattr(bench, "run_fresh", lambda *_: next(found))
     with pytest.raises(SystemExit, match="not the same images"):
-        bench.time_round(tmp_path, "", tmp_path)
+        bench.time_round(tmp_path, bench.list_contenders("", tmp_path))
 
 
 def test_a_checkout_is_taken_where_there_is_one(

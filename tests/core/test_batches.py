@@ -298,3 +298,17 @@ def test_derived_seeds_differ() -> None:
     seeds = {derive_seed(seed, *parts) for seed in range(10) for parts in
              [(), (0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]}  # fmt: skip
     assert len(seeds) == 70
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        (BatchSpec(repeats=2**29), "cannot make batches: an epoch has at most 1073741824 places"),
+        (BatchSpec(2**29, remainder="pad", world=8), "cannot make batches: an epoch has at most"),
+        (BatchSpec(repeats=2**40), "cannot use repeats 1099511627776: it is at most"),
+        (BatchSpec(world=2**21), "cannot use world 2097152: it is at most 1048576"),
+    ],
+)
+def test_more_than_memory_holds_is_refused_before_it_is_taken(spec: BatchSpec, line: str) -> None:
+    with pytest.raises(ConfigError, match=line):
+        plan_epoch(np.zeros(5, np.int32), np.array([[8, 8]], np.int32), spec, 0)

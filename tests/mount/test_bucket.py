@@ -123,6 +123,9 @@ def test_data_sets_of_a_file_may_be_mounted_already(hffs: Hffs, tmp_path: Path) 
         ]  # fmt: skip
         paths = json.loads(Path(shown[1]["files"][1]).read_text())
         assert f"{tmp_path}/all/b/0.jpg" in paths
+        one = plan(hffs, config, "--entry", "b", "--mounted", tmp_path / "all")
+        assert one["scan"]["folder"] == str(tmp_path / "all/b")
+        assert one["scan"]["read"] == len(SIZES)
     finally:
         hffs("umount", tmp_path / "all")
 
@@ -147,6 +150,7 @@ def test_files_for_simpletuner_go_beside_the_images_where_that_can_be(
     refused = hffs.run("bucket", mount(source), *FLAGS, "--beside")
     assert refused.returncode == 5
     assert "mount with --scratch DIR" in refused.stderr
+    assert refused.stdout == ""
     layer = mount(source, "--scratch", tmp_path / "layer")
     hffs("bucket", layer, *FLAGS, "--beside", "--id", "mine")
     kept = json.loads((layer / "aspect_ratio_bucket_indices_mine.json").read_text())
@@ -167,6 +171,17 @@ def test_files_for_simpletuner_go_beside_the_images_where_that_can_be(
         (["nowhere"], 3, "cannot open nowhere: no such file or folder"),
         (["videos.json"], 2, "only images have buckets: "),
         (["gone.json"], 3, "No such file or directory"),
+        (["gone.json", "--mounted", "photos"], 2, "cannot use --mounted photos: nothing is"),
+        (
+            ["sets.json", "--mounted", "photos"],
+            2,
+            "cannot use --mounted photos: there is no folder",
+        ),
+        (["sets.json", "--beside"], 2, "cannot write beside the images of a: it is mounted only"),
+        (["photos", "--report", "/dev/null"], 2, "cannot write the page to /dev/null: it is no"),
+        (["photos", "--resolution", "100000"], 2, "it is an edge, of at most 32768 pixels"),
+        (["photos", "--repeats", "1000000000"], 2, "cannot make batches: an epoch has at most"),
+        (["photos", "--world", "9000000"], 2, "cannot use world 9000000: it is at most"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(
@@ -178,6 +193,8 @@ def test_what_cannot_be_planned_is_one_line(
     (tmp_path / "videos.json").write_text(json.dumps([videos]))
     gone = {"id": "g", "type": "local", "instance_data_dir": str(tmp_path / "gone")}
     (tmp_path / "gone.json").write_text(json.dumps([gone]))
+    sets = [{"id": name, "dataset_name": f"{name}.parquet"} for name in "ab"]
+    (tmp_path / "sets.json").write_text(json.dumps(sets))
     command = [sys.executable, "-m", "hffs", "bucket", *arguments]
     done = subprocess.run(
         command, cwd=tmp_path, env=hffs.environ, capture_output=True, text=True, check=False
@@ -193,7 +210,7 @@ def list_mounts(folder: Path) -> list[str]:
     return [line.split()[4] for line in lines if line.split()[4].startswith(f"{folder}/")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_however_it_ends_it_leaves_no_mount(hffs: Hffs, tmp_path: Path, number: int) -> None:
     source = write_photos(tmp_path / "photos.parquet")
     hffs.environ["TMPDIR"] = str(tmp_path)
@@ -208,3 +225,60 @@ def test_however_it_ends_it_leaves_no_mount(hffs: Hffs, tmp_path: Path, number: 
     if number != signal.SIGKILL:
         assert process.returncode in (0, 130)
         assert list(tmp_path.glob("hffs-*")) == []
+
+
+def test_a_daemon_that_was_killed_leaves_no_mount(hffs: Hffs, tmp_path: Path) -> None:
+    source = write_photos(tmp_path / "photos.parquet")
+    hffs.environ["TMPDIR"] = str(tmp_path)
+    code = """
+import os, signal, sys
+from hffs.cli.mounting import mounting
+from hffs.config import build_config
+from hffs.mount.registry import Registry, find_state_folder
+config = build_config(sys.argv[1], {"scratch": sys.argv[2]}, None, os.environ)
+with mounting([config]) as places:
+    (place,) = places.values()
+    assert (place / "0.jpg").is_file()
+    os.kill(Registry(find_state_folder(os.environ)).find(str(place)).pid, signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "layer")]
+    subprocess.run(command, env=hffs.environ, check=True, timeout=60)
+    assert list_mounts(tmp_path) == []
+    assert list(tmp_path.glob("hffs-*")) == []
+    assert not (tmp_path / "layer").exists()  # what is mounted meanwhile has none
+
+
+def test_names_of_folders_are_their_ids_however_they_are_named(hffs: Hffs, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "a/photos")
+    for named, cwd in (("a/photos", tmp_path), (".", folder), (str(folder), tmp_path)):
+        done = subprocess.run(
+            [sys.executable, "-m", "hffs", "bucket", named, *FLAGS, "--json"],
+            cwd=cwd, env=hffs.environ, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert json.loads(done.stdout)["id"] == "photos"
+    write_folder(tmp_path / "b/photos")
+    done = hffs.run("bucket", tmp_path / "b/photos", *FLAGS)
+    assert f"the files of {folder}, whose id is photos too, were replaced" in done.stderr
+
+
+@pytest.mark.parametrize("redirection", ["> /dev/full", ">&-", "| head -c 1 > /dev/null"])
+def test_where_results_cannot_go_is_no_traceback(
+    hffs: Hffs, tmp_path: Path, redirection: str
+) -> None:
+    folder = write_folder(tmp_path / "photos")
+    command = ["sh", "-c", f"{sys.executable} -m hffs bucket {folder} {redirection}"]
+    done = subprocess.run(command, env=hffs.environ, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert ("cannot write to standard output" in done.stderr) == ("full" in redirection)
+
+
+def test_a_cache_that_cannot_be_written_does_not_hide_the_plan(hffs: Hffs, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos")
+    (tmp_path / "cache/hffs").mkdir(parents=True)
+    (tmp_path / "cache/hffs/huggingface_metadata").mkdir()
+    (tmp_path / "cache/hffs/huggingface_metadata/photos").mkdir()
+    (tmp_path / "cache/hffs/huggingface_metadata/photos/buckets_photos.parquet").mkdir()
+    done = hffs.run("bucket", folder, *FLAGS, "--json")
+    assert done.returncode == 0
+    assert buckets(json.loads(done.stdout)) == EXPECTED
+    assert "cannot write" in done.stderr

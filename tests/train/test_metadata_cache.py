@@ -92,16 +92,38 @@ def test_the_table_has_a_row_for_each_sample(tmp_path: Path) -> None:
         assert np.array_equal(found, expected)
 
 
-def test_several_sizes_of_one_aspect_are_not_written_for_simpletuner(tmp_path: Path) -> None:
+def test_several_resolutions_are_not_written_for_simpletuner(tmp_path: Path) -> None:
     one = write_buckets(make_plan(tmp_path), tmp_path / "cache", "")
     assert one.why_no_indices == ""
-    plan = make_plan(tmp_path, replace(SPEC, resolutions=(512.0, 256.0)))
+    plan = make_plan(tmp_path, replace(SPEC, resolutions=(512.0, 600.0)))
+    assert len(np.unique(plan.assignment.aspects)) > 4  # each bucket has a ratio of its own
     two = write_buckets(plan, tmp_path / "cache", "")
-    assert two.why_no_indices == "several buckets have the same aspect ratio"
+    assert two.why_no_indices == "there are several resolutions"
     assert two.files == one.files[2:]
     assert [path.exists() for path in one.files] == [False, False, True]  # none is of another plan
-    with pytest.raises(DataError, match="cannot write SimpleTuner's files of my set"):
+    with pytest.raises(DataError, match="cannot write SimpleTuner's files of my set: there are"):
         write_beside(plan)
+
+
+def test_several_sizes_of_one_aspect_are_not_written_for_simpletuner(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    sizes = np.array([[512, 512], [1024, 1024]], np.int32)
+    assignment = replace(
+        plan.assignment,
+        sizes=sizes, aspects=np.ones(2), bucket=np.array([0, 1, 1, 0], np.int32),
+    )  # fmt: skip
+    written = write_buckets(replace(plan, assignment=assignment), tmp_path / "cache", "")
+    assert written.why_no_indices == "several buckets have the same aspect ratio"
+    assert len(written.files) == 1
+
+
+def test_files_of_another_folder_that_are_replaced_are_told(tmp_path: Path) -> None:
+    plan, cache = make_plan(tmp_path), tmp_path / "cache"
+    assert write_buckets(plan, cache, "/a/photos").replaced == ""
+    assert write_buckets(plan, cache, "/a/photos").replaced == ""
+    assert write_buckets(plan, cache, "/b/photos").replaced == "/a/photos"
+    changed = make_plan(tmp_path, replace(SPEC, seed=3))
+    assert write_buckets(changed, cache, "/b/photos").replaced == ""
 
 
 def test_aspects_that_rounding_makes_alike_are_told_with_more_decimals(tmp_path: Path) -> None:
@@ -146,7 +168,7 @@ def test_files_are_written_again_where_one_is_gone_or_damaged(tmp_path: Path, nu
     written.files[number].unlink()
     write_buckets(plan, cache, "")
     assert [path.read_bytes() for path in written.files] == kept
-    written.files[2].write_bytes(b"PAR1 and no more")
+    written.files[number].write_bytes(b"PAR1 and no more")
     write_buckets(plan, cache, "")
     assert [path.read_bytes() for path in written.files] == kept
 

@@ -85,6 +85,10 @@ def spec_of(**keys: object) -> BucketSpec:
             },
             {"generator": "grid", "min_edge_px": 128, "max_edge_px": 2048, "distance": "log"},
         ),
+        (
+            {"aspect_bucket_generator": "grid", "resolution": 1100, "minimum_image_size": 0},
+            {"generator": "grid", "resolutions": (1100.0,), "max_edge_px": 1152},
+        ),
         ({"crop_aspect": "square", "crop_style": "centre"}, {"crop": Crop(style="center")}),
         ({"crop": True, "crop_style": "corner"}, {"crop": Crop("square", "corner")}),
         (

@@ -23,6 +23,8 @@ def find_screen() -> Screen:
     # Late: it loads rich, and what decides a view is forked before.
     from hffs.cli.drawing.terminal import Screen
 
+    if sys.stdout is None:
+        return Screen(80, unicode=False, colour=False)
     return Screen(
         width=_find_width(),
         unicode=(sys.stdout.encoding or "").lower().replace("-", "") == "utf8",
@@ -43,6 +45,8 @@ def _find_width() -> int:
 
 def print_result(text: str) -> None:
     """Results on stdout; who stopped reading, as `head` does, has what they wanted."""
+    if sys.stdout is None:  # it was closed before this program began
+        return
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
@@ -50,16 +54,20 @@ def print_result(text: str) -> None:
     except BrokenPipeError:
         # Python flushes once more at exit, which would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        why = error.strerror or str(error)
+        raise UsageError("cannot write to", "standard output", why=why) from error
 
 
 def check_page(page: Path) -> Path:
     """The file that a page is written to, with links followed; refused before anything is read."""
+    if page.exists() and not page.is_file() and not page.is_dir():
+        raise UsageError("cannot write the page to", str(page), why="it is no plain file")
     path = Path(os.path.realpath(page))
     if path.is_dir() or not path.parent.is_dir():
         why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise UsageError("cannot write the page to", str(page), why=why, fix="name a file")
-    if path.exists() and not path.is_file():
-        raise UsageError("cannot write the page to", str(page), why="it is no plain file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         why = f"the folder {path.parent} cannot be written to"
         raise UsageError("cannot write the page to", str(page), why=why)

@@ -16,7 +16,9 @@ from hffs.core.types import Size
 from hffs.errors import ConfigError
 
 _MOST_MEGAPIXELS = 100
+_MOST_EDGE_PX = 32_768
 _MOST_DECIMALS = 9
+_MOST_BUCKETS = 10_000
 _LEAST_ASPECT = 10.0**-DECIMALS
 
 
@@ -48,6 +50,8 @@ def _check_resolutions(spec: BucketSpec) -> None:
         if read_resolution(value, spec.resolution_type).edge_px < spec.alignment_px:
             hint = "its unit is pixels" if spec.resolution_type != "area" else "use more megapixels"
             _refuse(which, f"edges are multiples of {spec.alignment_px} pixels", hint)
+        if spec.resolution_type != "area" and value > _MOST_EDGE_PX:
+            _refuse(which, f"it is an edge, of at most {_MOST_EDGE_PX} pixels", "give no area")
         if spec.resolutions.count(value) > 1:
             _refuse(which, "it is there twice", "leave one of them out")
 
@@ -68,6 +72,9 @@ def _check_grid(spec: BucketSpec) -> None:
     least, most, step = spec.min_edge_px, spec.max_edge_px, spec.alignment_px
     if least > most:
         _refuse(f"edges from {least} to {most}", "the least is more than the most", "swap them")
+    if (most - least) // step >= _MOST_BUCKETS:
+        why = f"it has more than {_MOST_BUCKETS} steps of {step}"
+        _refuse(f"grid from {least} to {most}", why, "give a larger alignment")
     for which, edge in (("least edge", least), ("most edge", most)):
         if edge < step or edge % step:
             fix = f"give {max(step, edge - edge % step)}"
@@ -106,8 +113,8 @@ def _check_geometric(row: Geometric) -> None:
     _check_aspects(which, (row.least, row.most))
     if row.least > row.most:
         _refuse(which, "the least is more than the most", "swap them")
-    if row.count < 1:
-        _refuse(which, "it is empty", "give 1 or more")
+    if not 1 <= row.count <= _MOST_BUCKETS:
+        _refuse(which, f"it has 1 to {_MOST_BUCKETS} of them", "give as many as trainers have, 7")
 
 
 def _check_sizes(sizes: list[Size], alignment_px: int) -> None:

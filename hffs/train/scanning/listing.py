@@ -88,18 +88,17 @@ def _walk(root: bytes, walk: _Walk) -> Iterator[list[bytes]]:
     while left:
         below = left.pop()
         path = os.path.join(root, below)
+        folders = list[bytes]()
         try:
             status = os.stat(path)
             if (status.st_dev, status.st_ino) in walk.seen:
                 continue
             walk.seen.add((status.st_dev, status.st_ino))
-            folders = list[bytes]()
             yield from _list_folder(path, below, folders, walk)
         except OSError as error:
             if not below:
                 raise
             walk.problems[below.decode("utf-8", "backslashreplace")] = error.strerror or str(error)
-            continue
         left += sorted(folders, reverse=True)
 
 
@@ -115,13 +114,21 @@ def _list_folder(
                 name = entry.name
                 if name[0] == _DOT:
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     folders.append(below + name + b"/")
                 elif (dot := name.rfind(b".")) > 0 and name[dot + 1 :].lower() in extensions:
                     names.append(below + name)
                 else:
                     walk.others += 1
             yield names
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    """Whether it is one; a link that leads nowhere or round is a file that cannot be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _keep_text(names: list[bytes], problems: dict[str, str]) -> list[bytes]:

@@ -114,6 +114,8 @@ class ScanCache:
     def _read(self, path: Path) -> Remembered | None:
         start = len(_MAGIC) + _DIGEST_BYTES
         try:
+            if not path.is_file():  # to open a pipe would wait
+                return None
             data = pa.memory_map(str(path)).read_buffer()
             digest = hashlib.blake2b(data[start:], digest_size=_DIGEST_BYTES).digest()
             if data[:start].to_pybytes() != _MAGIC + digest:

@@ -21,6 +21,20 @@ def put(folder: Path, *names: str) -> None:
         path.write_bytes(b"")
 
 
+def test_regression_a_link_that_leads_round_is_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "sub/deep").mkdir(parents=True)
+    for name in ("a.jpg", "sub/b.jpg", "sub/deep/c.jpg"):
+        (tmp_path / name).touch()
+    for name in ("loop.jpg", "sub/loop.jpg", "sub/loop"):
+        (tmp_path / name).symlink_to(Path(name).name)
+    listed = list_images(tmp_path)
+    assert listed.names.to_pylist() == [
+        "a.jpg", "loop.jpg", "sub/b.jpg", "sub/deep/c.jpg", "sub/loop.jpg"
+    ]  # fmt: skip
+    assert listed.problems == {}
+    assert listed.others == 1
+
+
 def test_names_are_in_natural_order(tmp_path: Path) -> None:
     put(tmp_path, "10.jpg", "9.png", "1.JPEG", "b/2.webp", "b/10.webp", "b10/1.gif", "b9/1.bmp")
     found = list_images(tmp_path)
