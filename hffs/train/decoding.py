@@ -43,13 +43,23 @@ BAD_DATA = (
 )  # fmt: skip
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
     """Open a plain file for reading; OSError for whatever else it is, a named pipe too."""
     descriptor = os.open(path, OPENING | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError("not a regular file")
-    return open(descriptor, "rb")
+    return open(descriptor, "rb", buffering)
+
+
+def read_regular(path: Path) -> bytes:
+    """All of a plain file; OSError for whatever else it is.
+
+    Without a buffer: Python asks of a file with one whether it is a terminal, which a mount has to
+    answer as one request more.
+    """
+    with open_regular(path, buffering=0) as file:
+        return file.read()
 
 
 def open_image(file: IO[bytes]) -> ImageFile:

@@ -57,8 +57,7 @@ def load_pixels(folder: Path, name: str, cut: Cut) -> NDArray[np.uint8]:
     same within rounding, and faster by what is cut away.
     """
     try:
-        with decoding.open_regular(folder / name) as file:
-            data = file.read()
+        data = decoding.read_regular(folder / name)
         with decoding.open_image(io.BytesIO(data)) as image:
             _check(image, cut.stored)
             return np.array(_reshape(image, cut))
@@ -74,8 +73,7 @@ def read_caption(folder: Path, name: str, extension: str) -> str:
     """
     sidecar = f"{name.rpartition('.')[0]}.{extension}"
     try:
-        with decoding.open_regular(folder / sidecar) as file:
-            return file.read().decode("utf-8-sig").rstrip("\r\n")
+        return decoding.read_regular(folder / sidecar).decode("utf-8-sig").rstrip("\r\n")
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
