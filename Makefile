@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
 OLAH := .venv-olah
 
 # The tests that run in one process: quick enough to be measured on every check.
-IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view)
+IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view tests/train)
 
 # Most tests wait for one child at a time; `make test WORKERS=0` shows their output in order.
 WORKERS := auto
@@ -74,7 +74,7 @@ check: $(VENV)/.dev ## lint, format, types, layers, and coverage of what runs in
 	@$(BIN)/coverage run $(PYTEST) --quiet tests/test_layers.py $(IN_PROCESS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --include='hffs/core/*' --fail-under=100 --skip-covered
-	@$(BIN)/coverage report --include='hffs/config/*,hffs/data/*,hffs/view/*' --fail-under=90 --skip-covered
+	@$(BIN)/coverage report --include='hffs/config/*,hffs/data/*,hffs/view/*,hffs/train/*' --fail-under=90 --skip-covered
 
 coverage: $(VENV)/.dev $(OLAH)/.ready ## line by line, every test and the daemons that they start, in htmlcov/
 	@$(BIN)/coverage erase
@@ -83,7 +83,7 @@ coverage: $(VENV)/.dev $(OLAH)/.ready ## line by line, every test and the daemon
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=90
 
-bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pillow, first image beside load_dataset, local mounts beside the disk, remote reads, far videos, recorded views
+bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pillow, first image beside load_dataset, local mounts beside the disk, remote reads, far videos, recorded views, scans beside kohya's, training on a mount
 	@$(BIN)/python tests/bench/filters.py
 	@$(BIN)/python tests/bench/composites.py
 	@$(BIN)/python -m tests.bench.hub
@@ -91,6 +91,8 @@ bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pill
 	@$(BIN)/python -m tests.bench.remote
 	@$(BIN)/python -m tests.bench.media
 	@$(BIN)/python -m tests.bench.portable
+	@$(BIN)/python -m tests.bench.loading
+	@$(BIN)/python -m tests.bench.scan
 
 # A fresh environment, so that nothing which only lies about is locked. `+cpu` and the like name
 # one machine's build of torch: the lock pins the version alone.

@@ -5,6 +5,7 @@ Pure code raises these; only the FUSE adapter reads `errno`, only the command li
     HffsError
      +-- UsageError        2  EINVAL     wrong flag, wrong value, wrong combination
      |    +-- ConfigError  2  EINVAL     a key of the configuration
+     |    +-- MissingLibraryError 2 EINVAL  an extra that is not installed; an ImportError too
      +-- SourceError       3  ENOENT     the data set is not there
      |    +-- AccessError  3  EACCES     it is there and may not be read
      +-- MountError        4  EIO        the mount point, /dev/fuse, fusermount3
@@ -38,6 +39,9 @@ class HffsError(Exception):
 
     def __init__(self, what: str, which: str = "", *, why: str = "", fix: str = "") -> None:
         self.what, self.which, self.why, self.fix = what, which, why, fix
+        if "\n" in what:  # a worker of torch's DataLoader raises the error anew, of its traceback
+            super().__init__(what)
+            return
         head = f"{what} {which}" if which else what
         line = f"{head}: {why}" if why else head
         super().__init__(" ".join(f"{line}; {fix}".split()) if fix else " ".join(line.split()))
@@ -74,7 +78,11 @@ class UsageError(HffsError):
 
 
 class ConfigError(UsageError):
-    """A key of the configuration is unknown, mistyped, contradictory or not built yet."""
+    """A key of the configuration is unknown, mistyped or contradictory."""
+
+
+class MissingLibraryError(UsageError, ImportError):
+    """What was asked for takes a library of an extra that is not installed."""
 
 
 class SourceError(HffsError):

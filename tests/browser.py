@@ -53,6 +53,10 @@ frame.addEventListener("load", async () => {
       media.tagName.toLowerCase(), media.duration, media.error && media.error.message,
       media.videoWidth || 0, media.controls, media.autoplay, (media.poster || "").slice(0, 22),
     ]),
+    crops: all(".picture svg").map(drawing => ["image", ".box"].map(part => {
+      const at = drawing.querySelector(part).getBoundingClientRect();
+      return [at.left, at.top, at.width, at.height];
+    })),
     texts: all(".text").map(text => text.textContent),
     names: all(".name b").map(name => name.textContent),
     problems: all(".picture p").map(problem => problem.textContent),
@@ -91,6 +95,17 @@ def visit(page: Path, scratch: Path, *, width: int = 1280, flags: tuple[str, ...
     console = [line for line in log.splitlines() if ":CONSOLE" in line]
     asked = [request for request in requests if not _OF_THE_BROWSER.match(request)]
     return Visit(json.loads(html.unescape(found[1])), console, asked)
+
+
+def photograph(page: Path, scratch: Path, *, width: int, height: int) -> Path:
+    """A PNG of the top of a page, in a window of that size."""
+    path = scratch / "page.png"
+    with _serve(page.read_bytes(), width) as (port, _):
+        _run(
+            scratch, f"--proxy-server=127.0.0.1:{port}", f"--window-size={width},{height}",
+            f"--screenshot={path}", f"http://{_HOST}/page.html",
+        )  # fmt: skip
+    return path
 
 
 def _run(scratch: Path, *arguments: str) -> tuple[str, str]:

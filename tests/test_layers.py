@@ -43,6 +43,7 @@ HOMES = {
     "pyfuse3": ("mount/",),
     "trio": ("mount/", "data/remote/"),
     "torch": ("train/",),
+    "cv2": ("train/",),
     "PIL": ("view/codecs", "train/"),
     "av": ("view/codecs",),
     "datasets": ("data/hub/", "data/prepare/", "data/locating/slices"),
@@ -222,6 +223,7 @@ def test_one_guard_in_mount_catches_everything_and_nothing_else_does() -> None:
         ("train/scan.py", "from hffs import view"),
         ("mount/session.py", "import torch.utils.data"),
         ("mount/session.py", "from hffs.train import scan"),
+        ("view/tree.py", "import cv2"),
         ("data/locating/local.py", "import datasets"),
         ("data/locating/local.py", "__import__('huggingface_hub')"),
         ("view/tree.py", "import duckdb"),
@@ -256,7 +258,7 @@ def test_a_planted_violation_is_found_once(tmp_path: Path, path: str, text: str)
         ("view/codecs.py", "from PIL import Image\nfrom hffs.data import source"),
         ("view/codecs/jpeg.py", "import PIL"),
         ("mount/session.py", "import trio, pyfuse3\nfrom hffs import view, data, core, config"),
-        ("train/latents.py", "import torch\nfrom PIL import Image"),
+        ("train/latents.py", "import cv2, torch\nfrom PIL import Image"),
         ("cli/mount.py", "import rich, typer\nfrom hffs import mount, train, view, data, core"),
         ("view/tree.py", "x = 1\n" * 400),
         ("core/names.py", "def long():\n" + "    x = 1\n" * 39),
@@ -365,5 +367,6 @@ def test_the_command_line_starts_without_anything_heavy() -> None:
         "huggingface_hub",
         "torch",
         "jinja2",
+        "cv2",
     }
     assert not _loaded_by(["hffs.cli"]) & heavy

@@ -21,7 +21,7 @@ from hffs.errors import HffsError, InterruptedRun
 # Newer releases of typer carry a click of their own, and export its error classes but the base.
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
-_VERBS = ("mount", "umount", "ls", "inspect", "view", "warm", "demo")
+_VERBS = ("mount", "umount", "ls", "inspect", "view", "warm", "bucket", "demo")
 
 app = typer.Typer(
     name="hffs",

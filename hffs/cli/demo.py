@@ -66,6 +66,8 @@ def demo(
                 _say(f"The same data set, only photos at least {_WIDE_PX} pixels wide:")
                 _show("ls -Cv wide", folder)
                 _show("hffs ls", folder)
+            _say("What a trainer makes of them, at about 512 x 512, two images a batch:")
+            _show("hffs bucket photos --resolution 512 --train-batch-size 2", folder)
         _say("Done: mounted, read by plain programs, unmounted; nothing was exported.")
         if keep:
             _say(f"Kept in {folder}; mount it again with `hffs mount photos.parquet photos` there.")

@@ -25,7 +25,12 @@ _FLAGS = "flags"
 _R = TypeVar("_R")
 
 # Numbers stay text until `_read`: the configuration refuses a bad one in its own words.
-_TYPES: Mapping[Kind, Any] = {Kind.SWITCH: bool, Kind.LIST: list[str], Kind.MAP: list[str]}
+_TYPES: Mapping[Kind, Any] = {
+    Kind.SWITCH: bool,
+    Kind.LIST: list[str],
+    Kind.NUMBERS: list[str],
+    Kind.MAP: list[str],
+}
 _WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
@@ -34,6 +39,7 @@ _METAVARS = {
     Kind.SIZE: "SIZE",
     Kind.WHOLE: "N",
     Kind.NUMBER: "X",
+    Kind.NUMBERS: "X",
     Kind.MAP: "NAME=X",
     Kind.SWITCH: "",
 }
@@ -73,8 +79,8 @@ def read_flags(typed: Mapping[str, Any]) -> Flags:
 def _read(key: Key, typed: Any) -> object:
     if key.kind is Kind.MAP:
         return dict(_read_pair(key, pair) for pair in typed)
-    if key.name == "composite_image_config.select_index":
-        return "all" if typed == ["all"] else [_read_number(_WHOLE, int, text) for text in typed]
+    if key.kind is Kind.NUMBERS:
+        return "all" if typed == ["all"] else [_read_any_number(text) for text in typed]
     if key.kind is Kind.WHOLE:
         return _read_number(_WHOLE, int, typed)
     return _read_number(_NUMBER, float, typed) if key.kind is Kind.NUMBER else typed
@@ -90,6 +96,12 @@ def _read_pair(key: Key, pair: str) -> tuple[str, object]:
 def _read_number(form: re.Pattern[str], number: Callable[[str], object], text: str) -> object:
     """The number that a text is; a text that is none stays, to be refused with its key's name."""
     return number(text) if form.fullmatch(text) else text
+
+
+def _read_any_number(text: str) -> object:
+    """A whole number where it is one."""
+    whole = _read_number(_WHOLE, int, text)
+    return _read_number(_NUMBER, float, text) if whole is text else whole
 
 
 def _parameter_name(key: Key) -> str:
@@ -117,5 +129,4 @@ def _make_parameter(name: str, key: Key) -> inspect.Parameter:
 def _help(key: Key) -> str:
     # Round brackets: rich takes square ones for markup.
     default = "" if key.shown == "-" else f" (default: {key.shown})"
-    missing = f" (only {key.default} is built yet)" if key.choices else " (not built yet)"
-    return (key.help + default).replace("`", "") + (missing if key.unbuilt else "")
+    return (key.help + default).replace("`", "")

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hffs.cli.children import ask_child
+from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.sources import Entry, Source, choose_configs
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
-from hffs.data.folders import replace_whole
 from hffs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def inspect(  # noqa: PLR0913 - one parameter an option
             which, fix = str(config.view_file), "inspect its source, or open it as any Parquet"
             raise UsageError("cannot inspect", which, why="it is a view that is decided", fix=fix)
     if html is not None:
-        html = _check_page(html)
+        html = check_page(html)
     if chosen.skipped:
         print(f"hffs: not inspected: {', '.join(chosen.skipped)}", file=sys.stderr)
     pictures = None if html is None else samples
@@ -73,8 +73,8 @@ def inspect(  # noqa: PLR0913 - one parameter an option
     if html is not None:
         from hffs.cli.inspection.page import render_page
 
-        _write_page(html, render_page(inspections))
-    _print(_as_json(inspections) if as_json else _as_text(inspections))
+        write_page(html, render_page(inspections))
+    print_result(_as_json(inspections) if as_json else _as_text(inspections))
     if html is not None:
         print(f"hffs: wrote {html}", file=sys.stderr)
 
@@ -103,65 +103,14 @@ def _parse(handed: list[bytes]) -> list[Inspection]:
 
 
 def _as_json(inspections: list[Inspection]) -> str:
-    reports = [asdict(inspection.report) for inspection in inspections]
-    return json.dumps(reports if len(reports) > 1 else reports[0], indent=2) + "\n"
+    from hffs.cli.drawing.programs import as_json
+
+    return as_json([inspection.report for inspection in inspections])
 
 
 def _as_text(inspections: list[Inspection]) -> str:
-    from hffs.cli.inspection.text import Screen, render_text
+    from hffs.cli.inspection.text import render_text
 
-    is_terminal = sys.stdout.isatty()
-    screen = Screen(
-        width=_find_width(),
-        unicode=(sys.stdout.encoding or "").lower().replace("-", "") == "utf8",
-        colour=is_terminal and not os.environ.get("NO_COLOR"),
-    )
-    several = len(inspections) > 1
+    screen, several = find_screen(), len(inspections) > 1
     reports = (inspection.report for inspection in inspections)
     return "\n".join(render_text(report, screen, name=several) for report in reports)
-
-
-def _find_width() -> int:
-    # Of stdout alone, and COLUMNS before it; a pipe gets 80.
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isascii() and columns.isdigit() and int(columns):
-        return int(columns)
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80
-
-
-def _print(text: str) -> None:
-    """Results on stdout; who stopped reading, as `head` does, has what they wanted."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more at exit, which would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _check_page(page: Path) -> Path:
-    """The file that a page is written to, with links followed; refused before anything is read."""
-    path = Path(os.path.realpath(page))
-    if path.is_dir() or not path.parent.is_dir():
-        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise UsageError("cannot write the page to", str(page), why=why, fix="name a file")
-    if path.exists() and not path.is_file():
-        raise UsageError("cannot write the page to", str(page), why="it is no plain file")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        why = f"the folder {path.parent} cannot be written to"
-        raise UsageError("cannot write the page to", str(page), why=why)
-    return path
-
-
-def _write_page(path: Path, page: str) -> None:
-    """Write a file whole or not at all."""
-    try:
-        with replace_whole(path) as file:
-            file.write(page.encode())
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise UsageError("cannot write the page to", str(path), why=why) from error

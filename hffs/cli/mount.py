@@ -5,29 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hffs.cli.flags import Flags, with_config_flags
-from hffs.cli.progress import TerminalListener
+from hffs.cli.mounting import MountOptions, mount_one, mount_several
 from hffs.cli.sources import Entry, Trainer, choose_configs
-from hffs.config import Chosen, Config, Recipe, explain_recipe, find_recipe
-from hffs.errors import MountError, UsageError
-from hffs.mount import daemon
-from hffs.mount.group import run_group
+from hffs.config import Chosen, Recipe, explain_recipe, find_recipe
+from hffs.errors import UsageError
 from hffs.mount.layers import check_scratch
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
-from hffs.mount.registry import Registry, find_state_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from hffs.mount.daemon import Listener
 
 _Source = Annotated[
     str | None,
@@ -60,28 +49,6 @@ _Explain = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What is said of a mount besides its view."""
-
-    foreground: bool
-    allow_other: bool
-    uid: int
-    gid: int
-    umask: int
-    order: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Where:
-    """The folder of a mount, that of its group if it has one, and where its words go."""
-
-    place: Path
-    group: Path | None
-    state: Path
-    log_path: Path | None
-
-
 @with_config_flags
 def mount(  # noqa: PLR0913 - one parameter an option
     source: _Source = None,
@@ -106,7 +73,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
         return
     if source is None or mountpoint is None:
         raise _missing("SOURCE|CONFIG|VIEW" if source is None else "MOUNTPOINT")
-    options = _Options(
+    options = MountOptions(
         foreground,
         allow_other,
         os.getuid() if uid is None else uid,
@@ -120,9 +87,9 @@ def mount(  # noqa: PLR0913 - one parameter an option
         raise UsageError("cannot use --order", str(order), why=why, fix=fix)
     _check_host(chosen, mountpoint)
     if len(chosen.configs) == 1:
-        _mount(chosen.configs[0], prepare_mountpoint(mountpoint), options)
+        mount_one(chosen.configs[0], prepare_mountpoint(mountpoint), options)
     else:
-        _mount_several(chosen, mountpoint, options)
+        mount_several(chosen, mountpoint, options)
 
 
 def _missing(argument: str) -> UsageError:
@@ -146,74 +113,6 @@ def _explain(recipe: Recipe | None) -> None:
         print(f"{flag.ljust(width)}  # {why}" if flag else f"# {why}")
 
 
-def _mount(config: Config, place: Path, options: _Options) -> None:
-    state = _prepare_state(os.environ)
-    level = logging.getLogger("hffs").level or logging.INFO
-    log_path = None if options.foreground else _log_path(state, config)
-    body = _make_body(config, _Where(place, None, state, log_path), options)
-    with closing(TerminalListener()) as listener:
-        if log_path is None:
-            daemon.start_logging(level)
-            body(listener)
-        else:
-            daemon.start(body, listener, log_path, level)
-
-
-def _mount_several(chosen: Chosen, place: Path, options: _Options) -> None:
-    """Each entry by itself on the folder of its id in `place`, which hffs makes."""
-    state = _prepare_state(os.environ)
-    level = logging.getLogger("hffs").level or logging.INFO
-    if options.foreground:
-        daemon.start_logging(level)
-
-    def start(config: Config, place: Path, folder: Path) -> int:
-        if chosen.skipped and config is chosen.configs[0]:  # a folder that is refused is one line
-            print(f"hffs: not mounted: {', '.join(chosen.skipped)}", file=sys.stderr)
-        log_path = None if options.foreground else _log_path(state, config)
-        body = _make_body(config, _Where(place, folder, state, log_path), options)
-        # Closed before the next start forks: its bars are drawn by a thread.
-        with closing(TerminalListener(config.id)) as listener:
-            if log_path is None:
-                return daemon.start_attached(body, listener, config.id, level)
-            return daemon.start(body, listener, log_path, level)
-
-    starts = {config.id: partial(start, config) for config in chosen.configs}
-    run_group(place, starts, Registry(state), stay=options.foreground)
-
-
-def _make_body(config: Config, where: _Where, options: _Options) -> Callable[[Listener], None]:
-    """What a daemon does from its fork to its end."""
-
-    def body(listener: Listener) -> None:
-        from hffs.mount.getting import getting_source
-
-        os.umask(0o077)
-        with getting_source(config, listener) as get_source:
-            # Imported here, in the daemon: threads of pyarrow do not survive a fork.
-            from hffs.mount.operations import Owner
-            from hffs.mount.running import MountRequest, run_mount
-
-            located = get_source()
-        request = MountRequest(
-            config=config,
-            mountpoint=where.place,
-            owner=Owner(options.uid, options.gid, options.umask),
-            allow_other=options.allow_other,
-            state=where.state,
-            workers=config.num_proc or len(os.sched_getaffinity(0)),
-            log=where.log_path,
-            group=where.group,
-            order=options.order,
-        )
-        run_mount(request, located, listener)
-
-    return body
-
-
-def _log_path(state: Path, config: Config) -> Path:
-    return state / "logs" / f"{config.id}.log"
-
-
 def _parse_umask(text: str) -> int:
     try:
         bits = int(text, 8)
@@ -222,15 +121,3 @@ def _parse_umask(text: str) -> int:
     if not 0 <= bits <= 0o777:
         raise UsageError("cannot use --umask", text, why="it is not an octal number up to 777")
     return bits
-
-
-def _prepare_state(environ: Mapping[str, str]) -> Path:
-    """The folder of records and logs, made if need be."""
-    state = find_state_folder(environ)
-    try:
-        (state / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        why = error.strerror or str(error)
-        fix = "set XDG_STATE_HOME to a folder of your own"
-        raise MountError("cannot write to", str(state), why=why, fix=fix) from error
-    return state

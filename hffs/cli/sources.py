@@ -7,7 +7,7 @@ under the flags of the host that it is opened on, and what a recipe adds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -63,30 +63,49 @@ def choose_configs(
     Beside a view, `--dataset-name` says where its source is here; what a trainer needs is filled in
     where it was not given. Raises ConfigError, and FormatError for a view file that is damaged.
     """
-    chosen = _choose(source, flags, entry, environ)
+    chosen = _choose(_Asked(source, entry, environ, folders=False), flags)
     if trainer is None:
         return chosen
     return replace(chosen, configs=tuple(apply_recipe(each, trainer) for each in chosen.configs))
 
 
-def _choose(source: str, flags: Flags, entry: str | None, environ: Mapping[str, str]) -> Chosen:
+def choose_entries(
+    source: str, flags: Flags, entry: str | None, environ: Mapping[str, str]
+) -> Chosen:
+    """As `choose_configs`, with the entries of a file that are folders already."""
+    return _choose(_Asked(source, entry, environ, folders=True), flags)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a command was given besides flags."""
+
+    source: str
+    entry: str | None
+    environ: Mapping[str, str]
+    folders: bool
+
+    def build(self, flags: Flags) -> Chosen:
+        return build_configs(self.source, flags, self.entry, self.environ, folders=self.folders)
+
+
+def _choose(asked: _Asked, flags: Flags) -> Chosen:
     """Where views are meant, `--dataset-name` is no other source, but where theirs is."""
     place = None
-    chosen = _build_without_place(source, flags, entry, environ) if _SOURCE in flags else None
+    chosen = _build_without_place(asked, flags) if _SOURCE in flags else None
     if chosen is None:
-        chosen = build_configs(source, flags, entry, environ)
+        chosen = asked.build(flags)
     else:
-        place = build_config(str(flags[_SOURCE]), {}, None, environ).dataset_name  # made absolute
+        named = str(flags[_SOURCE])
+        place = build_config(named, {}, None, asked.environ).dataset_name  # made absolute
     return replace(chosen, configs=tuple(_expand(each, place) for each in chosen.configs))
 
 
-def _build_without_place(
-    source: str, flags: Flags, entry: str | None, environ: Mapping[str, str]
-) -> Chosen | None:
+def _build_without_place(asked: _Asked, flags: Flags) -> Chosen | None:
     """Configurations without the flag that names their source; None unless they are of views."""
     others = {name: value for name, value in flags.items() if name != _SOURCE}
     try:
-        chosen = build_configs(source, others, entry, environ)
+        chosen = asked.build(others)
     except ConfigError:  # an entry may have no source of its own
         return None
     are_views = [is_view(Path(config.dataset_name)) for config in chosen.configs]
@@ -95,5 +114,7 @@ def _build_without_place(
 
 def _expand(config: Config, place: str | None) -> Config:
     """The configuration of a view file that stands in the place of a source, else itself."""
+    if config.type == "local":
+        return config
     found = read_header(Path(config.dataset_name))
     return config if found is None else restore_config(found[0].config, config, place, found[1])

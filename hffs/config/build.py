@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from hffs.config.entries import Entry, Values, classify, flatten, make_id
 from hffs.config.files import is_config_file, read_entries
+from hffs.config.idle import is_of_mounts
 from hffs.config.keys import Kind, all_keys
 from hffs.config.model import Config
 from hffs.config.problems import describe, show, show_name, unknown_key
@@ -64,6 +65,11 @@ def load_file(path: Path) -> tuple[Entry, ...]:
     return tuple(classify(raw) for raw in read_entries(path))
 
 
+def has_several_mounts(path: Path) -> bool:
+    """Whether mounting a config file makes a folder for each of its entries. Raises ConfigError."""
+    return sum(not entry.skipped for entry in load_file(path)) > 1
+
+
 def build_config(
     source: str, flags: Mapping[str, object], entry: str | None, environ: Mapping[str, str]
 ) -> Config:
@@ -82,36 +88,56 @@ def build_config(
 
 
 def build_configs(
-    source: str, flags: Mapping[str, object], entry: str | None, environ: Mapping[str, str]
+    source: str,
+    flags: Mapping[str, object],
+    entry: str | None,
+    environ: Mapping[str, str],
+    *,
+    folders: bool = False,
 ) -> Chosen:
     """The configurations of all entries of a source that are mounted, each with an id of its own.
 
-    Arguments as for `build_config`; `flags` go over every entry. Raises ConfigError, also for what
-    is not built yet; where there are several entries it names the one that is wrong.
+    Arguments as for `build_config`; `flags` go over every entry. With `folders`, entries of type
+    `local` are among them. Raises ConfigError; where there are several entries it names the one
+    that is wrong.
     """
-    entries = load_file(Path(source)) if entry is None and is_config_file(source) else ()
-    chosen = _choose(entries, None, source) if entries else ()
+    entries = load_file(Path(source)) if is_config_file(source) else ()
+    chosen = _choose(entries, entry, source, folders=folders) if entries else ()
     if len(chosen) < 2:
-        config = build_config(source, flags, entry, environ)
-        refuse_unbuilt(config)
+        if chosen:
+            config = _build(_give_entry(chosen[0], source, flags), environ)
+        else:
+            config = _build(_give_data_set(source, flags, entry), environ)
+        _refuse_folder(config, source, folders=folders)
         return Chosen((config,))
     _refuse_flags_of_one(source, flags, chosen)
     configs = tuple(_build_one_of_several(one, source, flags, environ) for one in chosen)
     _check_ids(source, Counter(config.id for config in configs))
-    mounted = set(map(id, chosen))
-    skipped = (_describe_skipped(one) for one in entries if id(one) not in mounted)
+    used = set(map(id, chosen))
+    skipped = (_describe_skipped(one) for one in entries if id(one) not in used)
     return Chosen(configs, tuple(skipped))
 
 
-def refuse_unbuilt(config: Config) -> None:
-    """Raise ConfigError if the configuration asks for what hffs cannot do yet."""
-    asked = []
-    for key in all_keys().values():
-        value = key.read_from(config)
-        if key.unbuilt is not None and value != key.default:
-            asked.append(f"{key.name} ({show(value)})")
-    if asked:
-        raise ConfigError("not built yet", why=", ".join(asked), fix="leave it out")
+def build_folder(folder: str, flags: Mapping[str, object], environ: Mapping[str, str]) -> Config:
+    """The configuration of a folder, as of an entry of type `local`.
+
+    Raises ConfigError, also for a flag that only a mount could heed.
+    """
+    keys = all_keys()
+    idle = next((name for name in flags if name in keys and is_of_mounts(keys[name])), None)
+    if idle is not None:
+        why = f"{folder} is a folder, and a folder has all of its files"
+        fix = "mount the data set with it"
+        raise ConfigError("cannot use", keys[idle].flag, why=why, fix=fix)
+    name = make_id(os.path.abspath(folder))
+    values: Values = {"type": "local", "instance_data_dir": folder, "id": name}
+    return _build(_Given(f"the flags for {folder}", values, flags), environ)
+
+
+def _refuse_folder(config: Config, source: str, *, folders: bool) -> None:
+    if config.type == "local" and not folders:
+        why, fix = "type local is a folder already", "give it to hffs bucket"
+        raise ConfigError("cannot mount", source, why=why, fix=fix)
 
 
 def _give_data_set(source: str, flags: Mapping[str, object], entry: str | None) -> _Given:
@@ -127,6 +153,8 @@ def _give_data_set(source: str, flags: Mapping[str, object], entry: str | None) 
 def _give_entry(entry: Entry, source: str, flags: Mapping[str, object]) -> _Given:
     origin = f"config {source}"
     values, ignored = flatten(entry.raw, origin)
+    if entry.is_folder:
+        values = {"type": "local", "id": entry.id} | values
     where = f"entry {show_name(entry.id)} of {source}" if entry.id else source
     words = f"ignored in {where}, only a trainer reads it: {', '.join(sorted(ignored))}"
     return _Given(origin, values, flags, words if ignored else "")
@@ -154,11 +182,9 @@ def _build_one_of_several(
     entry: Entry, source: str, flags: Mapping[str, object], environ: Mapping[str, str]
 ) -> Config:
     try:
-        config = _build(_give_entry(entry, source, flags), environ)
-        refuse_unbuilt(config)
+        return _build(_give_entry(entry, source, flags), environ)
     except ConfigError as error:
         raise error.within(f"entry {show_name(entry.id)}") from error
-    return config
 
 
 def _refuse_flags_of_one(source: str, flags: Mapping[str, object], chosen: Sequence[Entry]) -> None:
@@ -184,23 +210,27 @@ def _list_ids(entries: Sequence[Entry]) -> str:
     return ", ".join(show_name(entry.id) for entry in entries)
 
 
-def _choose(entries: Sequence[Entry], wanted: str | None, source: str) -> Sequence[Entry]:
+def _choose(
+    entries: Sequence[Entry], wanted: str | None, source: str, *, folders: bool = False
+) -> Sequence[Entry]:
     if wanted is not None:
-        return [_choose_by_id(entries, wanted, source)]
-    chosen = [entry for entry in entries if not entry.skipped]
+        return [_choose_by_id(entries, wanted, source, folders=folders)]
+    chosen = [entry for entry in entries if not entry.skipped or (folders and entry.is_folder)]
     if not chosen:
         _fail(source, "; ".join(f"{entry.id}: {entry.skipped}" for entry in entries))
     return chosen
 
 
-def _choose_by_id(entries: Sequence[Entry], wanted: str, source: str) -> Entry:
+def _choose_by_id(entries: Sequence[Entry], wanted: str, source: str, *, folders: bool) -> Entry:
     found = [entry for entry in entries if entry.id == wanted]
     if not found:
-        ids = ", ".join(entry.id for entry in entries if not entry.skipped)
+        ids = ", ".join(
+            entry.id for entry in entries if not entry.skipped or (folders and entry.is_folder)
+        )
         _fail(source, f"it has no entry {wanted}", f"it has {ids}" if ids else "")
     if len(found) > 1:
         _fail(source, f"it has several entries with the id {wanted}")
-    if found[0].skipped:
+    if found[0].skipped and not (folders and found[0].is_folder):
         _fail(source, f"entry {wanted} cannot be mounted: {found[0].skipped}")
     return found[0]
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from hffs.config.blocks import BLOCKS, VideoConfig
 from hffs.config.keys import all_keys
-from hffs.config.model import BLOCKS, VideoConfig
 from hffs.config.problems import show, show_name, unknown_key
 from hffs.config.trainer_keys import BLOCK_KEYS, ENTRY_KEYS, SIDE_TYPES, STORAGE_TYPES
 from hffs.errors import ConfigError
@@ -29,10 +29,14 @@ _ID_CHARS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of a file; `skipped` says why it cannot be mounted, "" where it can."""
+    """An entry of a file; `skipped` says why it cannot be mounted, "" where it can.
+
+    `is_folder` is one that cannot, since it is a folder already, of samples to train on.
+    """
 
     id: str
     skipped: str
+    is_folder: bool
     raw: Mapping[str, object]
 
 
@@ -41,18 +45,28 @@ def classify(raw: Mapping[str, object]) -> Entry:
     name, given = _find(raw, "dataset_name"), _find(raw, "id")
     if not given and name:
         given = make_id(name)
-    return Entry(given, _why_skipped(raw), raw)
+    why = _why_unused(raw)
+    kind = "" if why else _find_type(raw)
+    if not given and kind == "local":
+        given = make_id(_find(raw, "instance_data_dir"))
+    if kind in STORAGE_TYPES:
+        why = f"its type is {kind}"
+    return Entry(given, why, kind == "local", raw)
 
 
-def _why_skipped(raw: Mapping[str, object]) -> str:
+def _why_unused(raw: Mapping[str, object]) -> str:
+    """Why an entry has no samples to train on, "" where it has."""
     if any(raw.get(key) is True for key in _DISABLING):
         return "it is disabled"
-    side, kind = _find(raw, "dataset_type"), _find(raw, "type")
-    if side in SIDE_TYPES:
-        return f"its dataset_type is {side}"
+    side = _find(raw, "dataset_type")
+    return f"its dataset_type is {side}" if side in SIDE_TYPES else ""
+
+
+def _find_type(raw: Mapping[str, object]) -> str:
+    kind = _find(raw, "type")
     if not kind and not _find(raw, "dataset_name") and "instance_data_dir" in raw:
-        kind = "local"  # as the trainer reads it
-    return f"its type is {kind}" if kind in STORAGE_TYPES else ""
+        return "local"  # as the trainer reads it
+    return kind
 
 
 def _find(raw: Mapping[str, object], key: str) -> str:

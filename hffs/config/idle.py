@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from hffs.config.model import CompositeImageConfig, Config, FilterFunc, VideoConfig
+from hffs.config.blocks import CompositeImageConfig, FilterFunc, VideoConfig
+from hffs.config.keys import Key, all_keys
+from hffs.config.model import Config
 
 _OF_CAPTIONS = (
     "caption_column", "fallback_caption_column", "description_column", "missing_caption",
@@ -30,6 +32,26 @@ _OF_MEDIA: Mapping[str, tuple[str, ...]] = {
     "audio": (*_OF_IMAGES, *_OF_VIDEOS, "width_column", "height_column"),
 }
 """For each medium the keys that are about others, but those that `hffs.config.foreign` refuses."""
+
+
+_OF_FOLDER = {
+    "id", "type", "dataset_type", "orientation", "caption_extension", "cache_dir", "num_proc",
+    "seed", "offline",
+}  # fmt: skip
+"""Keys that are not the bundled tool's alone, and say something of a folder too."""
+
+
+def is_of_mounts(key: Key) -> bool:
+    """Whether a key says nothing of a folder, which is what it is."""
+    return not key.for_tool and key.name not in _OF_FOLDER
+
+
+def find_idle_keys_of_folder(config: Config) -> Iterator[str]:
+    """As `find_idle_keys`, of an entry that is a folder."""
+    keys = [key for key in all_keys().values() if is_of_mounts(key)]
+    idle = [key.name for key in keys if key.read_from(config) != key.default]
+    if idle:
+        yield _line(idle, f"entry {config.id} is a folder")
 
 
 def find_idle_keys(config: Config) -> Iterator[str]:

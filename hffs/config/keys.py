@@ -1,7 +1,7 @@
 """The keys of the model as a flat list: one `Key` for each value that a user can set.
 
 Owns how flags are named. All else is read from `hffs.config.model`; help texts, flags, docs, the
-check for unknown keys and the refusal of what is not built start from this list.
+check for unknown keys start from this list.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any, Literal, Union
 
 from pydantic.fields import FieldInfo
 
-from hffs.config.markers import ForTool, Unbuilt
-from hffs.config.model import BLOCKS, Block, Config
+from hffs.config.blocks import BLOCKS, Block
+from hffs.config.markers import ForTool
+from hffs.config.model import Config
 from hffs.config.values import Bytes
 
 
@@ -33,6 +34,7 @@ class Kind(Enum):
     NUMBER = auto()
     SWITCH = auto()
     LIST = auto()
+    NUMBERS = auto()
     MAP = auto()
 
 
@@ -54,7 +56,6 @@ class Key:
     shown: str
     help: str
     panel: str
-    unbuilt: Unbuilt | None
     for_tool: bool
 
     @property
@@ -99,7 +100,6 @@ def _make_key(name: str, field: FieldInfo, hint: Any) -> Key:
         shown=extra["shown"] or _show(field.default),
         help=field.description or "",
         panel=extra["panel"],
-        unbuilt=next((mark for mark in field.metadata if isinstance(mark, Unbuilt)), None),
         for_tool=any(isinstance(mark, ForTool) for mark in field.metadata),
     )
 
@@ -111,12 +111,18 @@ def _kind_of(field: FieldInfo, hint: Any) -> tuple[Kind, tuple[str, ...]]:
     parts = [part for part in (typing.get_args(hint) if union else [hint]) if part is not NoneType]
     origins = {typing.get_origin(part) for part in parts}
     if tuple in origins:
-        return Kind.LIST, ()
+        return Kind.LIST if str in _parts_of(hint) else Kind.NUMBERS, ()
     if Mapping in origins:
         return Kind.MAP, ()
     if Literal in origins:
         return Kind.CHOICE, typing.get_args(parts[0])
     return _PLAIN[parts[0]], ()
+
+
+def _parts_of(hint: Any) -> set[Any]:
+    """What a type is made of, at any depth."""
+    inner = typing.get_args(hint)
+    return {hint}.union(*map(_parts_of, inner)) if inner else {hint}
 
 
 _PLAIN = {
@@ -135,7 +141,7 @@ def _show(default: object) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, tuple):
-        return ", ".join(str(part) for part in default)
+        return ", ".join(_show(part) for part in default)
     if isinstance(default, float):
         return f"{default:g}"
     is_padded = isinstance(default, str) and default != default.strip()

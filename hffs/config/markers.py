@@ -1,6 +1,6 @@
-"""How the model says of a key what pydantic does not know: its help panel, and whether it is built.
+"""How the model says of a key what pydantic does not know: its help panel, and who reads it.
 
-Invariant: a key without a marker is built and read by the mount.
+Invariant: a key without a marker is read by the mount.
 """
 
 from __future__ import annotations
@@ -12,20 +12,15 @@ from pydantic import Field
 
 
 @dataclass(frozen=True, slots=True)
-class Unbuilt:
-    """The key is understood and then refused, unless it has its default.
-
-    Delete the marker from the key when the key is built.
-    """
-
-
-@dataclass(frozen=True, slots=True)
 class ForTool:
     """The key is kept for the bundled tool; a mount does not look at it."""
 
 
-UNBUILT = Unbuilt()
 FOR_TOOL = ForTool()
+
+SOURCE, CAPTIONS, FILTERS, COMPOSITES = "Source", "Captions", "Filters", "Composites"
+RENDERING, NAMES, CACHE, RUNNING = "Rendering", "Names", "Cache", "Running"
+CLIPS, TOOL = "Video and audio", "Bundled tool"
 
 
 def key(default: object, panel: str, help_text: str, *, shown: str = "") -> Any:

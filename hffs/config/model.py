@@ -1,4 +1,4 @@
-"""Every key of an entry: name, type, default, meaning, and whether it is built yet.
+"""Every key of an entry: name, type, default and meaning.
 
 Owns the one place where a key is described; help texts, flags and the table of
 docs/configuration.md are made from it. It must not know files, flags, trainers or the environment,
@@ -11,121 +11,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
-from hffs.config.markers import FOR_TOOL, UNBUILT, key
+from hffs.config.blocks import Block, CompositeImageConfig, FilterFunc, VideoConfig
+from hffs.config.markers import (
+    CACHE,
+    CAPTIONS,
+    CLIPS,
+    FILTERS,
+    FOR_TOOL,
+    NAMES,
+    RENDERING,
+    RUNNING,
+    SOURCE,
+    TOOL,
+    key,
+)
 from hffs.config.values import (
     AnyText,
+    AspectBuckets,
     Bytes,
     ColumnList,
     Columns,
-    Condition,
     Count,
+    CropAspects,
     DataFiles,
+    Decimals,
     Digits,
     Folder,
-    Function,
     Id,
-    Layout,
     MissingCaption,
     Number,
     Positive,
     Ratio,
-    SelectIndex,
+    Ratios,
     Separator,
     Shard,
+    Share,
     Split,
     Text,
-    Values,
     Whole,
 )
-
-SOURCE, CAPTIONS, FILTERS, COMPOSITES = "Source", "Captions", "Filters", "Composites"
-RENDERING, NAMES, CACHE, RUNNING = "Rendering", "Names", "Cache", "Running"
-CLIPS, TOOL = "Video and audio", "Bundled tool"
-
-
-class Block(BaseModel):
-    """A set of keys; one that the set does not have is refused."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
-
-
-class FilterFunc(Block):
-    """Which rows are kept; every term that is set must hold."""
-
-    where: Condition | None = key(
-        None, FILTERS, "Keep rows for which this SQL condition (DuckDB) over the columns holds."
-    )
-    min_width: Positive | None = key(None, FILTERS, "Keep images at least this wide, in pixels.")
-    min_height: Positive | None = key(None, FILTERS, "Keep images at least this high, in pixels.")
-    max_width: Positive | None = key(None, FILTERS, "Keep images at most this wide, in pixels.")
-    max_height: Positive | None = key(None, FILTERS, "Keep images at most this high, in pixels.")
-    min_aspect: Ratio | None = key(
-        None, FILTERS, "Keep images whose width / height is at least this."
-    )
-    max_aspect: Ratio | None = key(
-        None, FILTERS, "Keep images whose width / height is at most this."
-    )
-    collection: Values = key(
-        (), FILTERS, "Keep rows whose collection column has this value, or one of these."
-    )
-    collection_column: Text = key(
-        "collection", FILTERS, "Column that `collection` is compared with."
-    )
-    quality_thresholds: Mapping[Text, Number] = key(
-        {}, FILTERS, "Keep rows whose metrics are all at least these: a number for each name."
-    )
-    quality_column: Text = key(
-        "quality_assessment",
-        FILTERS,
-        "Column (struct or JSON text) that metrics are looked up in, before columns of their name.",
-    )
-    min_duration_s: Number | None = key(
-        None, FILTERS, "Keep videos or sounds that last at least this many seconds."
-    )
-    max_duration_s: Number | None = key(
-        None, FILTERS, "Keep videos or sounds that last at most this many seconds."
-    )
-    python: Function | None = key(
-        None, FILTERS, "Keep rows for which this `module:function` is true of their metadata."
-    )
-
-
-class CompositeImageConfig(Block):
-    """How an image that is a grid of images is taken apart."""
-
-    enabled: bool = key(False, COMPOSITES, "Whether images are grids to be taken apart.")
-    image_count: Positive = key(
-        1, COMPOSITES, "How many tiles a grid has; the flag turns composites on."
-    )
-    select_index: SelectIndex = key(
-        (0,), COMPOSITES, "Which tiles are kept, from 0: a number, a list of them, or `all`."
-    )
-    layout: Layout = key(
-        "auto",
-        COMPOSITES,
-        "`horizontal`, `vertical`, rows x columns such as `2x2`, or `auto`: the tile nearest to "
-        "a square.",
-    )
-
-
-class VideoConfig(Block):
-    """Which videos are kept."""
-
-    num_frames: Positive | None = key(None, CLIPS, "How many frames the trainer takes of a video.")
-    min_frames: Positive | None = key(
-        None, CLIPS, "Keep videos with at least this many frames.", shown="num_frames"
-    )
-    max_frames: Positive | None = key(None, CLIPS, "Keep videos with at most this many frames.")
-    num_frames_column: Text | None = key(
-        None,
-        CLIPS,
-        "Column with the number of frames; without one, headers are read if a filter asks.",
-    )
-    fps_column: Text | None = key(
-        None, CLIPS, "Column with the frames a second: with that of frames it tells durations."
-    )
 
 
 class Config(Block):
@@ -137,7 +63,7 @@ class Config(Block):
         "Names cache folders, and the folder of a mount that is one of several.",
         shown="from the source's name",
     )
-    type: Annotated[Literal["huggingface", "local"], UNBUILT] = key(
+    type: Literal["huggingface", "local"] = key(
         "huggingface",
         SOURCE,
         "`huggingface`, also for files on this host; `local` is a folder for the bundled tool.",
@@ -232,7 +158,9 @@ class Config(Block):
         "Keep a random sample of this many of the rows that all filters kept and that have a "
         "caption, in their order.",
     )
-    seed: Whole = key(0, FILTERS, "Seed of that sample; each gives another one.")
+    seed: Whole = key(
+        0, FILTERS, "Seed of that sample, and of what the bundled tool leaves to chance."
+    )
     shard: Shard | None = key(
         None,
         FILTERS,
@@ -307,12 +235,15 @@ class Config(Block):
     instance_data_dir: Annotated[Folder | None, FOR_TOOL] = key(
         None, TOOL, "The folder of an entry of type `local`."
     )
-    probability: Annotated[Number, FOR_TOOL] = key(1.0, TOOL, "How often the entry is drawn from.")
+    probability: Annotated[Share, FOR_TOOL] = key(1.0, TOOL, "How often the entry is drawn from.")
     repeats: Annotated[Count, FOR_TOOL] = key(
         0, TOOL, "How many more times than once an epoch has every sample."
     )
-    resolution: Annotated[Ratio, FOR_TOOL] = key(
-        1024.0, TOOL, "Size to train at, in the unit of `resolution_type`."
+    resolution: Annotated[Ratios, FOR_TOOL] = key(
+        (1024.0,),
+        TOOL,
+        "Size to train at, in the unit of `resolution_type`; of several, each image is trained at "
+        "every one.",
     )
     resolution_type: Annotated[Literal["pixel", "area", "pixel_area"], FOR_TOOL] = key(
         "pixel_area",
@@ -329,18 +260,79 @@ class Config(Block):
     target_downsample_size: Annotated[Number | None, FOR_TOOL] = key(
         None, TOOL, "Size that larger images are shrunk to."
     )
-    crop: Annotated[bool, FOR_TOOL] = key(False, TOOL, "Whether images are cropped.")
+    minimum_aspect_ratio: Annotated[Ratio | None, FOR_TOOL] = key(
+        None, TOOL, "Leave out images whose width / height is less."
+    )
+    maximum_aspect_ratio: Annotated[Ratio | None, FOR_TOOL] = key(
+        None, TOOL, "Leave out images whose width / height is more."
+    )
+    max_upscale_threshold: Annotated[Share | None, FOR_TOOL] = key(
+        None, TOOL, "Leave out images whose edges would get longer by more than this: 0.2 is 20 %."
+    )
+    crop: Annotated[bool, FOR_TOOL] = key(
+        False, TOOL, "Whether `crop_aspect` says what shape is cut out; else each keeps its own."
+    )
     crop_aspect: Annotated[Literal["square", "preserve", "closest", "random"], FOR_TOOL] = key(
         "square", TOOL, "Shape of the crop: `square`, `preserve`, `closest` or `random`."
+    )
+    crop_aspect_buckets: Annotated[CropAspects, FOR_TOOL] = key(
+        (),
+        TOOL,
+        "Aspect ratios that `closest` and `random` choose from; in a file also "
+        '`{"aspect": 1.5, "weight": 0.3}`.',
     )
     crop_style: Annotated[Literal["random", "center", "centre", "corner", "face"], FOR_TOOL] = key(
         "random", TOOL, "Place of the crop: `random`, `center`, `corner` or `face`."
     )
-    aspect_bucket_rounding: Annotated[Positive, FOR_TOOL] = key(
+    aspect_bucket_rounding: Annotated[Decimals, FOR_TOOL] = key(
         2, TOOL, "Decimals that aspect ratios are rounded to."
     )
     aspect_bucket_alignment: Annotated[Positive, FOR_TOOL] = key(
         64, TOOL, "Edges of buckets are multiples of this, in pixels."
+    )
+    aspect_bucket_generator: Annotated[Literal["aspect", "grid", "list", "free"], FOR_TOOL] = key(
+        "aspect",
+        TOOL,
+        "Where buckets come from: `aspect` as in SimpleTuner, `grid` as in kohya, `list` as in "
+        "diffusion-pipe, `free` as in ai-toolkit.",
+    )
+    aspect_bucket_distance: Annotated[Literal["log", "linear"] | None, FOR_TOOL] = key(
+        None,
+        TOOL,
+        "How `grid` and `list` compare aspect ratios.",
+        shown="linear of grid, log of list",
+    )
+    aspect_bucket_min_edge: Annotated[Positive, FOR_TOOL] = key(
+        256, TOOL, "Shortest edge of buckets of `grid`, in pixels."
+    )
+    aspect_bucket_max_edge: Annotated[Positive | None, FOR_TOOL] = key(
+        None,
+        TOOL,
+        "Longest edge of buckets of `grid`, in pixels.",
+        shown="1024, or the edge of the resolution if that is longer",
+    )
+    aspect_buckets: Annotated[AspectBuckets, FOR_TOOL] = key(
+        (),
+        TOOL,
+        "Buckets of `list`: aspect ratios (`1.5`, `3:2`), or sizes (`832x1216`).",
+    )
+    aspect_bucket_count: Annotated[Positive, FOR_TOOL] = key(
+        7,
+        TOOL,
+        "Without `aspect_buckets`: how many ratios `list` has, evenly spaced in log.",
+    )
+    aspect_bucket_min: Annotated[Ratio, FOR_TOOL] = key(0.5, TOOL, "The least of these.")
+    aspect_bucket_max: Annotated[Ratio, FOR_TOOL] = key(2.0, TOOL, "The greatest of these.")
+    train_batch_size: Annotated[Positive, FOR_TOOL] = key(
+        4, TOOL, "Images in a batch of one process."
+    )
+    batch_pixels: Annotated[Positive | None, FOR_TOOL] = key(
+        None, TOOL, "Instead, as many images in a batch as have no more pixels than this."
+    )
+    batch_remainder: Annotated[Literal["drop", "pad", "partial"], FOR_TOOL] = key(
+        "drop",
+        TOOL,
+        "What fills no batch: `drop` it, `pad` it with images of the bucket, or a `partial` batch.",
     )
 
     @property
@@ -360,11 +352,3 @@ class Config(Block):
         if self.type == "local" and self.instance_data_dir is None:
             raise ValueError("instance_data_dir is missing, which type local needs")
         return self
-
-
-BLOCKS: Mapping[str, type[Block]] = {
-    "filter_func": FilterFunc,
-    "composite_image_config": CompositeImageConfig,
-    "video": VideoConfig,
-}
-"""Keys of Config whose values are sets of keys."""

@@ -20,8 +20,8 @@ from hffs.errors import ConfigError
 
 _OF_HOST = frozenset(
     [
-        "id", "cache_dir", "cache_size", "num_proc", "offline", "token_file", "allow_http_urls",
-        "allow_private_urls", "shard", "scratch",
+        "id", "type", "cache_dir", "cache_size", "num_proc", "offline", "token_file",
+        "allow_http_urls", "allow_private_urls", "shard", "scratch",
     ]
 )  # fmt: skip
 """Never recorded: a file of somebody else's must not say where a host writes, what it trusts, or
@@ -65,11 +65,11 @@ def restore_config(
     path = Path(given.dataset_name)
     asked = dict(_flatten(given.model_dump(mode="json", exclude_unset=True)))
     asked.pop("dataset_name")
-    host = {name: value for name, value in asked.items() if name in (*_OF_HOST, *_OF_SOURCE)}
+    host = {name: value for name, value in asked.items() if _is_of_host(name)}
     for name in asked.keys() - host.keys():
         key = all_keys()[name]
         default = _JSON.dump_python(key.default, mode="json")
-        if not key.for_tool and asked[name] != recorded.get(name, default):
+        if asked[name] != recorded.get(name, default):
             why = f"{path} is a view that is recorded"
             fix = "make another one with hffs view"
             raise ConfigError("cannot use", key.flag, why=why, fix=fix)
@@ -82,6 +82,11 @@ def restore_config(
         values["dataset_name"] = dataset_name
     own = {"view_file": str(path), "seal": seal, "is_placed": dataset_name is not None}
     return _validate(path, values | own)
+
+
+def _is_of_host(name: str) -> bool:
+    """Whether a key is the host's to say, or the bundled tool's, which changes no view."""
+    return name in (*_OF_HOST, *_OF_SOURCE) or all_keys()[name].for_tool
 
 
 def _require_recorded(path: Path, recorded: Mapping[str, object]) -> None:
@@ -112,11 +117,7 @@ def _validate(path: Path, values: Mapping[str, object]) -> RecordedConfig:
 def _list_recorded() -> set[str]:
     """The keys that decide a view or name its source."""
     keys = all_keys().values()
-    return {
-        key.name
-        for key in keys
-        if key.name not in _OF_HOST and not key.for_tool and key.unbuilt is None
-    }
+    return {key.name for key in keys if key.name not in _OF_HOST and not key.for_tool}
 
 
 def _flatten(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:

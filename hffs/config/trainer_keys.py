@@ -30,8 +30,8 @@ _ENTRY = """
     config_version default default_extension disable disabled disable_after_epoch_step
     disable_multiline_split disable_validation end_epoch end_step file_extension grounding
     grounding_data hash_filenames ignore_epochs is_regularisation_data is_regularization_data
-    max_upscale_threshold sample_size scan_for_errors shorten_filenames shuffle skip_file_discovery
-    slider_strength start_epoch start_step timestep_sampling_offset train_batch_size
+    sample_size scan_for_errors shorten_filenames shuffle skip_file_discovery
+    slider_strength start_epoch start_step timestep_sampling_offset
 """
 _CAPTIONS = """
     bbox_column caption_dropout_probability caption_filter_list caption_shuffle caption_strategy
@@ -39,9 +39,9 @@ _CAPTIONS = """
     prepend_instance_prompt
 """
 _IMAGES = """
-    crop_aspect_buckets delete_nsfw_images delete_problematic_images delete_unwanted_images
-    image_processing_batch_size max_duration_seconds maximum_aspect_ratio min_duration_seconds
-    minimum_aspect_ratio split_composite_images composite_image_column
+    delete_nsfw_images delete_problematic_images delete_unwanted_images
+    image_processing_batch_size max_duration_seconds min_duration_seconds
+    split_composite_images composite_image_column
 """
 _CACHES = """
     cache_dir_conditioning_image_embeds cache_dir_text cache_dir_vae cache_file_suffix

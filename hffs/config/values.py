@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -31,6 +31,8 @@ _SPLIT_NAME = r"\w+(?:\.\w+)*"
 _SPLITS = re.compile(rf"{_SPLIT_NAME}{_SLICE}(?:\s*\+\s*{_SPLIT_NAME}{_SLICE})*")
 _LAYOUT = re.compile(r"horizontal|vertical|auto|[1-9]\d{0,2}x[1-9]\d{0,2}", re.ASCII)
 _SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
+_RATIO_TEXT = re.compile(r"([1-9]\d{0,5}):([1-9]\d{0,5})", re.ASCII)
+_SIZE_TEXT = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})", re.ASCII)
 _FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 DROP, ERROR, FILLER = "drop", "error", "text:"
@@ -163,6 +165,53 @@ def _is_index(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
 
 
+def _is_ratio(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST
+
+
+def _ratios(value: object) -> object:
+    ratios = value if isinstance(value, list | tuple) else (value,)
+    if not ratios or not all(map(_is_ratio, ratios)):
+        raise ValueError("is not a number above 0, or a list of them")
+    return tuple(map(float, ratios))
+
+
+def _crop_aspects(value: object) -> object:
+    """Pairs of an aspect ratio and how often it is taken: those of a list of both kinds."""
+    pairs = [_weigh(one) for one in (value if isinstance(value, list | tuple) else (value,))]
+    if not all(_is_ratio(number) for pair in pairs for number in pair):
+        why = 'is not a list of numbers above 0, or of {"aspect": NUMBER, "weight": NUMBER}'
+        raise ValueError(why)
+    return tuple((float(aspect), float(weight)) for aspect, weight in pairs)
+
+
+def _weigh(value: object) -> tuple[Any, Any]:
+    if isinstance(value, Mapping) and set(value) == {"aspect", "weight"}:
+        return value["aspect"], value["weight"]
+    return (value, 1.0) if not isinstance(value, list | tuple) or len(value) != 2 else tuple(value)
+
+
+def _aspect_buckets(value: object) -> object:
+    """Aspect ratios, and sizes as pairs."""
+    given = value if isinstance(value, list | tuple) else (value,)
+    found = [_aspect_bucket(one) for one in given]
+    if None in found:
+        raise ValueError("is not a list of aspect ratios (1.5, 3:2) or of sizes (832x1216)")
+    return tuple(found)
+
+
+def _aspect_bucket(value: object) -> float | tuple[int, int] | None:
+    if isinstance(value, str):
+        ratio, size = _RATIO_TEXT.fullmatch(value), _SIZE_TEXT.fullmatch(value)
+        if size:
+            return int(size[1]), int(size[2])
+        return int(ratio[1]) / int(ratio[2]) if ratio else None
+    if isinstance(value, list | tuple):
+        edges = [edge for edge in value if isinstance(edge, int) and _is_ratio(edge)]
+        return (edges[0], edges[1]) if len(edges) == len(value) == 2 else None
+    return float(value) if isinstance(value, int | float) and _is_ratio(value) else None
+
+
 def _data_files(value: object) -> object:
     """As in `load_dataset`: a path, a list of paths, or either of them for each split."""
     by_split = value if isinstance(value, Mapping) else {"": value}
@@ -182,8 +231,13 @@ Whole = Annotated[int, BeforeValidator(_whole), Field(ge=-_LARGEST, le=_LARGEST)
 Count = Annotated[Whole, Field(ge=0)]
 Positive = Annotated[Whole, Field(ge=1)]
 Digits = Annotated[Whole, Field(ge=0, le=18)]
+Decimals = Annotated[Whole, Field(ge=0, le=9)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Ratio = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0)]
+Ratios = Annotated[tuple[float, ...], BeforeValidator(_ratios)]
+CropAspects = Annotated[tuple[tuple[float, float], ...], BeforeValidator(_crop_aspects)]
+AspectBuckets = Annotated[tuple[float | tuple[int, int], ...], BeforeValidator(_aspect_buckets)]
 Bytes = Annotated[int, BeforeValidator(_size_bytes), Field(ge=0, le=2**63 - 1)]
 Columns = Annotated[tuple[Text, ...], BeforeValidator(_one_or_many)]
 ColumnList = Annotated[tuple[Text, ...], BeforeValidator(_many)]

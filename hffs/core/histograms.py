@@ -25,6 +25,11 @@ ASPECT_EDGES = (
 )  # fmt: skip
 """Width / height: squares in the middle, and each shape lying as well as standing."""
 
+MEGAPIXEL_EDGES = (
+    0, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 36, 50, 100, 200,
+)  # fmt: skip
+"""Areas of images: those of models, then those of cameras."""
+
 LENGTH_EDGES = (
     0, 1, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 1500, 2000, 5000, 10**4, 10**5,
     10**6,

@@ -221,12 +221,9 @@ def test_only_marked_processes_are_watched() -> None:
 
 
 @pytest.mark.fuse
-def test_streaming_is_measured_or_left_out_with_one_line(linked: LinkedHub, photos: Photos) -> None:
+def test_streaming_is_measured(linked: LinkedHub, photos: Photos) -> None:
     told = _compare(linked, photos, "hffs --streaming")["hffs --streaming"]
-    if "left out" in told:
-        assert told["left out"] == "hffs: not built yet: streaming (true); leave it out"
-    else:
-        assert told["bytes"] < _sum_sizes(photos)
+    assert told["bytes"] < _sum_sizes(photos)
 
 
 def test_a_contender_that_fails_is_left_out_and_one_that_errs_ends_it(

@@ -99,6 +99,27 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "crop_style": (["--crop-style", "center"], "center"),
     "aspect_bucket_rounding": (["--aspect-bucket-rounding", "3"], 3),
     "aspect_bucket_alignment": (["--aspect-bucket-alignment", "32"], 32),
+    "minimum_aspect_ratio": (["--minimum-aspect-ratio", "0.5"], 0.5),
+    "maximum_aspect_ratio": (["--maximum-aspect-ratio", "2.5"], 2.5),
+    "max_upscale_threshold": (["--max-upscale-threshold", "0.2"], 0.2),
+    "crop_aspect_buckets": (
+        ["--crop-aspect-buckets", "1", "--crop-aspect-buckets", "1.5"],
+        [1, 1.5],
+    ),
+    "aspect_bucket_generator": (["--aspect-bucket-generator", "grid"], "grid"),
+    "aspect_bucket_distance": (["--aspect-bucket-distance", "log"], "log"),
+    "aspect_bucket_min_edge": (["--aspect-bucket-min-edge", "128"], 128),
+    "aspect_bucket_max_edge": (["--aspect-bucket-max-edge", "2048"], 2048),
+    "aspect_buckets": (
+        ["--aspect-buckets", "1.5", "--aspect-buckets", "3:2", "--aspect-buckets", "832x1216"],
+        [1.5, "3:2", "832x1216"],
+    ),
+    "aspect_bucket_count": (["--aspect-bucket-count", "9"], 9),
+    "aspect_bucket_min": (["--aspect-bucket-min", "0.25"], 0.25),
+    "aspect_bucket_max": (["--aspect-bucket-max", "4"], 4.0),
+    "train_batch_size": (["--train-batch-size", "8"], 8),
+    "batch_pixels": (["--batch-pixels", "1000000"], 1000000),
+    "batch_remainder": (["--batch-remainder", "pad"], "pad"),
 }
 
 
@@ -201,9 +222,6 @@ def test_help_groups_flags_and_shows_what_a_key_says(monkeypatch: pytest.MonkeyP
         assert f" {key.panel} " in text
     assert "Keep images at least this wide, in pixels." in text
     assert "(default: image, else the only one)" in text
-    whole = [key for key in keys if key.unbuilt and not key.choices]
-    assert text.count("(not built yet)") == len(whole)
-    assert "(default: huggingface) (only huggingface is built yet)" in text
     assert "(default: HF_TOKEN, else that of hf auth login)" in text
 
 

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.cells import cell_len
 
-from hffs.cli.inspection.text import Screen, render_text
+from hffs.cli.drawing.terminal import Screen
+from hffs.cli.inspection.text import render_text
 from tests.clips import Clip, encode_clip
 from tests.command import Hffs
 from tests.view.conftest import encode, write_set

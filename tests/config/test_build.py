@@ -1,4 +1,4 @@
-"""Precedence, paths, and what is refused because it is not built."""
+"""Precedence, paths, entries, and what is refused of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hffs.config import Config, all_keys, build_config, refuse_unbuilt
+from hffs.config import Config, build_config, build_configs, build_folder
 from hffs.errors import ConfigError
 
 ENVIRON = {"HOME": "/home/me"}
@@ -134,99 +134,121 @@ def test_the_id_comes_from_the_source_unless_it_is_given(tmp_path: Path) -> None
     assert build(id="mine").id == "mine"
 
 
-UNBUILT = {"type": "local"}
-
-
-@pytest.mark.parametrize(("name", "value"), UNBUILT.items())
-def test_what_is_not_built_is_refused_by_name(name: str, value: object) -> None:
-    config = build(instance_data_dir="/data", **{name: value})
-    with pytest.raises(ConfigError) as caught:
-        refuse_unbuilt(config)
-    assert str(caught.value).startswith(f"not built yet: {name} (")
-
-
-def test_every_key_that_is_marked_is_in_this_list() -> None:
-    assert set(UNBUILT) == {key.name for key in all_keys().values() if key.unbuilt}
-
-
-def test_a_key_that_is_not_built_may_have_its_default() -> None:
-    defaults = {
-        key.name: key.default
-        for key in all_keys().values()
-        if key.unbuilt and key.default is not None and key.default != () and key.default != {}
-    }
-    refuse_unbuilt(build(**defaults))
-
-
-def test_what_is_built_is_not_refused() -> None:
-    config = build(
-        split="train[:10%] + test",
-        config_name="large",
-        revision="v1",
-        data_files={"train": "*.csv"},
-        image_column="photo",
-        dataset_type="audio",
-        video_column="clip",
-        audio_column="sound",
-        video__num_frames=9,
-        video__min_frames=9,
-        video__max_frames=99,
-        video__num_frames_column="n",
-        video__fps_column="f",
-        audio_caption_fields=["tags"],
-        lyrics_column="words",
-        duration_column="d",
-        filter_func__min_duration_s=1.5,
-        filter_func__max_duration_s=60.0,
-        caption_column=["a", "b.c"],
-        fallback_caption_column="d",
-        description_column="e",
-        caption_multi="join",
-        caption_separator=" | ",
-        missing_caption="text:a photo",
-        filter_func__python="my:keep",
-        max_num_samples=10,
-        seed=-1,
-        width_column="w",
-        height_column="h",
-        filter_func__where="a > 1",
-        filter_func__collection=["art", 5],
-        filter_func__collection_column="set",
-        filter_func__quality_thresholds={"clip": 0.3},
-        filter_func__quality_column="scores",
-        filter_func__min_width=1,
-        filter_func__min_height=1,
-        filter_func__max_width=9,
-        filter_func__max_height=9,
-        filter_func__min_aspect=0.5,
-        filter_func__max_aspect=2,
-        num_proc=2,
-        offline=True,
-        cache_dir="/c",
-        cache_size="1 GB",
-        image_format="png",
-    )
-    refuse_unbuilt(config)
-
-
-def test_keys_of_the_bundled_tool_are_kept_and_not_refused() -> None:
+def test_keys_of_the_bundled_tool_are_kept() -> None:
     values = {
         "probability": 0.5,
         "repeats": 3,
-        "resolution": 1.0,
+        "resolution": (1.0,),
         "resolution_type": "area",
         "minimum_image_size": 0.5,
         "maximum_image_size": 2.0,
         "target_downsample_size": 1.5,
+        "minimum_aspect_ratio": 0.4,
+        "maximum_aspect_ratio": 2.5,
+        "max_upscale_threshold": 0.2,
         "crop": True,
         "crop_aspect": "closest",
         "crop_style": "center",
         "aspect_bucket_rounding": 3,
         "aspect_bucket_alignment": 32,
+        "aspect_bucket_generator": "grid",
+        "aspect_bucket_distance": "log",
+        "aspect_bucket_min_edge": 128,
+        "aspect_bucket_max_edge": 2048,
+        "aspect_bucket_count": 9,
+        "aspect_bucket_min": 0.25,
+        "aspect_bucket_max": 4.0,
+        "train_batch_size": 8,
+        "batch_pixels": 10**7,
+        "batch_remainder": "pad",
     }
     config = build(**values)
-    refuse_unbuilt(config)
     assert {name: getattr(config, name) for name in values} == values
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "expected"),
+    [
+        ("resolution", 512, (512.0,)),
+        ("resolution", [512, 1024.5], (512.0, 1024.5)),
+        ("crop_aspect_buckets", [], ()),
+        ("crop_aspect_buckets", 1.5, ((1.5, 1.0),)),
+        ("crop_aspect_buckets", [1, 1.5], ((1.0, 1.0), (1.5, 1.0))),
+        ("crop_aspect_buckets", [{"weight": 3, "aspect": 0.5}], ((0.5, 3.0),)),
+        ("aspect_buckets", "3:2", (1.5,)),
+        ("aspect_buckets", [1, "832x1216"], (1.0, (832, 1216))),
+    ],
+)
+def test_numbers_are_one_or_several(key: str, given: object, expected: object) -> None:
+    config = build(**{key: given})
+    assert getattr(config, key) == expected
+    assert build(**{key: getattr(config, key)}) == config  # what was read can be read again
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "why"),
+    [
+        ("resolution", [], "is not a number above 0, or a list of them"),
+        ("resolution", [512, 0], "is not a number above 0"),
+        ("resolution", True, "is not a number above 0"),
+        ("resolution", float("nan"), "is not a number above 0"),
+        ("resolution", "512", "is not a number above 0"),
+        ("crop_aspect_buckets", ["a"], "is not a list of numbers above 0"),
+        ("crop_aspect_buckets", [{"aspect": 1.0}], "is not a list of numbers above 0"),
+        ("crop_aspect_buckets", [[1.0, 0.0]], "is not a list of numbers above 0"),
+        ("aspect_buckets", ["0x4"], "is not a list of aspect ratios"),
+        ("aspect_buckets", [-1], "is not a list of aspect ratios"),
+        ("aspect_buckets", ["1.5"], "is not a list of aspect ratios"),
+    ],
+)
+def test_what_are_no_such_numbers_is_refused(key: str, given: object, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        build(**{key: given})
+
+
+def test_a_folder_is_not_mounted() -> None:
+    flags = {"type": "local", "instance_data_dir": "/data"}
+    with pytest.raises(ConfigError) as caught:
+        build_configs("org/photos", flags, None, ENVIRON)
+    assert str(caught.value) == (
+        "cannot mount org/photos: type local is a folder already; give it to hffs bucket"
+    )
+
+
+FOLDERS = [
+    {"id": "far", "dataset_name": "org/photos"},
+    {"type": "local", "instance_data_dir": "/data/my photos/", "probability": 0.3},
+    {"id": "texts", "type": "local", "dataset_type": "text_embeds"},
+]
+
+
+def test_folders_are_entries_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "loader.json"
+    path.write_text(json.dumps(FOLDERS))
+    assert [config.id for config in build_configs(str(path), {}, None, ENVIRON).configs] == ["far"]
+    chosen = build_configs(str(path), {}, None, ENVIRON, folders=True)
+    assert [(config.id, config.type) for config in chosen.configs] == [
+        ("far", "huggingface"), ("my-photos", "local")
+    ]  # fmt: skip
+    assert chosen.configs[1].instance_data_dir == Path("/data/my photos")
+    assert chosen.skipped == ("texts (its dataset_type is text_embeds)",)
+    one = build_configs(str(path), {}, "my-photos", ENVIRON, folders=True)
+    assert one.configs == chosen.configs[1:]
+    with pytest.raises(ConfigError, match="entry my-photos cannot be mounted: its type is local"):
+        build_configs(str(path), {}, "my-photos", ENVIRON)
+
+
+def test_an_entry_without_a_type_is_a_folder_where_it_names_one(tmp_path: Path) -> None:
+    path = tmp_path / "loader.json"
+    path.write_text(json.dumps({"instance_data_dir": "/data/cats"}))
+    (config,) = build_configs(str(path), {}, None, ENVIRON, folders=True).configs
+    assert (config.id, config.type) == ("cats", "local")
+
+
+def test_a_folder_has_an_entry_of_its_own() -> None:
+    config = build_folder("/data/cats/", {"resolution": [512]}, ENVIRON)
+    assert (config.id, config.type, config.resolution) == ("cats", "local", (512.0,))
+    assert config.instance_data_dir == Path("/data/cats")
 
 
 def test_regression_a_condition_of_several_lines_is_one(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ TYPES = {
     Kind.NUMBER: "number",
     Kind.SWITCH: "true, false",
     Kind.LIST: "list",
+    Kind.NUMBERS: "list",
     Kind.MAP: "map",
 }
 
@@ -33,16 +34,7 @@ def text() -> str:
 def row(key: Key) -> str:
     """The line of the documentation for a key."""
     kind = ", ".join(f"`{choice}`" for choice in key.choices) or TYPES[key.kind]
-    return f"| `{key.name}` | `{key.flag}` | {kind} | {key.shown} | {key.help} | {state(key)} |"
-
-
-def state(key: Key) -> str:
-    """What of a key is built."""
-    if key.for_tool:
-        return "bundled tool"
-    if key.unbuilt is None:
-        return "yes"
-    return f"only `{key.default}`" if key.choices else "not built yet"
+    return f"| `{key.name}` | `{key.flag}` | {kind} | {key.shown} | {key.help} |"
 
 
 def blocks(language: str) -> list[str]:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from hffs.config import build_config, find_idle_keys
+from hffs.config import build_config, build_folder, find_idle_keys, find_idle_keys_of_folder
+from hffs.errors import ConfigError
 
 GRID = "composite_image_config"
 
@@ -47,3 +48,20 @@ GRID = "composite_image_config"
 def test_keys_that_another_key_would_have_to_go_with(values: dict[str, Any], line: str) -> None:
     config = build_config("set.parquet", values, None, {"HOME": "/h"})
     assert "; ".join(find_idle_keys(config)) == line
+
+
+def test_a_folder_heeds_no_key_of_mounts() -> None:
+    keys = {
+        "resolution": [512], "orientation": "upright", "caption_extension": "caption", "seed": 3,
+        "num_proc": 2, "cache_dir": "/c", "id": "x",
+    }  # fmt: skip
+    folder = build_folder("/data/cats", keys, {"HOME": "/h"})
+    assert list(find_idle_keys_of_folder(folder)) == []
+    others = {"type": "local", "instance_data_dir": "/data", "id": "x", "image_format": "png"}
+    config = build_config("org/photos", others, None, {"HOME": "/h"})
+    assert list(find_idle_keys_of_folder(config)) == [
+        "dataset_name, image_format have no effect: entry x is a folder"
+    ]
+    for key in ("where", "min_width"):
+        with pytest.raises(ConfigError, match="is a folder, and a folder has all of its files"):
+            build_folder("/data", {f"filter_func.{key}": 3}, {"HOME": "/h"})

@@ -97,7 +97,7 @@ CASES: list[tuple[Callable[[Path], Path], list[str], int, str]] = [
     (_good, ["--split", "test"], 3, "train"),
     (_good, ["--no-such-flag"], 2, "--no-such-flag"),
     (_good, ["--umask", "9"], 2, "octal"),
-    (_good, ["--type", "local", "--instance-data-dir", "x"], 2, "not built yet: type"),
+    (_good, ["--type", "local", "--instance-data-dir", "x"], 2, "type local is a folder already"),
     (_good, ["--missing-caption", "perhaps"], 2, "--missing-caption"),
     (_good, ["--image-format", "webp"], 2, "webp"),
 ]

@@ -149,14 +149,14 @@ def test_a_config_file_is_mounted(
 def test_keys_of_trainers_are_ignored_with_one_line(hffs: Hffs, tmp_path: Path) -> None:
     source = _parquet_by_datasets(tmp_path)
     entry = {"dataset_name": str(source), "caption_column": "meta.caption",
-             "caption_strategy": "huggingface", "train_batch_size": 4}  # fmt: skip
+             "caption_strategy": "huggingface", "vae_batch_size": 4}  # fmt: skip
     (tmp_path / "a.json").write_text(json.dumps(entry))
     (tmp_path / "mnt").mkdir()
     done = hffs.run("mount", tmp_path / "a.json", tmp_path / "mnt")
     hffs("umount", "--force", tmp_path / "mnt")
     assert done.returncode == 0
     (line,) = done.stderr.splitlines()
-    assert "caption_strategy, train_batch_size" in line
+    assert "caption_strategy, vae_batch_size" in line
 
 
 @pytest.mark.parametrize("fixture", ["photo_parquet", "photo_parquet_snappy"])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Mount
+from tests.command import Hffs, Mount
 from tests.trainers.driving import drive, find_checkout
-from tests.trainers.pictures import Picture, check_folder, unchanged
+from tests.trainers.pictures import RESOLUTION, Picture, check_folder, unchanged
 
 pytestmark = pytest.mark.fuse
 
@@ -42,3 +42,28 @@ def test_buckets_are_found_again(
         assert said["pixels"] == copied["pixels"]
         assert sorted(said["buckets"].values()) == [len(pictures) // 3] * 3
     assert (first["measured"], second["measured"]) == (len(pictures), 0)
+
+
+def test_buckets_that_hffs_planned_are_its_own_and_scanned_by_nobody(
+    hffs: Hffs, mount: Mount, source: Path, pictures: list[Picture], tmp_path: Path
+) -> None:
+    checkout = find_checkout("SimpleTuner")
+    folder = mount(source, "--for", "simpletuner")
+    copied = drive("simpletuner", checkout, shutil.copytree(folder, tmp_path / "copied"))
+    hffs(
+        "bucket", folder, "--beside", "--id", "photos", "--resolution-type", "pixel",
+        "--resolution", str(RESOLUTION), "--crop-style", "center",
+    )  # fmt: skip
+    planned = drive("simpletuner", checkout, folder)
+    assert planned["measured"] == 0
+    assert copied["measured"] == len(pictures)
+    for told in ("items", "buckets", "captions"):
+        assert planned[told] == copied[told]
+    own, ours = (
+        json.loads((place / "aspect_ratio_bucket_metadata_photos.json").read_text())
+        for place in (tmp_path / "copied", folder)
+    )
+    for path, known in own.items():
+        written = ours[str(folder / Path(path).name)]
+        for told in ("original_size", "target_size", "intermediary_size", "aspect_ratio"):
+            assert written[told] == known[told]

@@ -1,34 +1,19 @@
 """The facts of a view as text for a terminal.
 
-Owns the layout: sections of plain columns that fit a width, and bars. Must not know where it is
-printed. Texts of the data set come in as they are and go out harmless
-(`hffs.cli.untrusted`); none is taken for markup. Invariant: no line is wider than the
-screen.
+Owns which facts are shown, in which sections; how these are laid out is
+`hffs.cli.drawing.terminal`. Must not know where they are printed.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len
-from rich.console import Console
 from rich.text import Text
 
-from hffs.cli.inspection.figures import (
-    Bar,
-    describe_example,
-    describe_measure,
-    draw_bars,
-    show_bytes,
-    show_counts,
-    show_number,
-    show_seconds,
-)
-from hffs.cli.untrusted import clean_line
+from hffs.cli.drawing.figures import show_bytes, show_number, show_seconds
+from hffs.cli.drawing.terminal import Screen, Section, align, draw_histogram, draw_sections
+from hffs.cli.inspection.figures import describe_example, describe_measure, show_counts
 from hffs.core.formats import NOUNS, Media
-from hffs.core.histograms import Spread
 from hffs.view.inspection.facts import (
     CaptionFacts,
     ClipFacts,
@@ -38,50 +23,18 @@ from hffs.view.inspection.facts import (
     SizeFacts,
 )
 
-_MOST_BAR = 40
 _MOST_FOLDERS = 20
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
-_LABEL, _BESIDE_BAR = 13, 26
-"""Characters of a bin's label, and of all that stands beside a bar."""
-
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """What texts are drawn for."""
-
-    width: int = 80
-    unicode: bool = True
-    colour: bool = False
 
 
 def render_text(report: Report, screen: Screen, *, name: bool = False) -> str:
     """All facts, section by section; with the entry's `name` where there are several."""
-    console = Console(
-        file=io.StringIO(),
-        width=screen.width,
-        force_terminal=screen.colour,
-        color_system="standard" if screen.colour else None,
-        highlight=False,
-        legacy_windows=False,
-        _environ={},
-    )
-    with console.capture() as captured:
-        if name:
-            console.print(Text(clean_line(report.id), style="reverse"), no_wrap=True)
-        for title, lines in _sections(report, screen):
-            console.print(Text(clean_line(title), style="bold"), no_wrap=True, overflow="ellipsis")
-            for line in lines:
-                line.rstrip()
-                console.print(line, no_wrap=True, overflow="ellipsis")
-            console.print()
-    text = captured.get().rstrip("\n") + "\n"
-    return text if screen.unicode else text.replace("…", "~")
+    return draw_sections(_sections(report, screen), screen, report.id if name else "")
 
 
-def _sections(report: Report, screen: Screen) -> Iterator[tuple[str, Iterable[Text]]]:
-    yield report.source, _align(_overview(report), screen)
+def _sections(report: Report, screen: Screen) -> Iterator[Section]:
+    yield report.source, align(_overview(report), screen)
     columns = ((column.name, column.type) for column in report.columns)
-    yield "Columns", _align(columns, screen)
+    yield "Columns", align(columns, screen)
     yield "Left out", _removed(report, screen)
     if report.formats:
         yield "Formats", _formats(report, screen)
@@ -119,26 +72,6 @@ def _overview(report: Report) -> Iterator[tuple[str, str]]:
         yield "tiles", f"{tiles}{more} of {count} in each image, layout {layout}"
 
 
-def _align(
-    rows: Iterable[Sequence[str]], screen: Screen, right: int | None = None, style: str = ""
-) -> Iterator[Text]:
-    """Rows as lines of columns, of which the last is cut where the screen ends.
-
-    Column `right` ends at one place instead; `style` is that of the last column.
-    """
-    cleaned = [[clean_line(cell) for cell in row] for row in rows]
-    most = max(8, screen.width // 3)
-    widths = [min(max(map(cell_len, column)), most) for column in zip(*cleaned, strict=True)]
-    for *cells, last in cleaned:
-        line = Text(" ")
-        for number, (cell, width) in enumerate(zip(cells, widths, strict=False)):
-            fitted = Text(cell)
-            fitted.truncate(width, overflow="ellipsis")
-            fitted.align("right" if number == right else "left", width)
-            line.append(" ").append_text(fitted).append(" ")
-        yield line.append(" " + last, style=style)
-
-
 def _removed(report: Report, screen: Screen) -> Iterator[Text]:
     none = f"no {NOUNS[report.media][0]}"
     rows = [(name, show_number(count), none) for name, count in report.dropped.items()]
@@ -147,14 +80,14 @@ def _removed(report: Report, screen: Screen) -> Iterator[Text]:
             rows.append((step.step, show_number(step.count), step.why))
         examples = [describe_example(each, report.media) for each in step.examples[:1]]
         rows += [("", "", example) for example in examples]
-    return _align(rows or [("nothing", "", "")], screen, right=1, style="dim")
+    return align(rows or [("nothing", "", "")], screen, right={1}, style="dim")
 
 
 def _formats(report: Report, screen: Screen) -> Iterator[Text]:
     rows = []
     for facts in report.formats:
         rows.append((facts.format, show_number(facts.images), _describe_making(facts)))
-    return _align(rows, screen, right=1, style="dim")
+    return align(rows, screen, right={1}, style="dim")
 
 
 def _describe_making(facts: Report | FormatFacts) -> str:
@@ -181,28 +114,26 @@ def _sizes(sizes: SizeFacts, screen: Screen) -> Iterator[Text]:
     common = ", ".join(f"{s.width} x {s.height} ({show_number(s.count)})" for s in sizes.common)
     if common:
         pairs.append(("most are", common))
-    yield from _align(pairs, screen)
+    yield from align(pairs, screen)
     for name, spread in (("width", sizes.width), ("height", sizes.height)):
-        yield from _histogram(name, spread, " px", screen)
-    yield from _histogram("width / height", sizes.aspect, "", screen)
+        yield from draw_histogram(name, spread, " px", screen)
+    yield from draw_histogram("width / height", sizes.aspect, "", screen)
 
 
-def _clip_sections(
-    clips: ClipFacts, media: Media, screen: Screen
-) -> Iterator[tuple[str, Iterable[Text]]]:
+def _clip_sections(clips: ClipFacts, media: Media, screen: Screen) -> Iterator[Section]:
     duration, frames = clips.duration_s, clips.frames
     of = describe_measure(duration, media, sampled=clips.sampled)
     yield (
         f"Durations ({of})",
         [
-            *_align([("total", show_seconds(duration.total))], screen),
-            *_histogram("duration", duration.spread, " s", screen),
+            *align([("total", show_seconds(duration.total))], screen),
+            *draw_histogram("duration", duration.spread, " s", screen),
         ],
     )
     if frames is not None:
         of = describe_measure(frames, media, sampled=clips.sampled)
-        total = _align([("total", show_number(frames.total))], screen)
-        yield f"Frames ({of})", [*total, *_histogram("frames", frames.spread, "", screen)]
+        total = align([("total", show_number(frames.total))], screen)
+        yield f"Frames ({of})", [*total, *draw_histogram("frames", frames.spread, "", screen)]
     of = "a sample of " if clips.sampled else ""
     pairs = (
         ("frames a second", show_counts(clips.fps)),
@@ -213,29 +144,8 @@ def _clip_sections(
     )
     yield (
         f"Made of (by headers of {of}{show_number(clips.looked_at)})",
-        _align([pair for pair in pairs if pair[1]], screen),
+        align([pair for pair in pairs if pair[1]], screen),
     )
-
-
-def _histogram(name: str, spread: Spread | None, unit: str, screen: Screen) -> Iterator[Text]:
-    if spread is None:
-        return
-    low, middle, high = map(show_number, (spread.min, spread.median, spread.max))
-    between = f"{low} to {high}{unit}, median {middle}" if low != high else f"{low}{unit}"
-    yield Text(f"  {name}: {between}")
-    most = max(4, min(_MOST_BAR, screen.width - _BESIDE_BAR))
-    for bar in draw_bars(spread.histogram):
-        line = Text(f"  {bar.label:>{_LABEL}}  ")
-        line.append(_draw(bar, most, unicode=screen.unicode), style="cyan")
-        yield line.append(f" {show_number(bar.count)}")
-
-
-def _draw(bar: Bar, most: int, *, unicode: bool) -> str:
-    """A bar of up to `most` characters; something is seen of anything but 0."""
-    if not unicode:
-        return "#" * max(round(bar.share * most), bar.count > 0)
-    eighths = max(round(bar.share * most * 8), bar.count > 0)
-    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
 def _describe_captions(captions: CaptionFacts) -> str:
@@ -246,12 +156,12 @@ def _captions(captions: CaptionFacts, screen: Screen) -> Iterator[Text]:
     if not captions.samples:
         yield Text("  none: there is no column caption, text, prompt or txt")
         return
-    yield from _histogram("length", captions.length, " characters", screen)
-    yield from _align([(sample.file, sample.text) for sample in captions.samples], screen)
+    yield from draw_histogram("length", captions.length, " characters", screen)
+    yield from align([(sample.file, sample.text) for sample in captions.samples], screen)
 
 
 def _folders(groups: Sequence[GroupFacts], screen: Screen) -> Iterator[Text]:
     rows = [(group.folder, show_number(group.images), "") for group in groups[:_MOST_FOLDERS]]
     if len(groups) > _MOST_FOLDERS:
         rows.append((f"and {len(groups) - _MOST_FOLDERS:,} more", "", ""))
-    return _align(rows, screen, right=1)
+    return align(rows, screen, right={1})

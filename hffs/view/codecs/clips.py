@@ -26,9 +26,9 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from hffs.core.formats import MediaFormat
+from hffs.core.image_headers import MAX_PIXELS
 from hffs.errors import HffsError, RenderError
 from hffs.view.codecs.ranges import Seekable
-from hffs.view.codecs.reading import MAX_PIXELS
 
 MOST_READ_BYTES = 64 * 2**20
 """Read of one file at most: the index of a film of hours has a few, a header that leads in circles

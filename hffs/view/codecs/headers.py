@@ -6,12 +6,11 @@ it has to, since a mapped image on a cold disk is read page by page.
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
 from PIL import Image
 
-from hffs.core.types import Size
+from hffs.core.image_headers import read_webp_canvas
 from hffs.errors import RenderError
 from hffs.view.codecs.ranges import RangeFile
 from hffs.view.codecs.reading import BAD_DATA, check_pixels, explain, open_image, read_orientation
@@ -34,32 +33,13 @@ class Measured(NamedTuple):
 def measure(data: bytes | memoryview) -> Measured:
     """Size and orientation that `render` would find."""
     try:
-        size = _read_webp_canvas(bytes(data[:30]))
+        size = read_webp_canvas(bytes(data[:30]))
         if size is not None:
             return Measured(*check_pixels(size), _read_webp_orientation(data))
         with memoryview(data) as view, open_image(RangeFile.over(view)) as image:
             return Measured(*image.size, read_orientation(image, view))
     except BAD_DATA as error:
         raise RenderError("cannot measure", why=explain(error)) from error
-
-
-def _read_webp_canvas(head: bytes) -> Size | None:
-    """Size by the first 30 bytes of a WebP (RFC 9649), None for anything else.
-
-    Pillow would copy the whole file and set up a decoder: 1,200 a second, and every byte off disk.
-    """
-    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
-        return None
-    if head[12:16] == b"VP8X":
-        wide, high = (int.from_bytes(head[at : at + 3], "little") for at in (24, 27))
-        return Size(wide + 1, high + 1)
-    if head[12:16] == b"VP8L" and head[20] == 0x2F:
-        bits = int.from_bytes(head[21:25], "little")
-        return Size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
-    if head[12:16] == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
-        wide, high = struct.unpack_from("<HH", head, 26)
-        return Size(wide & 0x3FFF, high & 0x3FFF)
-    return None
 
 
 def _read_webp_orientation(data: bytes | memoryview) -> int:

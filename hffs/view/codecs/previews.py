@@ -21,10 +21,10 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from hffs.core.formats import MediaFormat
+from hffs.core.image_headers import MAX_PIXELS
 from hffs.errors import RenderError
 from hffs.view.codecs.clips import MOST_READ_BYTES, find_video, name_codec, open_clip
 from hffs.view.codecs.ranges import Seekable
-from hffs.view.codecs.reading import MAX_PIXELS
 
 POSTER_PX = 320
 _QUALITY = 75

@@ -17,18 +17,14 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from hffs.core.formats import FORMATS
+from hffs.core.image_headers import MAX_PIXELS, PNG_TAIL_BYTES, find_late_exif
 from hffs.core.types import Size
-
-MAX_PIXELS = 178_956_970
-"""Refused above: twice Pillow's own mark, 0.7 GB as RGBA; the largest cameras make 150 million."""
 
 MAX_SIDE_PX = 65_500
 """Not rendered above: JPEG's limit, and Pillow takes minutes over rows of many megabytes."""
 
 MAX_ENCODED_BYTES = 256 * 2**20
 """Refused above: no encoder makes an image of `MAX_PIXELS` so large but an uncompressed one."""
-
-_PNG_TAIL_BYTES = 4096
 
 _ALLOWED = [kind.name for kind in FORMATS["image"]]
 
@@ -99,16 +95,10 @@ def read_orientation(image: Image.Image, data: bytes | memoryview) -> int:
 
 
 def _find_late_exif(data: bytes | memoryview) -> dict[str | tuple[int, int], bytes]:
-    """The EXIF chunk that ExifTool puts behind the pixels of a PNG, if it is near the end.
-
-    Looking there costs one page; to walk there, as Pillow does, all pages of the file.
-    """
-    tail = bytes(data[-_PNG_TAIL_BYTES:])
-    start = tail.rfind(b"eXIf")
-    end = start + 4 + int.from_bytes(tail[start - 4 : start], "big")
-    if start < 4 or zlib.crc32(tail[start:end]) != int.from_bytes(tail[end : end + 4], "big"):
-        return {}
-    return {"exif": tail[start + 4 : end]}
+    """The EXIF chunk behind the pixels of a PNG, by Pillow's name for it."""
+    tail = bytes(data[-PNG_TAIL_BYTES:])
+    span = find_late_exif(tail)
+    return {} if span is None else {"exif": tail[slice(*span)]}
 
 
 def explain(error: BaseException) -> str:

@@ -32,6 +32,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cache-latents", choices=("no", "memory", "disk"), default="no")
     parser.add_argument("--cache-info", action="store_true")
     parser.add_argument("--metadata", action="store_true", help="fine-tuning by metadata.jsonl")
+    parser.add_argument("--scan-only", action="store_true", help="no item is asked for")
     return parser.parse_args(arguments)
 
 
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     began = time.perf_counter()
     group = _build_group(options)
     scan_s = time.perf_counter() - began
+    if options.scan_only:
+        return {"items": len(group), "measured": len(measured), "scan_s": scan_s}
     group.set_current_strategies()
     if options.cache_latents != "no":
         group.new_cache_latents(vae, _ALONE)

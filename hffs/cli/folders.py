@@ -1,0 +1,91 @@
+"""Where the images of each entry are: in a folder of its own, in a mount, or in one made meanwhile.
+
+Owns telling these apart, and what is refused before anything is scanned. Must not know what is done
+with a folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hffs.cli.mounting import mounting
+from hffs.config import Chosen, Config, has_several_mounts
+from hffs.config.files import is_config_file
+from hffs.errors import DataError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where the files of an entry are now, and where they stay: "" where that is not known."""
+
+    now: Path
+    stays: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """Where data sets are mounted: each in the folder of its id, or one of them on all of it."""
+
+    place: Path
+    several: bool
+
+    def find(self, config: Config) -> Path:
+        """Where the files of an entry are."""
+        return self.place / config.id if self.several else self.place
+
+
+def check_mounted(source: str, chosen: Chosen, mounted: Path) -> Mounted:
+    """What a user means by a mount point; UsageError where the entries' files are not there."""
+    if all(config.type == "local" for config in chosen.configs):
+        why = "nothing is planned that would be mounted"
+        raise UsageError("cannot use --mounted", str(mounted), why=why, fix="leave it out")
+    several = is_config_file(source) and has_several_mounts(Path(source))
+    found = Mounted(mounted.absolute(), several)
+    for config in chosen.configs:
+        if config.type != "local" and not found.find(config).is_dir():
+            why = f"there is no folder {found.find(config)}"
+            fix = f"mount it: hffs mount {source} {mounted}"
+            raise UsageError("cannot use --mounted", str(mounted), why=why, fix=fix)
+    return found
+
+
+def check_beside(chosen: Chosen, mounted: Mounted | None) -> None:
+    """Refuse before anything is scanned what could not be written then."""
+    for config in chosen.configs:
+        folder = config.instance_data_dir if config.type == "local" else None
+        if config.type != "local" and mounted is not None:
+            folder = mounted.find(config)
+        if folder is None:
+            why, fix = "it is mounted only meanwhile", "mount it, and say where: --mounted"
+            raise UsageError("cannot write beside the images of", config.id, why=why, fix=fix)
+        if not os.access(folder, os.W_OK):
+            why, fix = "it cannot be written to", "mount with --scratch DIR, or leave --beside out"
+            raise DataError("cannot write into", str(folder), why=why, fix=fix)
+
+
+@contextmanager
+def finding_folders(
+    configs: Sequence[Config], mounted: Mounted | None
+) -> Iterator[Mapping[str, Folder]]:
+    """Where the files of each entry are; what is not mounted is, to the end of the block."""
+    folders = {
+        config.id: Folder(config.instance_data_dir, str(config.instance_data_dir))
+        for config in configs
+        if config.type == "local" and config.instance_data_dir is not None
+    }
+    sets = [config for config in configs if config.type != "local"]
+    if mounted is not None:
+        found = {config.id: mounted.find(config) for config in sets}
+        folders |= {name: Folder(place, str(place)) for name, place in found.items()}
+    elif sets:
+        with mounting(sets) as places:
+            for config in sets:
+                later = config.instance_data_dir
+                folders[config.id] = Folder(places[config.id], str(later or ""))
+            yield folders
+        return
+    yield folders

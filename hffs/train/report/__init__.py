@@ -1,0 +1,1 @@
+"""What a plan of buckets means for the images: facts, and pictures of what would be cut away."""

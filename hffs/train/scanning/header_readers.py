@@ -1,0 +1,171 @@
+"""Who reads headers: processes beside this one for a disk, threads for what lies elsewhere.
+
+Owns starting and feeding them. Must not know what is done with an answer. Invariants: every batch
+is answered once, in any order; no process outlives `share_batches`, and one that dies takes nothing
+along, since its batches are read here.
+
+Of a local disk most of the time is Python's own, which one process has one core for; of a FUSE
+mount or a network it is spent waiting, for which threads suffice (measured: tests/bench/scan.py).
+Processes are programs of their own, for the reasons that `hffs.data.filters.function` gives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+from hffs.train.scanning.batches_of_headers import Answer, read_batch, receive, send, unpack_answer
+
+_TICK_S, _TICK_MS = 0.5, 500
+"""Longest wait without a look for signals."""
+
+_AHEAD = 2
+"""Batches that a process is given at once: it must not wait while this one reads."""
+
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
+    "from hffs.train.scanning.batches_of_headers import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """How many read at once, this thread among them; `is_far` where they would mostly wait."""
+
+    count: int
+    is_far: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Something asked; `number` tells answers apart."""
+
+    number: int
+    asked: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Process:
+    """A process that reads, our end of the socket to it, and what it has not answered."""
+
+    process: subprocess.Popen[bytes]
+    channel: int
+    given: deque[Batch] = field(default_factory=deque)
+
+    def give(self, batch: Batch) -> None:
+        """Ask; of a process that has died, the answer will be missed."""
+        self.given.append(batch)
+        with suppress(ConnectionError):
+            send(self.channel, batch.asked)
+
+    def receive(self) -> Answer | None:
+        """The answer to the first that was given; None where the process is dead."""
+        message = receive(self.channel)
+        return None if message is None else unpack_answer(message)
+
+    def stop(self) -> None:
+        """End it at once."""
+        os.close(self.channel)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def share_batches(
+    folder: int, batches: Iterable[bytes], readers: Readers
+) -> Generator[tuple[int, Answer], None, None]:
+    """The number of each batch and what is answered, as it comes; closing it ends all readers."""
+    asked = (Batch(number, batch) for number, batch in enumerate(batches))
+    if readers.count == 1:
+        for batch in asked:
+            yield batch.number, read_batch(folder, batch.asked)
+    elif readers.is_far:
+        yield from _share_among_threads(folder, asked, readers.count)
+    else:
+        yield from _share_among_processes(folder, asked, readers.count)
+
+
+def _share_among_threads(
+    folder: int, batches: Iterator[Batch], count: int
+) -> Iterator[tuple[int, Answer]]:
+    pool = ThreadPoolExecutor(count, "hffs-headers")
+    running: dict[Future[Answer], int] = {}
+    try:
+        while True:
+            while len(running) < _AHEAD * count and (batch := next(batches, None)):
+                running[pool.submit(read_batch, folder, batch.asked)] = batch.number
+            if not running:
+                return
+            for future in wait(running, _TICK_S, FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _share_among_processes(
+    folder: int, batches: Iterator[Batch], count: int
+) -> Iterator[tuple[int, Answer]]:
+    """This process reads too, and looks after each batch whether another has answered."""
+    left = deque[Batch]()  # of processes that died
+    with ExitStack() as stack:
+        busy = []
+        for _ in range(count - 1):
+            busy.append(_start(folder))
+            stack.callback(busy[-1].stop)
+        for process in busy:
+            _fill(process, batches)
+        while True:
+            own = left.popleft() if left else next(batches, None)
+            if own is not None:
+                yield own.number, read_batch(folder, own.asked)
+            busy = [process for process in busy if process.given]
+            if own is None and not busy:
+                return
+            for process in _wait_for(busy, _TICK_MS if own is None else 0):
+                answer = process.receive()
+                if answer is None:
+                    left.extend(process.given)
+                    process.given.clear()
+                    continue
+                yield process.given.popleft().number, answer
+                _fill(process, batches)
+
+
+def _wait_for(busy: list[_Process], timeout_ms: int) -> list[_Process]:
+    """Those that have answered, or died."""
+    poll = select.poll()
+    for process in busy:
+        poll.register(process.channel, select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll(timeout_ms)}
+    return [process for process in busy if process.channel in ready]
+
+
+def _fill(process: _Process, batches: Iterator[Batch]) -> None:
+    while len(process.given) < _AHEAD and (batch := next(batches, None)):
+        process.give(batch)
+
+
+def _start(folder: int) -> _Process:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        descriptor = theirs.fileno()
+        arguments = (str(descriptor), str(folder), json.dumps(sys.path))
+        process = subprocess.Popen(  # noqa: S603 - this very interpreter
+            [sys.executable, "-P", "-c", _START, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            pass_fds=(descriptor, folder),
+            process_group=0,  # a Ctrl-C of the terminal is for this process, which stops that one
+        )
+        return _Process(process, ours.detach())
