@@ -145,8 +145,10 @@ def _plan(config: Config, folder: Folder, wanted: _Wanted) -> PlanReport:
     from hffs.data.arrow import do_without_pandas
     from hffs.train.planning import plan_entry
     from hffs.train.report.gathering import Wanted, report_plan
+    from hffs.view.codecs import silence_warnings
 
     do_without_pandas()
+    silence_warnings()
     workers = config.num_proc or len(os.sched_getaffinity(0))
     with closing(TerminalListener(config.id)) as listener:
         plan = plan_entry(config, folder.now, listener, workers)

@@ -8,6 +8,7 @@ same plan, on every host and rank.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ from hffs.errors import ConfigError, DataError
 from hffs.train.plan import Plan
 from hffs.train.scanning.scan import scan_folder
 from hffs.train.scanning.scanned import Scan
+
+log = logging.getLogger(__name__)
 
 _GRID_EDGE_PX = 1024
 """The longest edge of kohya's grid, where nothing else is said."""
@@ -162,14 +165,15 @@ def make_keys(names: pa.LargeStringArray) -> NDArray[np.uint64]:
     return keys
 
 
-class _Quiet:
-    """Nobody waits, or who does draws bars of their own."""
+class _Logger:
+    """A watcher for programs, which draw bars of their own."""
 
     def progress(self, what: str, done: int, total: int, unit: str = "") -> None:
         """Nothing is shown."""
 
     def notice(self, text: str) -> None:
-        """Nothing is shown."""
+        """A warning, for whoever listens."""
+        log.warning("%s", text)
 
 
 def plan_folder(folder: str | Path, *, watcher: Watcher | None = None, **keys: object) -> Plan:
@@ -179,7 +183,7 @@ def plan_folder(folder: str | Path, *, watcher: Watcher | None = None, **keys: o
     SourceError and DataError.
     """
     config = build_folder(str(folder), _check_keys(keys), os.environ)
-    return plan_entry(config, Path(folder), watcher or _Quiet(), _count_workers(config))
+    return plan_entry(config, Path(folder), watcher or _Logger(), _count_workers(config))
 
 
 def plan_entries(
@@ -200,7 +204,7 @@ def plan_entries(
     plans = {}
     for config in chosen.configs:
         folder = find_folder(config, mounted, several=several)
-        plans[config.id] = plan_entry(config, folder, watcher or _Quiet(), _count_workers(config))
+        plans[config.id] = plan_entry(config, folder, watcher or _Logger(), _count_workers(config))
     return plans
 
 

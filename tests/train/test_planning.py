@@ -234,3 +234,15 @@ def test_what_is_remembered_is_where_the_entry_says(
     plan_folder(folder, **KEYS, cache_dir=str(tmp_path / "mine"))
     assert list((tmp_path / "xdg/hffs/store/scans").iterdir())
     assert list((tmp_path / "mine/store/scans").iterdir())
+
+
+def test_what_a_program_should_know_is_logged(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scans = tmp_path / "cache/store/scans"
+    scans.parent.mkdir(parents=True)
+    scans.write_text("a file where a folder has to be")
+    plan = plan_folder(folder, **KEYS, cache_dir=str(tmp_path / "cache"))
+    assert len(plan.scan.names) == len(SIZES)
+    (line,) = caplog.messages
+    assert "is not remembered" in line
