@@ -10,13 +10,18 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 VENV := .venv
 LOCK := requirements-dev.lock
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
+# Nothing is compiled ahead: of torch and its like a run imports a part, which Python compiles then.
+PIP := $(BIN)/python -m pip install -qq --no-compile --constraint $(LOCK)
 
 # A mirror of the Hub that tests start as a program; its libraries are not those of hffs.
 OLAH := .venv-olah
 
+# Tests that draw whole data sets and configurations: measuring them takes longer than they do.
+DRAWING := $(addprefix tests/view/,test_model.py test_any_configuration.py test_any_format.py)
+
 # The tests that run in one process: quick enough to be measured on every check.
-IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/view tests/train)
+IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/train)
+IN_PROCESS += $(filter-out $(DRAWING),$(wildcard tests/view/test_*.py tests/view/codecs tests/view/inspection))
 
 # Most tests wait for one child at a time; `make test WORKERS=0` shows their output in order.
 WORKERS := auto

@@ -312,3 +312,10 @@ def test_derived_seeds_differ() -> None:
 def test_more_than_memory_holds_is_refused_before_it_is_taken(spec: BatchSpec, line: str) -> None:
     with pytest.raises(ConfigError, match=line):
         plan_epoch(np.zeros(5, np.int32), np.array([[8, 8]], np.int32), spec, 0)
+
+
+def test_numbers_are_whole_and_those_of_python() -> None:
+    spec = BatchSpec(np.int64(3), pixel_budget=np.int32(7))  # type: ignore[arg-type]
+    assert (type(spec.batch_size), type(spec.pixel_budget)) == (int, int)
+    with pytest.raises(ConfigError, match=r"cannot use pixel_budget 1000000\.0: it is no whole"):
+        BatchSpec(pixel_budget=1e6)  # type: ignore[arg-type]

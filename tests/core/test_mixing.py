@@ -157,3 +157,9 @@ def test_what_cannot_be_drawn_is_refused(keys: dict[str, Any], line: str) -> Non
     with pytest.raises(ConfigError) as caught:
         Mix(**({"lengths": (3, 4), "probabilities": (1, 1)} | keys))
     assert str(caught.value) == line
+
+
+def test_a_share_that_would_never_come_is_refused() -> None:
+    assert Mix((1, 1), (1.0, 2e-6)).lengths == (1, 1)
+    with pytest.raises(ConfigError, match="cannot use probability 1e-07: less than 1e-06 of all"):
+        Mix((1, 1), (1.0, 1e-7))

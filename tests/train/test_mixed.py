@@ -93,7 +93,7 @@ def test_epochs_differ_and_stay_the_same(plans: Plans) -> None:
     assert [batch["name"] for batch in loader] != first
 
 
-@pytest.mark.parametrize(("workers", "start"), [(0, None), (2, "fork"), (1, "spawn")])
+@pytest.mark.parametrize(("workers", "start"), [(0, None), (2, "fork")])
 def test_it_goes_on_where_the_loop_was_to_the_last_bit(
     plans: Plans, workers: int, start: str | None
 ) -> None:
