@@ -16,12 +16,8 @@ PIP := $(BIN)/python -m pip install -qq --no-compile --constraint $(LOCK)
 # A mirror of the Hub that tests start as a program; its libraries are not those of hffs.
 OLAH := .venv-olah
 
-# Tests that draw whole data sets and configurations: measuring them takes longer than they do.
-DRAWING := $(addprefix tests/view/,test_model.py test_any_configuration.py test_any_format.py)
-
-# The tests that run in one process: quick enough to be measured on every check.
-IN_PROCESS := $(wildcard tests/core tests/config tests/data tests/train)
-IN_PROCESS += $(filter-out $(DRAWING),$(wildcard tests/view/test_*.py tests/view/codecs tests/view/inspection))
+# The tests that are measured on every check; of the others `make coverage` tells.
+MEASURED := $(wildcard tests/core)
 
 # Most tests wait for one child at a time; `make test WORKERS=0` shows their output in order.
 WORKERS := auto
@@ -66,20 +62,19 @@ demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
 	@$(BIN)/hffs demo
 
 # What `make check` has run a moment ago need not run again: `make test BESIDES_CHECK=1`.
-LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py $(IN_PROCESS)))
+LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py $(MEASURED)))
 
 test: $(VENV)/.dev $(OLAH)/.ready ## every test; one only: .venv/bin/pytest tests/core -k names
 	@$(BIN)/python $(PYTEST) $(LEFT_OUT)
 
-check: $(VENV)/.dev ## lint, format, types, layers, and coverage of what runs in one process
+check: $(VENV)/.dev ## lint, format, types, layers, and coverage of the core
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run $(PYTEST) --quiet tests/test_layers.py $(IN_PROCESS)
+	@$(BIN)/coverage run $(PYTEST) --quiet tests/test_layers.py $(MEASURED)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --include='hffs/core/*' --fail-under=100 --skip-covered
-	@$(BIN)/coverage report --include='hffs/config/*,hffs/data/*,hffs/view/*,hffs/train/*' --fail-under=90 --skip-covered
 
 coverage: $(VENV)/.dev $(OLAH)/.ready ## line by line, every test and the daemons that they start, in htmlcov/
 	@$(BIN)/coverage erase

@@ -11,6 +11,7 @@ from hffs.core.formats import (
     MediaFormat,
     count_sniffed,
     find_media,
+    list_extensions,
     name_format,
     sniff,
     sniff_many,
@@ -155,3 +156,8 @@ def test_an_extension_means_something_in_one_medium(
 )
 def test_an_extension_of_a_view_tells_its_medium(extension: str, media: Media | None) -> None:
     assert find_media(extension) == media
+
+
+def test_extensions_are_those_of_a_medium() -> None:
+    assert {"jpg", "jpeg", "tif"} <= list_extensions("image")
+    assert not list_extensions("image") & list_extensions("audio")

@@ -22,6 +22,7 @@ from hffs.core.page_values import (
     decode_dictionary,
     decode_head,
     decode_page,
+    needs_dictionary,
 )
 from hffs.errors import FormatError, UnsupportedError
 from tests.parquet_bytes import (
@@ -426,3 +427,8 @@ def test_damaged_pages_are_refused_or_read_within_their_bytes(draw: st.DataObjec
     for values in found:
         assert (values.lengths >= 0).all()
         assert (values.offsets + values.lengths).max(initial=0) <= len(values.data)
+
+
+def test_whether_a_page_needs_a_dictionary_is_in_its_header() -> None:
+    assert needs_dictionary(memoryview(page_v1(b"\0", 1, RLE_DICTIONARY)))
+    assert not needs_dictionary(memoryview(page_v1(plain([b"a"]), 1)))
