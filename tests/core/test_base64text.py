@@ -142,3 +142,19 @@ def test_a_value_that_is_none(value: bytes, why: str) -> None:
 )
 def test_the_head_of_what_a_text_stands_for(text: bytes, head: bytes) -> None:
     assert decode_head(memoryview(text), 5) == head
+
+
+def test_texts_of_sounds_are_told_by_more_of_each() -> None:
+    sound = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(200)
+    text = base64.b64encode(sound)
+    sizes = np.array([len(text), 0], np.int64)
+    found = find_texts(memoryview(text), np.zeros(2, np.int64), sizes, "audio")
+    assert found.formats[0] == sniff(sound, "audio") != 0
+    assert found.refused.tolist()[1] != Refusal.NONE
+
+
+def test_a_text_in_the_alphabet_of_urls_is_decoded() -> None:
+    data = b"\xfb\xff\xfe\xff"
+    text = base64.urlsafe_b64encode(data)
+    assert b"-" in text or b"_" in text
+    assert decode_text(memoryview(text), len(data)) == data
