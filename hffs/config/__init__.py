@@ -6,6 +6,7 @@ from hffs.config.build import (
     build_config,
     build_configs,
     build_folder,
+    find_mount_folder,
     has_several_mounts,
     load_file,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "explain_recipe",
     "find_idle_keys",
     "find_idle_keys_of_folder",
+    "find_mount_folder",
     "find_recipe",
     "has_several_mounts",
     "load_file",

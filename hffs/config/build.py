@@ -70,6 +70,11 @@ def has_several_mounts(path: Path) -> bool:
     return sum(not entry.skipped for entry in load_file(path)) > 1
 
 
+def find_mount_folder(config: Config, mounted: Path, *, several: bool) -> Path:
+    """Where the files of a data set are, of a file that is mounted on a folder."""
+    return mounted / config.id if several else mounted
+
+
 def build_config(
     source: str, flags: Mapping[str, object], entry: str | None, environ: Mapping[str, str]
 ) -> Config:
@@ -108,11 +113,12 @@ def build_configs(
             config = _build(_give_entry(chosen[0], source, flags), environ)
         else:
             config = _build(_give_data_set(source, flags, entry), environ)
-        _refuse_folder(config, source, folders=folders)
+        _refuse_folders((config,), source, folders=folders)
         return Chosen((config,))
     _refuse_flags_of_one(source, flags, chosen)
     configs = tuple(_build_one_of_several(one, source, flags, environ) for one in chosen)
     _check_ids(source, Counter(config.id for config in configs))
+    _refuse_folders(configs, source, folders=folders)
     used = set(map(id, chosen))
     skipped = (_describe_skipped(one) for one in entries if id(one) not in used)
     return Chosen(configs, tuple(skipped))
@@ -134,8 +140,8 @@ def build_folder(folder: str, flags: Mapping[str, object], environ: Mapping[str,
     return _build(_Given(f"the flags for {folder}", values, flags), environ)
 
 
-def _refuse_folder(config: Config, source: str, *, folders: bool) -> None:
-    if config.type == "local" and not folders:
+def _refuse_folders(configs: Sequence[Config], source: str, *, folders: bool) -> None:
+    if not folders and any(config.type == "local" for config in configs):
         why, fix = "type local is a folder already", "give it to hffs bucket"
         raise ConfigError("cannot mount", source, why=why, fix=fix)
 
@@ -215,7 +221,7 @@ def _choose(
 ) -> Sequence[Entry]:
     if wanted is not None:
         return [_choose_by_id(entries, wanted, source, folders=folders)]
-    chosen = [entry for entry in entries if not entry.skipped or (folders and entry.is_folder)]
+    chosen = [entry for entry in entries if entry.is_used(folders=folders)]
     if not chosen:
         _fail(source, "; ".join(f"{entry.id}: {entry.skipped}" for entry in entries))
     return chosen
@@ -224,13 +230,11 @@ def _choose(
 def _choose_by_id(entries: Sequence[Entry], wanted: str, source: str, *, folders: bool) -> Entry:
     found = [entry for entry in entries if entry.id == wanted]
     if not found:
-        ids = ", ".join(
-            entry.id for entry in entries if not entry.skipped or (folders and entry.is_folder)
-        )
+        ids = ", ".join(entry.id for entry in entries if entry.is_used(folders=folders))
         _fail(source, f"it has no entry {wanted}", f"it has {ids}" if ids else "")
     if len(found) > 1:
         _fail(source, f"it has several entries with the id {wanted}")
-    if found[0].skipped and not (folders and found[0].is_folder):
+    if not found[0].is_used(folders=folders):
         _fail(source, f"entry {wanted} cannot be mounted: {found[0].skipped}")
     return found[0]
 

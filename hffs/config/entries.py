@@ -39,6 +39,10 @@ class Entry:
     is_folder: bool
     raw: Mapping[str, object]
 
+    def is_used(self, *, folders: bool) -> bool:
+        """Whether it can be mounted, or, with `folders`, is one."""
+        return not self.skipped or (folders and self.is_folder)
+
 
 def classify(raw: Mapping[str, object]) -> Entry:
     """Say what an entry is, looking at no more of it than that takes."""

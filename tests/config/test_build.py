@@ -215,6 +215,14 @@ def test_a_folder_is_not_mounted() -> None:
     )
 
 
+def test_regression_a_type_given_to_all_entries_is_refused_too(tmp_path: Path) -> None:
+    path = tmp_path / "loader.json"
+    path.write_text(json.dumps([{"dataset_name": "org/a"}, {"dataset_name": "org/b"}]))
+    flags = {"type": "local", "instance_data_dir": "/data"}
+    with pytest.raises(ConfigError, match="type local is a folder already; give it to hffs bucket"):
+        build_configs(str(path), flags, None, ENVIRON)
+
+
 FOLDERS = [
     {"id": "far", "dataset_name": "org/photos"},
     {"type": "local", "instance_data_dir": "/data/my photos/", "probability": 0.3},
