@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
+from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.folders import Folder, check_beside, check_mounted, finding_folders
 from hffs.cli.progress import TerminalListener
@@ -66,7 +67,6 @@ _Beside = Annotated[
         help="Write the files of SimpleTuner into the folder too, where its local backend looks.",
     ),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     crops: _Crops = 48,
     show_all: _All = False,
     beside: _Beside = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Scan a folder, plan buckets and batches of its images, and show them."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")

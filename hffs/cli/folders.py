@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hffs.cli.mounting import mounting
-from hffs.config import Chosen, Config, has_several_mounts
+from hffs.config import Chosen, Config, find_mount_folder, has_several_mounts
 from hffs.config.files import is_config_file
 from hffs.errors import DataError, UsageError
 
@@ -35,7 +35,7 @@ class Mounted:
 
     def find(self, config: Config) -> Path:
         """Where the files of an entry are."""
-        return self.place / config.id if self.several else self.place
+        return find_mount_folder(config, self.place, several=self.several)
 
 
 def check_mounted(source: str, chosen: Chosen, mounted: Path) -> Mounted:

@@ -18,6 +18,7 @@ import typer
 
 from hffs.cli.children import ask_child
 from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
+from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.sources import Entry, Source, choose_configs
 from hffs.config import Config
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from hffs.mount.daemon import Listener
     from hffs.view.inspection.facts import Inspection
 
-_Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 _Html = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write a page with pictures and histograms."),
@@ -47,7 +47,7 @@ def inspect(  # noqa: PLR0913 - one parameter an option
     *,
     flags: Flags,
     entry: Entry = None,
-    as_json: _Json = False,
+    as_json: Json = False,
     html: _Html = None,
     samples: _Samples = 60,
     measure_all: _All = False,

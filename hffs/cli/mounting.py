@@ -98,29 +98,24 @@ def mounting(configs: Iterable[Config]) -> Iterator[Mapping[str, Path]]:
     """
     state = _prepare_state(os.environ)
     options = MountOptions(False, False, os.getuid(), os.getgid(), 0o077, None)
-    before = {each: signal.signal(each, daemon.raise_interrupt) for each in _ENDING}
-    folder = Path(tempfile.mkdtemp(prefix="hffs-"))
-    pids = dict[Path, int]()
-    try:
-        check_fuse()
-        for config in configs:
-            place = folder / config.id
-            place.mkdir()
-            plain = config.model_copy(update={"scratch": None})
-            where = _Where(prepare_mountpoint(place), None, state, None)
-            body = _make_quiet(_make_body(plain, where, options))
-            with closing(TerminalListener(config.id)) as listener:
-                pids[place] = daemon.start_attached(body, listener, config.id)
-        yield {place.name: place for place in pids}
-    finally:
-        for place, pid in pids.items():
-            _end(place, pid, Registry(state))
-        _remove_empty(folder)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+    with daemon.handling(daemon.raise_interrupt, signal.SIGTERM, signal.SIGHUP):
+        folder = Path(tempfile.mkdtemp(prefix="hffs-"))
+        pids = dict[Path, int]()
+        try:
+            check_fuse()
+            for config in configs:
+                place = folder / config.id
+                place.mkdir()
+                plain = config.model_copy(update={"scratch": None})
+                where = _Where(prepare_mountpoint(place), None, state, None)
+                body = _make_quiet(_make_body(plain, where, options))
+                with closing(TerminalListener(config.id)) as listener:
+                    pids[place] = daemon.start_attached(body, listener, config.id)
+            yield {place.name: place for place in pids}
+        finally:
+            for place, pid in pids.items():
+                _end(place, pid, Registry(state))
+            _remove_empty(folder)
 
 
 def _make_quiet(body: Callable[[Listener], None]) -> Callable[[Listener], None]:

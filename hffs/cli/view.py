@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hffs.cli.children import ask_child
+from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.sources import Entry, Source, Trainer, choose_configs
 from hffs.config import Config
@@ -43,7 +44,6 @@ _Digests = Annotated[
         "with other times are known for the same.",
     ),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 
 @with_config_flags
@@ -56,7 +56,7 @@ def view(  # noqa: PLR0913 - one parameter an option
     entry: Entry = None,
     force: _Force = False,
     digest: _Digests = True,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Decide a view and write it to a file, which `hffs mount` opens on any host."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")

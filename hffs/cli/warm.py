@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hffs.cli.children import ask_child
+from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
 from hffs.cli.sources import Entry, choose_configs
@@ -34,7 +35,6 @@ _Source = Annotated[
     ),
 ]
 _First = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N images only.")]
-_Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 
 @with_config_flags
@@ -44,7 +44,7 @@ def warm(
     flags: Flags,
     entry: Entry = None,
     first: _First = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Fetch and render what a view needs into the caches; interrupted, it goes on where it was."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")

@@ -19,3 +19,7 @@ class Size(NamedTuple):
 
     width: int
     height: int
+
+    def turned(self, orientation: int) -> Size:
+        """Of what is turned as EXIF asks: from 5 on its edges change places."""
+        return self if orientation < 5 else Size(self.height, self.width)

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, NoReturn, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 from hffs import errors
 from hffs.data.watcher import Unit, Watcher
@@ -259,7 +259,9 @@ def _forked(body: Callable[[Listener], None], way: _Way) -> Iterator[tuple[int, 
         _run_child(body, writing, way, mask)
     os.close(writing)
     try:
-        with os.fdopen(reading, encoding="utf-8") as pipe, _interrupted_by_sigterm():
+        # Who waits for a child ends it before ending itself: it would work on for nobody.
+        interrupting = handling(raise_interrupt, signal.SIGTERM)
+        with os.fdopen(reading, encoding="utf-8") as pipe, interrupting:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             yield pid, pipe
     except _ToldError as told:  # the child has ended, or is about to
@@ -278,14 +280,18 @@ def _attend(pid: int, pipe: Iterator[str], listener: Listener) -> None:
         raise _ToldError(error)
 
 
+_Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+
+
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Who waits for a child ends it before ending itself: it would work on for nobody."""
-    before = signal.signal(signal.SIGTERM, raise_interrupt)
+def handling(handler: _Handler, *numbers: signal.Signals) -> Iterator[None]:
+    """Handle some signals so, to the end of the block."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handled in before.items():
+            signal.signal(number, handled)
 
 
 def _end(pid: int, within_s: float) -> None:

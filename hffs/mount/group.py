@@ -18,11 +18,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from hffs.errors import HffsError, MountError
-from hffs.mount.daemon import describe_end, raise_interrupt
+from hffs.mount.daemon import describe_end, handling, raise_interrupt
 from hffs.mount.layers import Shown, find_shown, read_shown
 from hffs.mount.mountinfo import FS_TYPE
 from hffs.mount.preflight import check_folder
@@ -33,8 +31,6 @@ log = logging.getLogger(__name__)
 
 _KILL_AFTER_S = 10.0
 _LOOK_EACH_S = 0.5
-
-_Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 Start = Callable[[Path, Path], int]
 """Mounts a member on a folder, given that and the common one; the pid, once the mount answers."""
@@ -49,7 +45,7 @@ def run_group(path: Path, starts: Mapping[str, Start], registry: Registry, *, st
     """
     folder = os.path.realpath(path)
     try:
-        with _handling(raise_interrupt, signal.SIGTERM):
+        with handling(raise_interrupt, signal.SIGTERM):
             group = _claim(Path(folder), tuple(starts), registry)
             children = _start(group, starts)
             if not stay:
@@ -60,7 +56,7 @@ def run_group(path: Path, starts: Mapping[str, Start], registry: Registry, *, st
                 _say_all_started(group, registry)
                 _supervise(children, numbers)
     except BaseException:
-        with _handling(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT):
+        with handling(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT):
             _take_down(folder, registry)
         raise
 
@@ -228,16 +224,6 @@ def _stop(pids: Iterable[int]) -> float:
 def _send(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:  # not reaped yet: no other process can have the pid
         os.kill(pid, number)
-
-
-@contextmanager
-def _handling(handler: _Handler, *numbers: signal.Signals) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handled in before.items():
-            signal.signal(number, handled)
 
 
 @contextmanager

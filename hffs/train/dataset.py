@@ -150,7 +150,7 @@ class FolderDataset(Dataset[Sample]):
         pixels = torch.from_numpy(load_pixels(plan.scan.folder, name, cut)).permute(2, 0, 1)
         image = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         image = image.div_(127.5).sub_(1)
-        shown = cut.stored if cut.orientation < 5 else cut.stored[::-1]
+        shown = cut.stored.turned(cut.orientation)
         return Sample(
             image=self._change(image),
             caption=read_caption(plan.scan.folder, name, plan.caption_extension),

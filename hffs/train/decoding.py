@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 import os
 import stat
-import struct
-import zlib
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -21,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from hffs.core import bad_data
 from hffs.core.formats import FORMATS
 from hffs.core.image_headers import MAX_PIXELS
 from hffs.train.scanning.headers import OPENING
@@ -34,13 +33,7 @@ TURNS = (
 )  # fmt: skip
 """What turns a stored image upright, by its EXIF orientation."""
 
-# What Pillow and its C libraries raise on bad data. Not a broad except: an error in the rules
-# themselves (AttributeError, NameError, ...) is not among them.
-BAD_DATA = (
-    OSError, SyntaxError, ValueError, TypeError, struct.error, zlib.error, EOFError, IndexError,
-    KeyError, OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, RuntimeError,
-    AssertionError, Image.DecompressionBombError,
-)  # fmt: skip
+BAD_DATA = (*bad_data.BAD_DATA, Image.DecompressionBombError)
 
 
 def open_regular(path: Path, buffering: int = -1) -> BinaryIO:

@@ -270,8 +270,7 @@ def _show(file: BinaryIO, stored: Size, orientation: int) -> tuple[NDArray[np.ui
         grey = grey.resize(shown, Image.Resampling.BILINEAR, reducing_gap=2)
     if turn is not None:
         grey = grey.transpose(turn)
-    upright = Size(stored.height, stored.width) if orientation >= 5 else stored
-    return np.array(grey), upright
+    return np.array(grey), stored.turned(orientation)
 
 
 class Detector:

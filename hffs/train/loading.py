@@ -89,7 +89,7 @@ def _check(image: ImageFile, stored: Size) -> None:
 def _reshape(image: ImageFile, cut: Cut) -> Image.Image:
     """Resize and crop; of a JPEG that is shrunk much, not all pixels are decoded."""
     orientation = decoding.find_turn(image, cut.orientation)
-    width, height = _turn_size(cut.resized, orientation)
+    width, height = cut.resized.turned(orientation)
     extent: tuple[float, float] = image.size
     if isinstance(image, JpegImageFile):
         drafted = image.draft("RGB", (_DRAFT_SHRINK * width, _DRAFT_SHRINK * height))
@@ -117,7 +117,3 @@ def _find_box(
     top = cut.top * down + (size[1] - extent[1] if orientation in _ENDS_ABOVE else 0)
     right, bottom = left + cut.size.width * across, top + cut.size.height * down
     return left, top, min(right, size[0]), min(bottom, size[1])
-
-
-def _turn_size(size: Size, orientation: int) -> Size:
-    return size if orientation < 5 else Size(size.height, size.width)

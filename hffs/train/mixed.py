@@ -13,22 +13,21 @@ from typing import Any, Self, TypedDict, Unpack
 
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
-from hffs.core.batches import BatchSpec, EpochPlan, derive_seed, plan_epoch
+from hffs.core.batches import BatchSpec, derive_seed
 from hffs.core.mixing import Mix, Stop, count_steps, plan_mix
 from hffs.errors import ConfigError
 from hffs.train.dataset import Batch, FolderDataset, Sample, collate
-from hffs.train.plan import Plan
+from hffs.train.plan import NO_BATCH_FIX, Epochs, Plan
 from hffs.train.progress import (
     VERSION,
     State,
     check_done,
     check_epoch,
-    check_seat,
     check_state,
-    find_seat,
     identify_batches,
     join_repeats,
 )
+from hffs.train.seats import check_seat, find_seat
 
 _ROUND = 1 << 32
 """What an entry's rounds within an epoch are apart: round 0 of epoch n is its epoch n."""
@@ -73,10 +72,10 @@ class MixedLoader:
         sequences = _line_up(datasets, batch, named.seed, self._seat.world)
         shares = _find_shares(datasets, probabilities)
         for name, sequence in sequences.items():
-            if shares[name] > 0 and not len(sequence.plan(0)):
-                fix = "a smaller batch_size, or remainder pad, makes some"
-                raise ConfigError("cannot mix", f"entry {name}", why="it has no batch", fix=fix)
-        lengths = tuple(len(sequence.plan(0)) for sequence in sequences.values())
+            if shares[name] > 0 and not len(sequence.epochs.plan(0)):
+                why = "it has no batch"
+                raise ConfigError("cannot mix", f"entry {name}", why=why, fix=NO_BATCH_FIX)
+        lengths = tuple(len(sequence.epochs.plan(0)) for sequence in sequences.values())
         mix = Mix(lengths, tuple(shares.values()), named.seed, stop)
         self._batches = _MixedBatches(list(sequences.values()), mix, self._seat.rank)
         self._own = State(
@@ -141,22 +140,12 @@ class MixedLoader:
         self._begin, self._place = done, (epoch, done)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Sequence:
     """The batches of one entry, epoch after epoch; its samples begin at `first` of all."""
 
-    dataset: FolderDataset
-    spec: BatchSpec
+    epochs: Epochs
     first: int
-    _kept: tuple[int, EpochPlan] | None = None
-
-    def plan(self, epoch: int) -> EpochPlan:
-        """The batches of an epoch; the last one that was asked for is kept."""
-        if self._kept is None or self._kept[0] != epoch:
-            assignment = self.dataset.plan.assignment
-            planned = plan_epoch(assignment.bucket, assignment.sizes, self.spec, epoch)
-            self._kept = epoch, planned
-        return self._kept[1]
 
 
 class _MixedBatches(Sampler[list[int]]):
@@ -185,7 +174,7 @@ class _MixedBatches(Sampler[list[int]]):
         for steps in plan_mix(self._mix, epoch):
             for at in range(max(begin - steps.first, 0), len(steps)):
                 sequence = self._sequences[int(steps.entry[at])]
-                planned = sequence.plan(epoch + _ROUND * int(steps.round[at]))
+                planned = sequence.epochs.plan(epoch + _ROUND * int(steps.round[at]))
                 part = planned.part(int(steps.number[at]), self._rank)
                 yield (part + sequence.first).tolist()
 
@@ -204,7 +193,7 @@ def _line_up(
     for number, (name, dataset) in enumerate(datasets.items()):
         own = join_repeats(dataset.plan, batch)
         spec = replace(own, seed=derive_seed(seed, number), world=world)
-        sequences[name] = _Sequence(dataset, spec, first)
+        sequences[name] = _Sequence(Epochs(dataset.plan, spec), first)
         first += len(dataset)
     return sequences
 
@@ -226,5 +215,7 @@ def _identify(
 ) -> str:
     digest = hashlib.sha256(repr((mix.probabilities, mix.stop)).encode())
     for name, dataset in datasets.items():
-        digest.update(repr((name, identify_batches(dataset.plan, sequences[name].spec))).encode())
+        digest.update(
+            repr((name, identify_batches(dataset.plan, sequences[name].epochs.spec))).encode()
+        )
     return digest.hexdigest()

@@ -1,18 +1,21 @@
 """A plan: a scanned folder and the buckets of its images.
 
-Owns what is known of one entry before batches are made. Must not know torch.
+Owns what is known of one entry, and its batches epoch after epoch. Must not know torch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hffs.core.batches import BatchSpec
+from hffs.core.batches import BatchSpec, EpochPlan, plan_epoch
 from hffs.core.buckets.assignment import Assignment
 from hffs.core.buckets.spec import BucketSpec
 from hffs.train.scanning.scanned import Scan
 
 _ONE_BY_ONE = BatchSpec()
+
+NO_BATCH_FIX = "a smaller batch_size, or remainder pad, makes some"
+"""What to do where no bucket fills a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +35,18 @@ class Plan:
     caption_extension: str = "txt"
     probability: float = 1.0
     batch: BatchSpec = _ONE_BY_ONE
+
+
+class Epochs:
+    """The batches of a plan, epoch after epoch; those of the last that was asked for are kept."""
+
+    def __init__(self, plan: Plan, spec: BatchSpec) -> None:
+        self.spec = spec
+        self._bucket, self._sizes = plan.assignment.bucket, plan.assignment.sizes
+        self._kept: tuple[int, EpochPlan] | None = None
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """The batches of all ranks in an epoch."""
+        if self._kept is None or self._kept[0] != epoch:
+            self._kept = epoch, plan_epoch(self._bucket, self._sizes, self.spec, epoch)
+        return self._kept[1]

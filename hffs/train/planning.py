@@ -18,7 +18,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hffs.config import Config, all_keys, build_configs, build_folder, has_several_mounts
+from hffs.config import (
+    Config,
+    all_keys,
+    build_configs,
+    build_folder,
+    find_mount_folder,
+    has_several_mounts,
+)
 from hffs.core.batches import BatchSpec
 from hffs.core.buckets import assign, validate
 from hffs.core.buckets.resolutions import read_resolution
@@ -203,19 +210,19 @@ def plan_entries(
     several = has_several_mounts(Path(file))
     plans = {}
     for config in chosen.configs:
-        folder = find_folder(config, mounted, several=several)
+        folder = _find_folder(config, mounted, several=several)
         plans[config.id] = plan_entry(config, folder, watcher or _Logger(), _count_workers(config))
     return plans
 
 
-def find_folder(config: Config, mounted: str | Path | None, *, several: bool) -> Path:
+def _find_folder(config: Config, mounted: str | Path | None, *, several: bool) -> Path:
     """Where the files of an entry are; ConfigError where nothing says so."""
     if config.type == "local" and config.instance_data_dir is not None:
         return config.instance_data_dir
     if mounted is None:
         why, fix = "it is a data set", "mount the file and say where: mounted=MOUNTPOINT"
         raise ConfigError("cannot plan", f"entry {config.id}", why=why, fix=fix)
-    return Path(mounted, config.id) if several else Path(mounted)
+    return find_mount_folder(config, Path(mounted), several=several)
 
 
 def _check_keys(keys: Mapping[str, object]) -> Mapping[str, object]:

@@ -9,9 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from operator import index
-from typing import Any, NamedTuple, TypedDict
-
-import torch.distributed
+from typing import Any, TypedDict
 
 from hffs.core.batches import BatchSpec, identify
 from hffs.errors import ConfigError, UsageError
@@ -82,59 +80,6 @@ def check_done(batches_done: int, length: int) -> None:
 
 def _refuse(why: str, fix: str) -> UsageError:
     return UsageError("cannot resume", why=why, fix=fix)
-
-
-class Seat(NamedTuple):
-    """A rank and the world that it is in; `is_found` where nobody named the rank."""
-
-    rank: int
-    world: int
-    is_found: bool
-
-
-def find_seat(rank: int | None, world: int) -> Seat:
-    """Where this process is.
-
-    Without a rank that is where torch.distributed has it. A world of 1 is that of torch.distributed
-    too, if it is initialised. Raises ConfigError where the two contradict each other, or nothing
-    says which rank of several this is.
-    """
-    group = _find_group()
-    if group is None:
-        if rank is None and world > 1:
-            fix = "name it, or call torch.distributed.init_process_group first"
-            raise ConfigError("cannot use world", str(world), why="the rank is not known", fix=fix)
-        seat = Seat(rank or 0, world, rank is None)
-    else:
-        if world not in (1, group[1]) and rank is None:
-            raise ConfigError(
-                "cannot use world", str(world), why=f"torch.distributed has {group[1]}"
-            )
-        if world == 1 and rank not in (None, group[0]):
-            why, fix = f"it is {group[0]} in torch.distributed", "leave it out, or name the world"
-            raise ConfigError("cannot use rank", str(rank), why=why, fix=fix)
-        seat = Seat(group[0] if rank is None else rank, max(world, 1), rank is None)
-        if world == 1:
-            seat = seat._replace(world=group[1])
-    if not 0 <= seat.rank < seat.world:
-        raise ConfigError("cannot use rank", str(seat.rank), why=f"there are {seat.world}, from 0")
-    return seat
-
-
-def check_seat(seat: Seat) -> None:
-    """Raise UsageError if a process group that was made since says otherwise."""
-    group = _find_group() if seat.is_found else None
-    if group is not None and group != (seat.rank, seat.world):
-        why = "it was made before torch.distributed was initialised"
-        fix = "call init_process_group first"
-        raise UsageError("cannot make batches", why=why, fix=fix)
-
-
-def _find_group() -> tuple[int, int] | None:
-    """Rank and world of torch.distributed, if it is initialised."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return None
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def join_repeats(plan: Plan, batch: BatchSpec | None) -> BatchSpec:

@@ -12,20 +12,19 @@ from typing import Any, Self
 
 from torch.utils.data import Sampler
 
-from hffs.core.batches import BatchSpec, EpochPlan, plan_epoch
+from hffs.core.batches import BatchSpec, EpochPlan
 from hffs.errors import ConfigError
-from hffs.train.plan import Plan
+from hffs.train.plan import NO_BATCH_FIX, Epochs, Plan
 from hffs.train.progress import (
     VERSION,
     State,
     check_done,
     check_epoch,
-    check_seat,
     check_state,
-    find_seat,
     identify_batches,
     join_repeats,
 )
+from hffs.train.seats import check_seat, find_seat
 
 _log = logging.getLogger(__name__)
 
@@ -53,13 +52,12 @@ class BucketBatchSampler(Sampler[list[int]]):
         self._seat = find_seat(rank, batch.world)
         self.batch = replace(batch, world=self._seat.world)
         self.epoch = 0
-        self._bucket, self._sizes = plan.assignment.bucket, plan.assignment.sizes
+        self._epochs = Epochs(plan, self.batch)
         self._digest = identify_batches(plan, self.batch)
-        self._planned: tuple[int, EpochPlan] | None = None
         self._begin = self._handed_out = 0
         if not len(self):
-            fix = "a smaller batch_size, or remainder pad, makes some"
-            raise ConfigError("cannot make batches of", plan.id, why="no bucket fills one", fix=fix)
+            why = "no bucket fills one"
+            raise ConfigError("cannot make batches of", plan.id, why=why, fix=NO_BATCH_FIX)
 
     @property
     def rank(self) -> int:
@@ -88,10 +86,7 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     def plan_epoch(self) -> EpochPlan:
         """The batches of all ranks in the epoch that was set."""
-        if self._planned is None or self._planned[0] != self.epoch:
-            planned = plan_epoch(self._bucket, self._sizes, self.batch, self.epoch)
-            self._planned = self.epoch, planned
-        return self._planned[1]
+        return self._epochs.plan(self.epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch; to stay in the same one changes nothing."""

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from hffs.core.buckets.assignment import Assignment
 from hffs.core.buckets.spec import BucketSpec
 from hffs.core.types import Size
 from hffs.train.plan import Plan
 from hffs.train.scanning.scanned import Scan
+from tests.train.plans import assign_nearest
 
 SIZES = (Size(32, 48), Size(48, 32))
 
@@ -24,24 +24,7 @@ def plan_by_hand(
 ) -> Plan:
     """Every image of a folder in the bucket of the nearest shape, resized to cover it, centred."""
     scan = _scan(folder)
-    shown = scan.sizes(upright=upright).astype(np.float64)
-    boxes = np.array(sorted(sizes), np.int32).reshape(-1, 2)
-    aspects = boxes[:, 0] / boxes[:, 1]
-    distance = np.abs(np.log(aspects) - np.log(shown[:, :1] / shown[:, 1:]))
-    bucket = distance.argmin(axis=1).astype(np.int32)
-    target = boxes[bucket]
-    scale = (target / shown).max(axis=1, keepdims=True)
-    resized = np.maximum(np.rint(shown * scale), target).astype(np.int32)
-    assignment = Assignment(
-        sizes=boxes,
-        aspects=aspects,
-        image=np.arange(len(shown)),
-        bucket=bucket,
-        resolution=np.zeros(len(shown), np.int16),
-        resized=resized,
-        crop=(resized - target) // 2,
-        removed=np.zeros((len(shown), 1), np.uint8),
-    )
+    assignment = assign_nearest(scan.sizes(upright=upright), sizes)
     return Plan(id=id, scan=scan, spec=BucketSpec(), assignment=assignment, upright=upright)
 
 

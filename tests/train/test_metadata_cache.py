@@ -35,6 +35,18 @@ def make_plan(folder: Path, spec: BucketSpec = SPEC, fingerprint: str = "f") -> 
     return Plan("my set", scan, spec, assign(stored, spec, make_keys(names)))
 
 
+def plan_two_buckets(folder: Path, *sizes: tuple[int, int]) -> Plan:
+    """The plan with two buckets of these sizes, whose rounded aspects are alike."""
+    plan = make_plan(folder)
+    assignment = replace(
+        plan.assignment,
+        sizes=np.array(sizes, np.int32),
+        aspects=np.ones(2),
+        bucket=np.array([0, 1, 1, 0], np.int32),
+    )
+    return replace(plan, assignment=assignment)
+
+
 def read(written: Written, number: int) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = json.loads(written.files[number].read_bytes())
     return found
@@ -106,13 +118,8 @@ def test_several_resolutions_are_not_written_for_simpletuner(tmp_path: Path) -> 
 
 
 def test_several_sizes_of_one_aspect_are_not_written_for_simpletuner(tmp_path: Path) -> None:
-    plan = make_plan(tmp_path)
-    sizes = np.array([[512, 512], [1024, 1024]], np.int32)
-    assignment = replace(
-        plan.assignment,
-        sizes=sizes, aspects=np.ones(2), bucket=np.array([0, 1, 1, 0], np.int32),
-    )  # fmt: skip
-    written = write_buckets(replace(plan, assignment=assignment), tmp_path / "cache", "")
+    plan = plan_two_buckets(tmp_path, (512, 512), (1024, 1024))
+    written = write_buckets(plan, tmp_path / "cache", "")
     assert written.why_no_indices == "several buckets have the same aspect ratio"
     assert len(written.files) == 1
 
@@ -127,13 +134,8 @@ def test_files_of_another_folder_that_are_replaced_are_told(tmp_path: Path) -> N
 
 
 def test_aspects_that_rounding_makes_alike_are_told_with_more_decimals(tmp_path: Path) -> None:
-    plan = make_plan(tmp_path)
-    sizes = np.array([[512, 512], [515, 512]], np.int32)
-    assignment = replace(
-        plan.assignment,
-        sizes=sizes, aspects=np.ones(2), bucket=np.array([0, 1, 1, 0], np.int32),
-    )  # fmt: skip
-    written = write_buckets(replace(plan, assignment=assignment), tmp_path / "cache", "")
+    plan = plan_two_buckets(tmp_path, (512, 512), (515, 512))
+    written = write_buckets(plan, tmp_path / "cache", "")
     assert list(read(written, 0)["aspect_ratio_bucket_indices"]) == ["1.0", "1.006"]
 
 

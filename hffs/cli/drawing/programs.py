@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import Field, asdict
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+"""The option that asks for it."""
 
 
 class Facts(Protocol):

@@ -36,14 +36,6 @@ def upscale(sizes: NDArray[np.int32], assignment: Assignment) -> NDArray[np.floa
     return measure_upscale(own, assignment.resized.astype(np.int64))
 
 
-def crop_boxes(sizes: NDArray[np.int32], assignment: Assignment) -> NDArray[np.float64]:
-    """Left, top, right and bottom of what is kept, in pixels of the image; (s, 4)."""
-    scales = sizes[assignment.image] / assignment.resized
-    corners = [assignment.crop, assignment.crop + assignment.sizes[assignment.bucket]]
-    boxes: NDArray[np.float64] = np.concatenate([corner * scales for corner in corners], axis=1)
-    return boxes
-
-
 def count_by_bucket(assignment: Assignment) -> NDArray[np.int64]:
     """How many samples each bucket has, (b,)."""
     return np.bincount(assignment.bucket, minlength=len(assignment.sizes)).astype(np.int64)

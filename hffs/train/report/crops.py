@@ -153,8 +153,8 @@ def pick_ordinary(measured: Measured, most: int) -> tuple[CropFacts, ...]:
     """Of each of the fullest buckets, the fullest first, the sample that loses as much as half of
     the others do.
     """
-    bucket, count = measured.plan.assignment.bucket, len(measured.plan.assignment.sizes)
-    members = np.bincount(bucket, minlength=count)
+    bucket = measured.plan.assignment.bucket
+    members = measures.count_by_bucket(measured.plan.assignment)
     fullest = [number for number in np.argsort(-members, kind="stable")[:most] if members[number]]
 
     def find_middle(number: int) -> int:

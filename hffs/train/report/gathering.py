@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.batches import BatchSpec, EpochPlan, batch_sizes
+from hffs.core.buckets import measures
 from hffs.core.buckets.assignment import Removal
 from hffs.core.buckets.spec import BucketSpec
 from hffs.core.histograms import ASPECT_EDGES, MEGAPIXEL_EDGES, SIZE_EDGES, describe_spread
@@ -115,7 +116,7 @@ def _describe_scan(plan: Plan) -> ScanFacts:
 def _total(measured: Measured, epoch: EpochPlan) -> TotalFacts:
     assignment = measured.plan.assignment
     return TotalFacts(
-        buckets=int(np.count_nonzero(np.bincount(assignment.bucket))),
+        buckets=int(np.count_nonzero(measures.count_by_bucket(assignment))),
         images=int(np.count_nonzero(np.bincount(assignment.image))),
         samples=len(assignment.image),
         batches=len(epoch),
@@ -130,7 +131,7 @@ def _describe_buckets(
 ) -> Iterator[BucketFacts]:
     assignment = measured.plan.assignment
     count, images = len(assignment.sizes), max(len(measured.sizes), 1)
-    samples = np.bincount(assignment.bucket, minlength=count).tolist()
+    samples = measures.count_by_bucket(assignment).tolist()
     # As one number each, and sorted: numpy's unique takes ten times as long over either.
     pairs = np.sort(assignment.bucket.astype(np.int64) * images + assignment.image)
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]

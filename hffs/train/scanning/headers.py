@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import threading
 import warnings
-import zlib
 from typing import TYPE_CHECKING
 
+from hffs.core.bad_data import BAD_DATA
 from hffs.core.image_headers import (
     HEAD_BYTES,
     MAX_PIXELS,
@@ -30,14 +29,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 OPENING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-
-# What Pillow and its C libraries raise on bad data. Not a broad except: an
-# error in the rules themselves (AttributeError, NameError, ...) is not among them.
-_BAD_DATA = (
-    OSError, SyntaxError, ValueError, TypeError, struct.error, zlib.error, EOFError, IndexError,
-    KeyError, OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, RuntimeError,
-    AssertionError,
-)  # fmt: skip
 
 _ORIENTATION = 0x0112
 
@@ -93,7 +84,7 @@ def _read_by_pillow(opened: int, head: bytes) -> Header:
         except UnidentifiedImageError as error:
             os.pread(opened, 1, 0)  # an error of reading is told as that, not as one of the bytes
             raise DataError("cannot measure", why=f"damaged {kind.name}") from error
-        except (*_BAD_DATA, Image.DecompressionBombError) as error:
+        except (*BAD_DATA, Image.DecompressionBombError) as error:
             os.pread(opened, 1, 0)
             why = str(error) or type(error).__name__
             raise DataError("cannot measure", why=why) from error
@@ -114,6 +105,6 @@ def _find_turn(image: Image.Image, opened: int) -> int:
     try:
         # Not that of PNG, which decodes all pixels to look behind them.
         turn = Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except _BAD_DATA:
+    except BAD_DATA:
         return 1  # no reader could have told a turn from it
     return int(turn) if turn in range(2, 9) else 1

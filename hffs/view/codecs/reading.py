@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 import math
-import struct
-import zlib
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from hffs.core import bad_data
 from hffs.core.formats import FORMATS
 from hffs.core.image_headers import MAX_PIXELS, PNG_TAIL_BYTES, find_late_exif
 from hffs.core.types import Size
@@ -28,13 +27,11 @@ MAX_ENCODED_BYTES = 256 * 2**20
 
 _ALLOWED = [kind.name for kind in FORMATS["image"]]
 
-# What Pillow and its C libraries raise on bad data. Not a broad except: an error in the rules
-# themselves (AttributeError, NameError, ...) is not among them.
 BAD_DATA = (
-    OSError, SyntaxError, ValueError, TypeError, struct.error, zlib.error, EOFError, IndexError,
-    KeyError, OverflowError, ZeroDivisionError, MemoryError, NotImplementedError, RuntimeError,
-    AssertionError, Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
+    *bad_data.BAD_DATA,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 def open_image(file: io.IOBase) -> ImageFile:

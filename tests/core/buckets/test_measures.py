@@ -7,7 +7,6 @@ from hffs.core.buckets import assign
 from hffs.core.buckets.measures import (
     aspect_error,
     count_by_bucket,
-    crop_boxes,
     crop_loss,
     upscale,
 )
@@ -44,16 +43,6 @@ def test_what_is_cut_away() -> None:
 
 def test_how_much_edges_grow() -> None:
     assert upscale(SIZES, MADE).tolist() == pytest.approx([0.512, 2, 2, 683 / 400])
-
-
-def test_what_is_kept_of_the_image() -> None:
-    low = 85 * 400 / 683
-    assert crop_boxes(SIZES, MADE).ravel().tolist() == pytest.approx([
-        500, 0, 1500, 1000,
-        128, 0, 384, 256,
-        0, 0, 256, 256,
-        0, low, 300, low + 512 * 400 / 683,
-    ])  # fmt: skip
 
 
 def test_buckets_are_counted() -> None:
