@@ -91,7 +91,6 @@ def cumulate(probabilities: Sequence[float]) -> NDArray[np.float64]:
     parts /= parts.max()  # so that the sum of huge ones is a number
     ends = np.cumsum(parts)
     ends /= ends[-1]
-    ends[np.flatnonzero(parts)[-1] :] = 1.0
     return ends
 
 

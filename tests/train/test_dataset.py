@@ -170,3 +170,10 @@ def test_a_batch_of_different_shapes_is_refused(tmp_path: Path) -> None:
     samples: list[Sample] = [data[0], data[1]]
     with pytest.raises(RuntimeError, match="stack expects each tensor to be equal size"):
         collate(samples)
+
+
+def test_a_transform_that_changes_the_shape_is_refused(tmp_path: Path) -> None:
+    plan = plan_by_hand(write_folder(tmp_path, 1))
+    data = FolderDataset(plan, transform=lambda image: image[:, :10])
+    with pytest.raises(ConfigError, match=r"cannot use the transform: it made \(3, 10, 32\) of"):
+        data[0]
