@@ -10,8 +10,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 VENV := .venv
 LOCK := requirements-dev.lock
 BIN := $(VENV)/bin
-# Nothing is compiled ahead: of torch and its like a run imports a part, which Python compiles then.
-PIP := $(BIN)/python -m pip install -qq --no-compile --constraint $(LOCK)
+PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
+
+# Tests start thousands of processes, each of which would compile all that it imports once more.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A mirror of the Hub that tests start as a program; its libraries are not those of hffs.
 OLAH := .venv-olah
