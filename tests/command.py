@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests import preloaded
+
 RUN_TIMEOUT_S = 60
 
 NO_HUB = "http://127.0.0.1:9"
@@ -20,6 +22,8 @@ class Hffs:
     """The command line in an environment of its own."""
 
     environ: dict[str, str]
+    forks: bool = True
+    """Whether it may begin with all modules loaded; figures of memory and of time must not."""
 
     @classmethod
     def below(cls, folder: Path) -> Self:
@@ -38,6 +42,8 @@ class Hffs:
         self, *arguments: str | Path, timeout_s: float = RUN_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a command, whatever comes of it."""
+        if self.forks and preloaded.is_alike(self.environ):
+            return preloaded.run(list(map(str, arguments)), self.environ, timeout_s)
         command = [sys.executable, "-m", "hffs", *map(str, arguments)]
         return subprocess.run(
             command,

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from hffs.mount.layers import read_shown
 from hffs.view.codecs import turbojpeg
 from tests.clips import find_clips, find_recordings
 from tests.command import Hffs, Mount
@@ -104,8 +105,10 @@ def mount(hffs: Hffs, tmp_path: Path) -> Iterator[Mount]:
         return folder
 
     yield make
+    shown = {each.mountpoint for each in read_shown()} if made else ()
     for folder in made:
-        hffs.run("umount", "--force", folder)
+        if str(folder) in shown:
+            hffs.run("umount", "--force", folder)
 
 
 @pytest.fixture

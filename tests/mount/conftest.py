@@ -1,6 +1,8 @@
 """Nothing stays mounted after a test; a repository whose files are read where they lie."""
 
-from collections.abc import Iterator
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,16 @@ def _leave_no_mount(tmp_path: Path) -> Iterator[None]:
     for shown in read_shown():
         if Path(shown.mountpoint).is_relative_to(tmp_path):
             shown.detach(lazy=True)
+
+
+@pytest.fixture
+def hold_open() -> Iterator[Callable[[Path], None]]:
+    """Keep a file open to the end of the test, where its mount may be gone."""
+    held = list[int]()
+    yield lambda path: held.append(os.open(path, os.O_RDONLY))
+    for descriptor in held:
+        with contextlib.suppress(OSError):  # a mount that is gone says so to who closes its files
+            os.close(descriptor)
 
 
 @pytest.fixture

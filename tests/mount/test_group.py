@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -243,11 +243,14 @@ def test_one_in_use_stays_and_holds_up_none_of_the_others(
     _expect_nothing_left(hffs, folder, pids)
 
 
-def test_force_cuts_off_who_uses_them(hffs: Hffs, config: Path, folder: Path) -> None:
+def test_force_cuts_off_who_uses_them(
+    hffs: Hffs, config: Path, folder: Path, hold_open: Callable[[Path], None]
+) -> None:
     hffs("mount", config, folder)
     pids = _pids(hffs, folder)
-    with (folder / "cats" / "0.jpg").open("rb"), (folder / "art" / "0.jpg").open("rb"):
-        hffs("umount", "--force", folder)
+    hold_open(folder / "cats" / "0.jpg")
+    hold_open(folder / "art" / "0.jpg")
+    hffs("umount", "--force", folder)
     _expect_nothing_left(hffs, folder, pids)
 
 

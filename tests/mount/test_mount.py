@@ -298,15 +298,15 @@ def test_a_dead_mount_is_seen_and_mounted_over(mount: Mount, hffs: Hffs, photos:
 
 
 def test_umount_refuses_while_in_use_and_force_does_not(
-    mount: Mount, hffs: Hffs, photos: Path
+    mount: Mount, hffs: Hffs, photos: Path, hold_open: Callable[[Path], None]
 ) -> None:
     folder = mount(photos)
-    with (folder / "0.jpg").open("rb"):
-        refused = hffs.run("umount", folder)
-        assert refused.returncode == 4
-        assert "it is in use" in refused.stderr
-        assert refused.stderr.count("\n") == 1
-        hffs("umount", "--force", folder)
+    hold_open(folder / "0.jpg")
+    refused = hffs.run("umount", folder)
+    assert refused.returncode == 4
+    assert "it is in use" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    hffs("umount", "--force", folder)
     assert os.listdir(folder) == []
 
 
