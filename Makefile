@@ -21,8 +21,8 @@ OLAH := .venv-olah
 # The tests that are measured on every check; of the others `make coverage` tells.
 MEASURED := $(wildcard tests/core)
 
-# Most tests wait for one child at a time; `make test WORKERS=0` shows their output in order.
-WORKERS := auto
+# Tests wait for a third of their time; `make test WORKERS=0` shows their output in order.
+WORKERS := $(shell echo $$((($$(nproc) * 3 + 1) / 2)))
 PYTEST := -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.

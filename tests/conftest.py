@@ -4,6 +4,7 @@ made of photos.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import io
 import os
@@ -67,6 +68,17 @@ def pytest_configure() -> None:
     and so would every program that is started here.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what is there for good: thousands of tests, all modules."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At the end it must see them again: libraries count what is left of theirs."""
+    gc.unfreeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
