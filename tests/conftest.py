@@ -71,7 +71,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Have the garbage collector pass over what is there for good: thousands of tests, all modules."""
+    """Have the garbage collector pass over what is there for good: all modules, all tests."""
     gc.collect()
     gc.freeze()
 
