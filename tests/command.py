@@ -26,11 +26,11 @@ class Hffs:
     """Whether it may begin with all modules loaded; figures of memory and of time must not."""
 
     @classmethod
-    def below(cls, folder: Path) -> Self:
+    def below(cls, folder: Path, *, forks: bool = True) -> Self:
         """A command whose caches and records are in a folder; started anywhere, it is this code."""
         own = {"XDG_CACHE_HOME": str(folder / "cache"), "XDG_STATE_HOME": str(folder / "state")}
         own |= {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": NO_HUB}
-        return cls(os.environ | own | {"PYTHONPATH": str(Path(__file__).parents[1])})
+        return cls(os.environ | own | {"PYTHONPATH": str(Path(__file__).parents[1])}, forks)
 
     def __call__(self, *arguments: str | Path, timeout_s: float = RUN_TIMEOUT_S) -> str:
         """Run a command that has to succeed; its standard output."""

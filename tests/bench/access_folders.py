@@ -96,7 +96,7 @@ def _need(program: str) -> str:
 
 @contextmanager
 def open_hffs(base: Path) -> Iterator[Path]:
-    hffs, folder = Hffs.below(base), base / "hffs"
+    hffs, folder = Hffs.below(base, forks=False), base / "hffs"
     folder.mkdir()
     hffs("mount", base / "photos.parquet", folder)
     try:

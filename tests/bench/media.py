@@ -105,7 +105,7 @@ class Bench:
         return {"s": spent, "bytes": self._hub.sent_bytes(), "requests": len(self._hub.requests)}
 
     def _host(self) -> Hffs:
-        host = Hffs.below(Path(tempfile.mkdtemp(dir=self._folder)))
+        host = Hffs.below(Path(tempfile.mkdtemp(dir=self._folder)), forks=False)
         home = Path(tempfile.mkdtemp(dir=self._folder))
         host.environ.update(self._hub.env(home))
         return host

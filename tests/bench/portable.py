@@ -137,8 +137,9 @@ class Bench:
 
     def _host(self) -> Hffs:
         shutil.rmtree(self._folder / "host", ignore_errors=True)
-        own = Hffs.below(self._folder / "host")
-        return Hffs(own.environ | self._hub.env(self._folder / "host/home"))
+        host = Hffs.below(self._folder / "host", forks=False)
+        host.environ.update(self._hub.env(self._folder / "host/home"))
+        return host
 
 
 def run(folder: Path, rows: int, rounds: int) -> dict[str, dict[str, float]]:

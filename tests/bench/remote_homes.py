@@ -113,7 +113,7 @@ class Home:
         self.folder = Path(tempfile.mkdtemp(prefix="hffs-bench-"))
         self.mountpoint = self.folder / "mnt"
         self.mountpoint.mkdir()
-        self.hffs = Hffs.below(self.folder)
+        self.hffs = Hffs.below(self.folder, forks=False)
         self.hffs.environ.update(hub.env(self.folder / "hf"))
         self.hffs.environ.update({MARK: mark, "PYTHONWARNINGS": "ignore"})
 

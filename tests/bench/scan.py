@@ -237,7 +237,8 @@ def run(folder: Path, count: int, many: int, rounds: int) -> dict[str, Any]:
     images = encode_images()
     source, origin = find_kohya()
     kohya, scans = KOHYA.format(source=source), iter(range(10**6))
-    files, table, hffs = folder / "files", folder / "images.parquet", Hffs.below(folder)
+    files, table = folder / "files", folder / "images.parquet"
+    hffs = Hffs.below(folder, forks=False)
     if not has_whole_kohya():
         sys.stderr.write(
             "without kohya's whole scan: HFFS_TRAINERS or HFFS_TRAINERS_LIBS is unset\n"
