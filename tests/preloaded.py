@@ -4,7 +4,7 @@ of a mount would wait for.
 A process that has imported what commands and daemons import forks for each command that is asked
 for, and the child is given the arguments, environment, folder and streams that a new process would
 have. Imported is only what looks at no variables while it is (so not huggingface_hub), and what
-leaves no thread behind; `run` knows which variables a process must be started with.
+leaves no thread behind; `is_alike` tells which variables a process must be started with.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
+
+_ROOT = Path(__file__).parents[1]
 
 _MODULES = (
     "hffs.cli.bucket", "hffs.cli.inspect", "hffs.cli.ls", "hffs.cli.mount", "hffs.cli.umount",
@@ -33,7 +35,7 @@ _MODULES = (
     "hffs.mount.running", "hffs.view.deciding", "hffs.view.portable.recording", "httpx2",
     "pandas", "pyarrow.compute", "pyarrow.parquet",
 )  # fmt: skip
-"""`datasets` takes pandas, most of what it brings, and looks at variables itself."""
+"""Without `datasets`, which looks at variables, but with pandas, half of what it brings."""
 
 _AT_START = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TERM", "COVERAGE", "OPENBLAS_", "OMP_")
 """What begins variables that Python, its libraries or the terminal read when they start."""
@@ -47,14 +49,13 @@ _MOST_BYTES = 1 << 20
 def is_alike(environ: Mapping[str, str]) -> bool:
     """Whether a process with these variables starts as this one did."""
 
-    def pick(variables: Mapping[str, str]) -> dict[str, str]:
-        return {name: variables[name] for name in variables if name.startswith(_AT_START)}
-
-    ours = pick(os.environ)
-    theirs = pick(environ)
     # Every command has it, to find this code wherever it is run; here it is found anyway.
-    path = str(Path(__file__).parents[1])
-    return ours | {"PYTHONPATH": path} == theirs | {"PYTHONPATH": theirs.get("PYTHONPATH", path)}
+    own = ("PYTHONPATH", str(_ROOT))
+
+    def pick(variables: Mapping[str, str]) -> set[tuple[str, str]]:
+        return {item for item in variables.items() if item[0].startswith(_AT_START)} - {own}
+
+    return pick(os.environ) == pick(environ)
 
 
 def run(
@@ -66,7 +67,7 @@ def run(
     nothing = os.open(os.devnull, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
         try:
-            channel.connect(_start().name)
+            channel.connect(_start())
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_BYTES)
             socket.send_fds(channel, [asked.encode()], [nothing, *writers])
         finally:
@@ -104,18 +105,11 @@ def _follow(
     return out, err, -9 if code is None else code
 
 
-class _Started(NamedTuple):
-    """The process that forks, and the address that it listens at."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-
-
 @cache
-def _start() -> _Started:
-    """Start it; it ends with this process, which keeps the other end of its pipe open."""
+def _start() -> str:
+    """Start the process that forks, which ends with this one; the address that it listens at."""
     name = f"\0hffs-preloaded-{os.getpid()}"
-    ours, _ = os.pipe()
+    ours, theirs = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(name)
         listening.listen()
@@ -124,13 +118,19 @@ def _start() -> _Started:
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             env=os.environ | _NO_THREADS,
-            cwd=Path(__file__).parents[1],
+            cwd=_ROOT,
             stdin=subprocess.DEVNULL,
             pass_fds=descriptors,
             start_new_session=True,
         )
     os.close(ours)
-    return _Started(name, process)
+    atexit.register(_stop, process, theirs)
+    return name
+
+
+def _stop(process: subprocess.Popen[bytes], parent: int) -> None:
+    os.close(parent)
+    process.wait()
 
 
 @dataclass(frozen=True)
@@ -164,21 +164,21 @@ def serve(listening: int, parent: int) -> None:
             if listening in ready:
                 channel, _ = server.accept()
                 message, streams, _, _ = socket.recv_fds(channel, _MOST_BYTES, 3)
-                if pid := os.fork():
-                    begun = _Running(pid, os.pidfd_open(pid), channel)
-                    running[begun.watched] = begun
-                    selector.register(begun.watched, selectors.EVENT_READ, begun.watched)
-                    selector.register(channel, selectors.EVENT_READ, begun.watched)
-                    for stream in streams:
-                        os.close(stream)
-                    continue
-                selector.close()
-                for other in running.values():
-                    other.close()
-                server.close()
-                channel.close()
-                os.close(parent)
-                _become(streams, **json.loads(message))
+                pid = os.fork()
+                if not pid:
+                    selector.close()
+                    for other in running.values():
+                        other.close()
+                    server.close()
+                    channel.close()
+                    os.close(parent)
+                    _become(streams, **json.loads(message))
+                for stream in streams:
+                    os.close(stream)
+                begun = _Running(pid, os.pidfd_open(pid), channel)
+                running[begun.watched] = begun
+                selector.register(begun.watched, selectors.EVENT_READ, begun.watched)
+                selector.register(channel, selectors.EVENT_READ, begun.watched)
 
 
 def _end(selector: selectors.BaseSelector, ended: _Running, *, is_over: bool) -> None:
