@@ -28,6 +28,10 @@ PYTEST := -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 # Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.
 TEST_TOOLS := file git rsync getfattr:attr chromium fuse-overlayfs ffmpeg
 
+# Tests read a mount by its ImageFolder. Apart, as transformers and diffusers do not load beside the
+# wheel of PyPI, whose operators are compiled for another build of torch.
+TORCHVISION := torchvision==0.28.0
+
 # Videos and sounds of cameras and people.
 TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
 TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
@@ -52,6 +56,7 @@ $(VENV)/.demo: pyproject.toml $(LOCK) | system
 $(VENV)/.dev: pyproject.toml $(LOCK) | test-system
 	@echo "setup: installing hffs and what its tests need into $(VENV) (torch is large)"
 	@$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps --upgrade --target $(VENV)/apart $(TORCHVISION)
 	@touch $@ $(VENV)/.demo
 
 $(OLAH)/.ready: tests/olah.txt | $(VENV)/.dev

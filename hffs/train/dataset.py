@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from hffs.core.types import Size
 from hffs.errors import ConfigError, DataError
-from hffs.train.loading import Cut, load_pixels, read_caption
+from hffs.train.files import FolderFiles
+from hffs.train.loading import load_pixels, read_caption
 from hffs.train.plan import Plan
 
 OnError = Literal["raise", "skip"]
@@ -92,6 +92,7 @@ class FolderDataset(Dataset[Sample]):
         scan = replace(plan.scan, problems={})
         none = np.zeros((0, 0), np.uint8)
         self.plan = replace(plan, scan=scan, assignment=replace(plan.assignment, removed=none))
+        self._files = FolderFiles(scan.folder)
         self._transform, self._on_error = transform, on_error
         self._told = set[str]()
 
@@ -125,7 +126,7 @@ class FolderDataset(Dataset[Sample]):
                 sample["replaced"] = True
                 return sample
         raise DataError(
-            "cannot replace", self._name(index), why="no other of its bucket can be read"
+            "cannot replace", self.plan.name(index), why="no other of its bucket can be read"
         ) from error
 
     def _list_stand_ins(self, index: int) -> Iterator[int]:
@@ -136,24 +137,21 @@ class FolderDataset(Dataset[Sample]):
         yield from np.roll(members, -after)[:-1][:_MOST_STAND_INS].tolist()
 
     def _tell(self, index: int, error: DataError) -> None:
-        name = self._name(index)
+        name = self.plan.name(index)
         if name not in self._told:
             self._told.add(name)
             _log.warning("%s; another image stands in for it", error)
 
-    def _name(self, index: int) -> str:
-        return str(self.plan.scan.names[int(self.plan.assignment.image[index])].as_py())
-
     def _load(self, index: int) -> Sample:
-        plan, cut = self.plan, self._cut(index)
-        name = self._name(index)
-        pixels = torch.from_numpy(load_pixels(plan.scan.folder, name, cut)).permute(2, 0, 1)
+        plan, cut = self.plan, self.plan.cut(index)
+        name = self.plan.name(index)
+        pixels = torch.from_numpy(load_pixels(self._files, name, cut)).permute(2, 0, 1)
         image = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         image = image.div_(127.5).sub_(1)
         shown = cut.stored.turned(cut.orientation)
         return Sample(
             image=self._change(image),
-            caption=read_caption(plan.scan.folder, name, plan.caption_extension),
+            caption=read_caption(self._files, name, plan.caption_extension),
             name=name,
             index=index,
             bucket=int(plan.assignment.bucket[index]),
@@ -171,19 +169,6 @@ class FolderDataset(Dataset[Sample]):
             why, fix = f"it made {shapes}", "batches are of one shape: keep it"
             raise ConfigError("cannot use the transform", why=why, fix=fix)
         return changed
-
-    def _cut(self, index: int) -> Cut:
-        scan, assignment = self.plan.scan, self.plan.assignment
-        image = int(assignment.image[index])
-        left, top = assignment.crop[index].tolist()
-        return Cut(
-            stored=Size(*scan.stored[image].tolist()),
-            orientation=int(scan.orientation[image]) if self.plan.upright else 1,
-            resized=Size(*assignment.resized[index].tolist()),
-            left=left,
-            top=top,
-            size=Size(*assignment.sizes[assignment.bucket[index]].tolist()),
-        )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -9,8 +9,6 @@ palettes and 16 bits become what the mount makes of them (docs/rendering.md).
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from hffs.core.types import Size
 from hffs.errors import DataError
 from hffs.train import decoding
+from hffs.train.files import Files
+from hffs.train.plan import Cut
 
 _DRAFT_SHRINK = 2
 """How many times larger than wanted a JPEG is decoded at least, if not at its full size.
@@ -35,29 +35,14 @@ _ENDS_LEFT, _ENDS_ABOVE = (2, 3, 6, 7), (3, 4, 7, 8)
 """Orientations whose turn puts what was last in a row or a column at the left, and at the top."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What is made of an image: turned by `orientation` (EXIF, 1 is not at all), resized, cropped.
-
-    `stored` is its size as the scan found it; `left` and `top` are in the resized image.
-    """
-
-    stored: Size
-    orientation: int
-    resized: Size
-    left: int
-    top: int
-    size: Size
-
-
-def load_pixels(folder: Path, name: str, cut: Cut) -> NDArray[np.uint8]:
+def load_pixels(files: Files, name: str, cut: Cut) -> NDArray[np.uint8]:
     """The pixels of a sample, (h, w, 3), RGB; raises DataError.
 
     Only the crop is resampled, from the pixels that the whole image would be resampled from: the
     same within rounding, and faster by what is cut away.
     """
     try:
-        data = decoding.read_regular(folder / name)
+        data = files.read(name)
         with decoding.open_image(io.BytesIO(data)) as image:
             _check(image, cut.stored)
             return np.array(_reshape(image, cut))
@@ -65,7 +50,7 @@ def load_pixels(folder: Path, name: str, cut: Cut) -> NDArray[np.uint8]:
         raise DataError("cannot read", name, why=decoding.explain(error)) from error
 
 
-def read_caption(folder: Path, name: str, extension: str) -> str:
+def read_caption(files: Files, name: str, extension: str) -> str:
     """The text of the sidecar beside an image, all lines of it; "" if there is none.
 
     A byte order mark is no text, nor are line ends behind the last word. Raises DataError for what
@@ -73,7 +58,7 @@ def read_caption(folder: Path, name: str, extension: str) -> str:
     """
     sidecar = f"{name.rpartition('.')[0]}.{extension}"
     try:
-        return decoding.read_regular(folder / sidecar).decode("utf-8-sig").rstrip("\r\n")
+        return files.read(sidecar).decode("utf-8-sig").rstrip("\r\n")
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:

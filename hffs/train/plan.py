@@ -10,12 +10,28 @@ from dataclasses import dataclass
 from hffs.core.batches import BatchSpec, EpochPlan, plan_epoch
 from hffs.core.buckets.assignment import Assignment
 from hffs.core.buckets.spec import BucketSpec
+from hffs.core.types import Size
 from hffs.train.scanning.scanned import Scan
 
 _ONE_BY_ONE = BatchSpec()
 
 NO_BATCH_FIX = "a smaller batch_size, or remainder pad, makes some"
 """What to do where no bucket fills a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is made of an image: turned by `orientation` (EXIF, 1 is not at all), resized, cropped.
+
+    `stored` is its size as the scan found it; `left` and `top` are in the resized image.
+    """
+
+    stored: Size
+    orientation: int
+    resized: Size
+    left: int
+    top: int
+    size: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +51,24 @@ class Plan:
     caption_extension: str = "txt"
     probability: float = 1.0
     batch: BatchSpec = _ONE_BY_ONE
+
+    def name(self, sample: int) -> str:
+        """The file that a sample is of."""
+        return str(self.scan.names[int(self.assignment.image[sample])].as_py())
+
+    def cut(self, sample: int) -> Cut:
+        """What is made of the image of a sample."""
+        scan, assignment = self.scan, self.assignment
+        image = int(assignment.image[sample])
+        left, top = assignment.crop[sample].tolist()
+        return Cut(
+            stored=Size(*scan.stored[image].tolist()),
+            orientation=int(scan.orientation[image]) if self.upright else 1,
+            resized=Size(*assignment.resized[sample].tolist()),
+            left=left,
+            top=top,
+            size=Size(*assignment.sizes[assignment.bucket[sample]].tolist()),
+        )
 
 
 class Epochs:

@@ -15,7 +15,9 @@ from PIL import ExifTags, Image, ImageOps
 from hffs.core.types import Size
 from hffs.errors import DataError
 from hffs.train import decoding
-from hffs.train.loading import Cut, load_pixels, read_caption
+from hffs.train.files import FolderFiles
+from hffs.train.loading import load_pixels, read_caption
+from hffs.train.plan import Cut
 from tests.train.planning import make_image
 
 LANCZOS = Image.Resampling.LANCZOS
@@ -54,7 +56,7 @@ def test_a_crop_is_the_part_of_the_resized_image(tmp_path: Path, cut: Cut) -> No
     # and clips between the two.
     image = make_image(cut.stored, 0).point([90 + 70 * level // 255 for level in range(256)] * 3)
     image.save(tmp_path / "a.png")
-    pixels = load_pixels(tmp_path, "a.png", cut)
+    pixels = load_pixels(FolderFiles(tmp_path), "a.png", cut)
     assert pixels.dtype == np.uint8
     assert pixels.flags.writeable
     assert differ(pixels, cut_plainly(image, cut)) <= 2  # rounding, in each of two directions
@@ -70,7 +72,7 @@ def test_an_image_is_turned_before_anything_else(tmp_path: Path, turn: int, size
         upright = ImageOps.exif_transpose(image)
     resized = Size(36, 48) if turn >= 5 else Size(48, 36)
     cut = make_cut(size, resized, (3, 5, 20, 30), turn)
-    assert differ(load_pixels(tmp_path, "a.jpg", cut), cut_plainly(upright, cut)) <= 6
+    assert differ(load_pixels(FolderFiles(tmp_path), "a.jpg", cut), cut_plainly(upright, cut)) <= 6
 
 
 @pytest.mark.parametrize(("resized", "decoded"), [
@@ -91,7 +93,7 @@ def test_no_jpeg_is_decoded_at_less_than_twice_the_size_wanted(
 
     monkeypatch.setattr(decoding, "make_rgb", watch)
     cut = make_cut(Size(800, 600), resized, (0, 0, *resized))
-    pixels = load_pixels(tmp_path, "a.jpg", cut)
+    pixels = load_pixels(FolderFiles(tmp_path), "a.jpg", cut)
     assert seen == [decoded]
     with Image.open(tmp_path / "a.jpg") as image:
         noise = pixels.astype(float) - cut_plainly(image, cut)
@@ -111,13 +113,13 @@ def test_a_drafted_image_of_odd_size_is_not_shifted(tmp_path: Path, turn: int) -
     with Image.open(tmp_path / "a.jpg") as image:
         upright = ImageOps.exif_transpose(image)
     # Half a pixel of the decoded 16 would be 8.
-    assert differ(load_pixels(tmp_path, "a.jpg", cut), cut_plainly(upright, cut)) <= 3
+    assert differ(load_pixels(FolderFiles(tmp_path), "a.jpg", cut), cut_plainly(upright, cut)) <= 3
 
 
 def _load_whole(folder: Path, image: Image.Image, name: str = "a.png") -> NDArray[np.uint8]:
     size = Size(*image.size)
     image.save(folder / name)
-    return load_pixels(folder, name, make_cut(size, size, (0, 0, *size)))
+    return load_pixels(FolderFiles(folder), name, make_cut(size, size, (0, 0, *size)))
 
 
 def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_a_tiff_is_turned_by_pillow_alone(tmp_path: Path) -> None:
     image.save(tmp_path / "a.tif", exif=exif)
     cut = make_cut(Size(8, 8), Size(8, 8), (0, 0, 8, 8), 3)
     turned = image.transpose(Image.Transpose.ROTATE_180)
-    assert load_pixels(tmp_path, "a.tif", cut).tolist() == np.asarray(turned).tolist()
+    assert load_pixels(FolderFiles(tmp_path), "a.tif", cut).tolist() == np.asarray(turned).tolist()
 
 
 def _save(image: Image.Image, kind: str) -> bytes:
@@ -181,7 +183,7 @@ BAD = {
 def test_what_cannot_be_read_is_told_by_name(tmp_path: Path, why: str) -> None:
     (tmp_path / "a.png").write_bytes(BAD[why])
     with pytest.raises(DataError, match=r"^cannot read a\.png: .*" + why):
-        load_pixels(tmp_path, "a.png", make_cut(SMALL, SMALL, (0, 0, 8, 8)))
+        load_pixels(FolderFiles(tmp_path), "a.png", make_cut(SMALL, SMALL, (0, 0, 8, 8)))
 
 
 def test_a_missing_file_a_bomb_and_no_memory_are_told(
@@ -189,19 +191,19 @@ def test_a_missing_file_a_bomb_and_no_memory_are_told(
 ) -> None:
     cut = make_cut(SMALL, SMALL, (0, 0, 8, 8))
     with pytest.raises(DataError, match=r"^cannot read sub/a\.png: No such file or directory$"):
-        load_pixels(tmp_path, "sub/a.png", cut)
+        load_pixels(FolderFiles(tmp_path), "sub/a.png", cut)
     make_image(SMALL, 0).save(tmp_path / "a.png")
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "MAX_PIXELS", 63)
         with pytest.raises(DataError, match="8 x 8 pixels, over 63"):
-            load_pixels(tmp_path, "a.png", cut)
+            load_pixels(FolderFiles(tmp_path), "a.png", cut)
 
     def exhaust(_: Image.Image) -> Image.Image:
         raise MemoryError
 
     monkeypatch.setattr(decoding, "make_rgb", exhaust)
     with pytest.raises(DataError, match="not enough memory"):
-        load_pixels(tmp_path, "a.png", cut)
+        load_pixels(FolderFiles(tmp_path), "a.png", cut)
 
 
 def test_a_palette_image_without_its_palette_is_refused(tmp_path: Path) -> None:
@@ -211,17 +213,17 @@ def test_a_palette_image_without_its_palette_is_refused(tmp_path: Path) -> None:
     end = start + 12 + int.from_bytes(data[start : start + 4], "big")
     (tmp_path / "a.png").write_bytes(data[:start] + data[end:])
     with pytest.raises(DataError, match="a palette image without its palette"):
-        load_pixels(tmp_path, "a.png", make_cut(SMALL, SMALL, (0, 0, 8, 8)))
+        load_pixels(FolderFiles(tmp_path), "a.png", make_cut(SMALL, SMALL, (0, 0, 8, 8)))
 
 
 def test_captions_are_the_text_beside_an_image(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/a.b.txt").write_bytes("\ufeffäh\r\nsecond line\n".encode())
-    assert read_caption(tmp_path, "sub/a.b.jpg", "txt") == "äh\r\nsecond line"
-    assert read_caption(tmp_path, "sub/a.b.jpg", "caption") == ""
+    assert read_caption(FolderFiles(tmp_path), "sub/a.b.jpg", "txt") == "äh\r\nsecond line"
+    assert read_caption(FolderFiles(tmp_path), "sub/a.b.jpg", "caption") == ""
     (tmp_path / "c.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"^cannot read c\.txt: .*utf-8"):
-        read_caption(tmp_path, "c.jpg", "txt")
+        read_caption(FolderFiles(tmp_path), "c.jpg", "txt")
     (tmp_path / "d.txt").mkdir()
     with pytest.raises(DataError, match=r"^cannot read d\.txt: not a regular file$"):
-        read_caption(tmp_path, "d.jpg", "txt")
+        read_caption(FolderFiles(tmp_path), "d.jpg", "txt")

@@ -29,6 +29,9 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+APART = Path(sys.prefix, "apart")
+"""Libraries that are kept away from those of hffs (Makefile)."""
+
 DRIVE_TIMEOUT_S = 110
 """Below the limit of a test, whose failure tells nothing of the driver."""
 
@@ -202,7 +205,7 @@ def _strace(record: Path) -> list[str]:
 
 
 def _environ() -> dict[str, str]:
-    paths = [str(REPOSITORY), os.environ.get("HFFS_TRAINERS_LIBS", "")]
+    paths = [str(REPOSITORY), os.environ.get("HFFS_TRAINERS_LIBS", ""), str(APART)]
     quiet = {"PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
     alone = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     one = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

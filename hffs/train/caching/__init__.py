@@ -1,0 +1,1 @@
+"""Latents and text embeddings: computed once, kept in shards, read by anyone who trains."""
