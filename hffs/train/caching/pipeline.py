@@ -44,9 +44,10 @@ _BATCHES_AHEAD = 2
 @dataclass(frozen=True, slots=True)
 class Seconds:
     """Where time went: `decode` of all threads together, `encode` on the device, `write`, `idle`
-    where the device waited for either.
+    where the device waited for either; `total` is all that passed.
     """
 
+    total: float = 0.0
     decode: float = 0.0
     encode: float = 0.0
     write: float = 0.0
@@ -54,6 +55,7 @@ class Seconds:
 
     def __add__(self, other: Seconds) -> Seconds:
         return Seconds(
+            self.total + other.total,
             self.decode + other.decode,
             self.encode + other.encode,
             self.write + other.write,
@@ -64,8 +66,8 @@ class Seconds:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What became of a chunk: samples that were encoded, `refused` for good, and `failed`, which
-    may pass; one reason is enough. `smallest_batch` is smaller than was asked for where memory did
-    not suffice.
+    may pass; one reason is enough. `smallest_batch` is what memory allowed, if that was less than
+    was asked for.
     """
 
     name: str
@@ -74,7 +76,7 @@ class Report:
     failed: int
     size_bytes: int
     seconds: Seconds
-    smallest_batch: int
+    smallest_batch: int | None
     reason: str = ""
 
 
@@ -103,7 +105,7 @@ class _Open:
     failed: int = 0
     reason: str = ""
     parts: list[Mapping[str, Tensor]] = field(default_factory=list)
-    smallest: int = 0
+    smallest: int | None = None
     seconds: Seconds = Seconds()
 
     def spend(self, **seconds: float) -> None:
@@ -129,6 +131,7 @@ class Pipeline:
         decoders = ThreadPoolExecutor(self._workers, "hffs-decode")
         writer = ThreadPoolExecutor(1, "hffs-write")
         writing = deque[Future[Report]]()
+        since = time.perf_counter()
         try:
             for opened, loaded in self._load_ahead(chunks, decoders):
                 with torch.inference_mode():
@@ -136,7 +139,9 @@ class Pipeline:
                 began = time.perf_counter()
                 while len(writing) >= _SHARDS_WAITING:
                     yield writing.popleft().result()
-                opened.spend(idle=time.perf_counter() - began)
+                now = time.perf_counter()
+                opened.spend(idle=now - began, total=now - since)
+                since = now
                 writing.append(writer.submit(self._finish, opened))
                 while writing and writing[0].done():
                     yield writing.popleft().result()
@@ -182,7 +187,7 @@ class Pipeline:
             if not known:
                 return
             chunk = known.popleft()
-            yield _Open(chunk, smallest=chunk.batch), take(chunk)
+            yield _Open(chunk), take(chunk)
 
     def _load(self, sample: Sample) -> _Loaded:
         began = time.perf_counter()
@@ -254,7 +259,7 @@ class Pipeline:
                 if size == 1:
                     raise _too_large(chunk.samples[good[start]], self._device)
                 size = self._limits[shape] = -(-size // 2)
-                opened.smallest = min(opened.smallest, size)
+                opened.smallest = size
                 log.warning("not enough memory on %s: %d at once from now on", self._device, size)
                 continue
             yield _Copy(encoded, [chunk.samples[place] for place in good[some]])

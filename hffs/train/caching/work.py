@@ -7,7 +7,7 @@ everything itself: the files, the model, and where shards are kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -49,17 +49,23 @@ def open_encoder(spec: VaeSpec | TextSpec, access: HubAccess) -> Encoder[Any]:
     return open_text_encoder(spec, access)
 
 
-def make_worker(work: Work, device: str) -> Worker[Chunk, Report]:
-    """A worker on a device, as an engine makes it."""
+def make_worker(
+    work: Work, device: str, tell: Callable[[int], None] | None = None
+) -> Worker[Chunk, Report]:
+    """A worker on a device, as an engine makes it; `tell` is for those of its own process."""
     if device == "cpu":
         torch.set_num_threads(work.threads)
     encoder = open_encoder(work.encoder, work.access)
     encoder.load(device)
-    return partial(_encode, work, encoder, device)
+    return partial(_encode, work, encoder, device, tell)
 
 
 def _encode(
-    work: Work, encoder: Encoder[Any], device: str, chunks: Iterable[Chunk]
+    work: Work,
+    encoder: Encoder[Any],
+    device: str,
+    tell: Callable[[int], None] | None,
+    chunks: Iterable[Chunk],
 ) -> Iterator[Report]:
     objects = open_objects(work.address)
 
@@ -71,7 +77,7 @@ def _encode(
     with ExitStack() as stack:
         files = None if work.files is None else stack.enter_context(work.files())
         load = partial(_load, files)
-        stages = Stages(load, encoder, write, encoder.identify())
+        stages = Stages(load, encoder, write, encoder.identify(), tell)
         yield from Pipeline(stages, device, work.decoders).run(chunks)
 
 
