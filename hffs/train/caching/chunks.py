@@ -145,7 +145,7 @@ class Chunks(Sequence[Chunk]):
         self._job, self._batch = job, batch
         count = len(job.keys)
         starts = np.flatnonzero(_find_breaks(job))
-        ends = np.append(starts[1:], count)
+        ends = np.append(starts[1:], count)[: len(starts)]
         self._bounds = [
             (at, min(at + length, end))
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True)

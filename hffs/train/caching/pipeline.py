@@ -252,6 +252,8 @@ class Pipeline:
         size = min(self._limits.get(shape, len(inputs)), len(inputs))
         start = 0
         while start < len(inputs):
+            if size < len(inputs):
+                opened.smallest = size
             some = slice(start, start + size)
             seeds = [make_seed(chunk.keys[place].tobytes()) for place in good[some]]
             encoded = self._try(inputs[some], seeds)
@@ -259,7 +261,6 @@ class Pipeline:
                 if size == 1:
                     raise _too_large(chunk.samples[good[start]], self._device)
                 size = self._limits[shape] = -(-size // 2)
-                opened.smallest = size
                 log.warning("not enough memory on %s: %d at once from now on", self._device, size)
                 continue
             yield _Copy(encoded, [chunk.samples[place] for place in good[some]])
