@@ -1,0 +1,191 @@
+"""Options of `hffs cache`: which encoder, where tensors are kept, and who encodes.
+
+Owns their words. Must not know what is done with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from hffs.cli.folders import MountedAt
+from hffs.cli.sources import Entry
+from hffs.errors import UsageError
+
+_ENCODER, _KEEPING, _RUN = "Encoder", "Store", "Run"
+
+_MODEL = (
+    "a folder, OWNER/NAME[@REVISION][/FOLDER] on the Hub, a pipeline of diffusers, or module:Class"
+)
+
+Vae = Annotated[
+    str | None,
+    typer.Option("--vae", metavar="MODEL", help=f"The VAE: {_MODEL}.", rich_help_panel=_ENCODER),
+]
+TextEncoders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text-encoder",
+        metavar="MODEL",
+        help=f"A text encoder: {_MODEL}, of which all are taken; may be repeated.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        metavar="[float32|bfloat16|float16]",
+        help="Numbers that are computed with, and kept.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Posterior = Annotated[
+    str,
+    typer.Option(
+        metavar="[sample|mode|parameters]",
+        help="Of the distribution that the VAE gives: a sample, its mode, or its parameters.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Tiling = Annotated[
+    bool,
+    typer.Option("--tiling", help="Encode large images by tiles.", rich_help_panel=_ENCODER),
+]
+_Slicing = Annotated[
+    bool,
+    typer.Option(
+        "--slicing", help="Encode the images of a batch one by one.", rich_help_panel=_ENCODER
+    ),
+]
+_Flip = Annotated[
+    bool,
+    typer.Option(
+        "--flip", help="Encode the mirror image of each image too.", rich_help_panel=_ENCODER
+    ),
+]
+_MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="TOKENS",
+        help="Tokens of a text; the tokenizer's own if nothing is said.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Layer = Annotated[
+    int,
+    typer.Option(
+        max=-1,
+        metavar="N",
+        help="Which hidden states: -1 the last, -2 the last but one.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Output = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|URL",
+        help="Keep vae/ID and text/ID there, not in cache_dir: a folder, or s3://BUCKET/...",
+        rich_help_panel=_KEEPING,
+    ),
+]
+_MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What a store may hold (500G): what this run does not use goes for it.",
+        rich_help_panel=_KEEPING,
+    ),
+]
+_Batch = Annotated[
+    int | None,
+    typer.Option(
+        "--encode-batch",
+        min=1,
+        metavar="N",
+        help="Samples encoded at once; fewer if memory does not suffice. "
+        "By default 4 megapixels, or 32 texts.",
+        rich_help_panel=_RUN,
+    ),
+]
+_Length = Annotated[
+    int | None,
+    typer.Option(
+        "--shard-samples",
+        min=1,
+        metavar="N",
+        help="Samples of a shard: what a kill can cost. By default 256 images or 64 texts.",
+        rich_help_panel=_RUN,
+    ),
+]
+_Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="cpu, cuda:0 ...; may be repeated, one process each. By default all GPUs, or cpu.",
+        rich_help_panel=_RUN,
+    ),
+]
+_Decoders = Annotated[
+    int | None,
+    typer.Option(
+        "--decoders",
+        min=1,
+        metavar="N",
+        help="Threads that decode images for each device. By default the cores.",
+        rich_help_panel=_RUN,
+    ),
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be encoded.", rich_help_panel=_RUN),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which entries, and where tensors are kept."""
+
+    entry: Entry = None
+    mounted: MountedAt = None
+    output: _Output = None
+
+
+@dataclass(frozen=True, slots=True)
+class VaeOptions:
+    """What is kept of images."""
+
+    dtype: Dtype = "float32"
+    posterior: _Posterior = "sample"
+    tiling: _Tiling = False
+    slicing: _Slicing = False
+    flip: _Flip = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """What is kept of texts."""
+
+    max_length: _MaxLength = None
+    layer: _Layer = -1
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run goes about its work."""
+
+    max_size: _MaxSize = None
+    batch: _Batch = None
+    length: _Length = None
+    devices: _Devices = None
+    decoders: _Decoders = None
+    dry_run: _DryRun = False
+
+
+def check_choice(flag: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a word that is none of those that are known."""
+    if value not in known:
+        raise UsageError("cannot use", f"{flag} {value}", why=f"it is one of {', '.join(known)}")
