@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from hffs.core.types import Size
 from hffs.train.caching.keys import KEY_BYTES, make_image_key, make_text_key
+from hffs.train.caching.identities import Identified
+from hffs.train.files import Stamp
 from hffs.train.plan import Cut, Plan
 
 CHUNK_IMAGES = 256
@@ -31,11 +33,15 @@ _NAME_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:
-    """An image to encode: its file, what is made of it, and whether that is mirrored."""
+    """An image to encode: its file, what is made of it, and whether that is mirrored.
+
+    `stamp` is what the file has to be still, if anybody knows.
+    """
 
     name: str
     cut: Cut
     flipped: bool
+    stamp: Stamp | None = None
 
 
 Sample = ImageSample | str
@@ -63,13 +69,15 @@ class ImageJob:
     """
 
     plan: Plan
+    images: Identified
     sample: NDArray[np.int64]
     flipped: NDArray[np.bool_]
     keys: NDArray[np.uint8]
 
     def only(self, wanted: NDArray[np.bool_]) -> ImageJob:
         """Those of the samples that are wanted."""
-        return ImageJob(self.plan, self.sample[wanted], self.flipped[wanted], self.keys[wanted])
+        parts = (self.sample[wanted], self.flipped[wanted], self.keys[wanted])
+        return ImageJob(self.plan, self.images, *parts)
 
     def size(self, place: int) -> Size:
         """Width and height of what is encoded there."""
@@ -79,15 +87,20 @@ class ImageJob:
     def pick(self, place: int) -> ImageSample:
         """One of the samples."""
         number = int(self.sample[place])
-        flipped = bool(self.flipped[place])
-        return ImageSample(self.plan.name(number), self.plan.cut(number), flipped)
+        image = int(self.plan.assignment.image[number])
+        return ImageSample(
+            name=self.plan.name(number),
+            cut=self.plan.cut(number),
+            flipped=bool(self.flipped[place]),
+            stamp=self.images.stamp(image),
+        )
 
 
-def plan_images(plan: Plan, images: NDArray[np.uint8], encoder: str, *, flip: bool) -> ImageJob:
+def plan_images(plan: Plan, images: Identified, encoder: str, *, flip: bool) -> ImageJob:
     """All samples of a plan by buckets; with `flip` each is there mirrored too.
 
-    `images` (n, 32) uint8 is the identity of each image of the scan, `encoder` what
-    `identify_encoder` says. Samples with the same key are there once.
+    `images` are those of its scan, `encoder` is what `identify_encoder` says. Samples with the same
+    key are there once.
     """
     assignment = plan.assignment
     order = np.argsort(assignment.bucket, kind="stable").astype(np.int64)
@@ -97,10 +110,10 @@ def plan_images(plan: Plan, images: NDArray[np.uint8], encoder: str, *, flip: bo
     for place, (number, is_flipped) in enumerate(
         zip(sample.tolist(), flipped.tolist(), strict=True)
     ):
-        image = images[assignment.image[number]].tobytes()
+        image = images.digest(int(assignment.image[number]))
         key = make_image_key(image, plan.cut(number), encoder, flipped=is_flipped)
         keys[place] = np.frombuffer(key, np.uint8)
-    return ImageJob(plan, sample, flipped, keys).only(mark_first(keys))
+    return ImageJob(plan, images, sample, flipped, keys).only(mark_first(keys))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,14 +17,12 @@ import numpy as np
 import torch
 
 from hffs.data.engines import Worker
-from hffs.data.objects import open_objects
 from hffs.train.caching.chunks import Chunk, ImageSample, Sample
 from hffs.train.caching.encoders import Encoder, TextSpec, VaeSpec
 from hffs.train.caching.encoders.opening import HubAccess, open_image_encoder, open_text_encoder
 from hffs.train.caching.pipeline import Pipeline, Report, Stages
-from hffs.train.caching.shards import Shard, pack
-from hffs.train.caching.store import SHARDS, SUFFIX
-from hffs.train.files import Files, OpenFiles
+from hffs.train.caching.store import Store
+from hffs.train.files import Files, FolderFiles, OpenFiles
 from hffs.train.loading import load_pixels
 
 
@@ -67,23 +65,19 @@ def _encode(
     tell: Callable[[int], None] | None,
     chunks: Iterable[Chunk],
 ) -> Iterator[Report]:
-    objects = open_objects(work.address)
-
-    def write(shard: Shard) -> int:
-        data = pack(shard)
-        objects.write(f"{SHARDS}/{shard.name}{SUFFIX}", data)
-        return len(data)
-
+    # Of what is in the store nothing is looked up to put more into it.
+    store = Store.open(work.address)
     with ExitStack() as stack:
         files = None if work.files is None else stack.enter_context(work.files())
-        load = partial(_load, files)
-        stages = Stages(load, encoder, write, encoder.identify(), tell)
+        stages = Stages(partial(_load, files), encoder, store.put, encoder.identify(), tell)
         yield from Pipeline(stages, device, work.decoders).run(chunks)
 
 
 def _load(files: Files | None, sample: Sample) -> Any:
     if files is None or not isinstance(sample, ImageSample):
         return sample
+    if isinstance(files, FolderFiles) and sample.stamp is not None:
+        files = FolderFiles(files.folder, {sample.name: sample.stamp})
     pixels = load_pixels(files, sample.name, sample.cut)
     return np.ascontiguousarray(pixels[:, ::-1]) if sample.flipped else pixels
 
