@@ -6,13 +6,14 @@ Owns their words. Must not know what is done with them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
 from hffs.cli.folders import MountedAt
 from hffs.cli.sources import Entry
 from hffs.errors import UsageError
+from hffs.train.caching.specs import DType, Posterior, TextSpec, VaeSpec
 
 _ENCODER, _KEEPING, _RUN = "Encoder", "Store", "Run"
 
@@ -21,11 +22,11 @@ _MODEL = (
 )
 
 Vae = Annotated[
-    str | None,
+    str,
     typer.Option("--vae", metavar="MODEL", help=f"The VAE: {_MODEL}.", rich_help_panel=_ENCODER),
 ]
 TextEncoders = Annotated[
-    list[str] | None,
+    list[str],
     typer.Option(
         "--text-encoder",
         metavar="MODEL",
@@ -33,7 +34,7 @@ TextEncoders = Annotated[
         rich_help_panel=_ENCODER,
     ),
 ]
-Dtype = Annotated[
+_Dtype = Annotated[
     str,
     typer.Option(
         metavar="[float32|bfloat16|float16]",
@@ -145,6 +146,23 @@ _DryRun = Annotated[
 ]
 
 
+_Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="[local|ray]",
+        help="Encode in processes of this host, or on a cluster of Ray.",
+        rich_help_panel=_RUN,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Who encodes."""
+
+    engine: _Engine = "local"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Which entries, and where tensors are kept."""
@@ -158,7 +176,7 @@ class Place:
 class VaeOptions:
     """What is kept of images."""
 
-    dtype: Dtype = "float32"
+    dtype: _Dtype = "float32"
     posterior: _Posterior = "sample"
     tiling: _Tiling = False
     slicing: _Slicing = False
@@ -169,6 +187,7 @@ class VaeOptions:
 class TextOptions:
     """What is kept of texts."""
 
+    dtype: _Dtype = "float32"
     max_length: _MaxLength = None
     layer: _Layer = -1
 
@@ -185,7 +204,26 @@ class RunOptions:
     dry_run: _DryRun = False
 
 
-def check_choice(flag: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a word that is none of those that are known."""
+def make_vae_spec(model: str, kept: VaeOptions) -> VaeSpec:
+    """The VAE that is meant. Raises UsageError."""
+    return VaeSpec(
+        model,
+        _choose("--dtype", kept.dtype, DType),
+        _choose("--posterior", kept.posterior, Posterior),
+        tiling=kept.tiling,
+        slicing=kept.slicing,
+    )
+
+
+def make_text_spec(models: list[str], kept: TextOptions) -> TextSpec:
+    """The text encoders that are meant. Raises UsageError."""
+    dtype = _choose("--dtype", kept.dtype, DType)
+    return TextSpec(tuple(models), dtype, kept.max_length, kept.layer)
+
+
+def _choose(flag: str, value: str, choices: Any) -> Any:
+    """A word, if it is one of a Literal's."""
+    known = get_args(choices)
     if value not in known:
         raise UsageError("cannot use", f"{flag} {value}", why=f"it is one of {', '.join(known)}")
+    return value

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.types import Size
-from hffs.train.caching.keys import KEY_BYTES, make_image_key, make_text_key
+from hffs.train.caching.finding import make_sample_keys, make_text_keys
+from hffs.train.caching.keys import KEY_BYTES
 from hffs.train.caching.identities import Identified
 from hffs.train.files import Stamp
 from hffs.train.plan import Cut, Plan
@@ -104,15 +105,12 @@ def plan_images(plan: Plan, images: Identified, encoder: str, *, flip: bool) -> 
     """
     assignment = plan.assignment
     order = np.argsort(assignment.bucket, kind="stable").astype(np.int64)
-    sample = np.repeat(order, 2) if flip else order
-    flipped = np.tile([False, True], len(order)) if flip else np.zeros(len(order), np.bool_)
-    keys = np.empty((len(sample), KEY_BYTES), np.uint8)
-    for place, (number, is_flipped) in enumerate(
-        zip(sample.tolist(), flipped.tolist(), strict=True)
-    ):
-        image = images.digest(int(assignment.image[number]))
-        key = make_image_key(image, plan.cut(number), encoder, flipped=is_flipped)
-        keys[place] = np.frombuffer(key, np.uint8)
+    plain = make_sample_keys(plan, images.digests, encoder, flipped=False)[order]
+    sample, flipped, keys = order, np.zeros(len(order), np.bool_), plain
+    if flip:
+        mirrored = make_sample_keys(plan, images.digests, encoder, flipped=True)[order]
+        sample, flipped = np.repeat(order, 2), np.tile([False, True], len(order))
+        keys = np.stack([plain, mirrored], axis=1).reshape(-1, KEY_BYTES)
     return ImageJob(plan, images, sample, flipped, keys).only(mark_first(keys))
 
 
@@ -139,8 +137,7 @@ class TextJob:
 def plan_texts(texts: Sequence[str], encoder: str) -> TextJob:
     """Every text once, in the order in which they first appear."""
     unique = list(dict.fromkeys(texts))
-    joined = b"".join(make_text_key(text, encoder) for text in unique)
-    return TextJob(unique, np.frombuffer(joined, np.uint8).reshape(-1, KEY_BYTES))
+    return TextJob(unique, make_text_keys(unique, encoder))
 
 
 def mark_first(keys: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -60,6 +60,10 @@ class Identified:
         """The identity of an image, for `make_image_key`."""
         return bytes(self.digests[image])
 
+    def stamp(self, image: int) -> Stamp:
+        """What the file of an image was."""
+        return Stamp(int(self.sizes[image]), int(self.mtimes[image]))
+
     def stamps(self, images: NDArray[np.int64]) -> dict[str, Stamp]:
         """What the files of some images were, by name, for `FolderFiles`."""
         names = self.scan.names.take(pa.array(images, pa.int64())).to_pylist()

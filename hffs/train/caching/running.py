@@ -87,13 +87,23 @@ def find_missing(
     return present, broken & ~present
 
 
+def look(job: ImageJob | TextJob, store: Store) -> Outcome:
+    """What a run would begin with."""
+    return _begin(*find_missing(job, store))
+
+
+def _begin(present: NDArray[np.bool_], broken: NDArray[np.bool_]) -> Outcome:
+    there, refused = int(present.sum()), int(broken.sum())
+    return Outcome(planned=len(present), there=there, refused=refused)
+
+
 def run(
     job: ImageJob | TextJob, store: Store, engine: Engine, settings: Settings, watcher: Watcher
 ) -> Outcome:
     """Encode what is not in the store. Raises the HffsError that ends a run."""
     present, broken = find_missing(job, store)
     missing = job.only(~(present | broken))
-    outcome = Outcome(planned=len(job.keys), there=int(present.sum()), refused=int(broken.sum()))
+    outcome = _begin(present, broken)
     if not len(missing.keys):
         return outcome
     is_image = isinstance(job, ImageJob)

@@ -85,3 +85,9 @@ def _load(files: Files | None, sample: Sample) -> Any:
 def count_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def find_devices() -> tuple[str, ...]:
+    """All GPUs of this host, else its CPU."""
+    count = torch.cuda.device_count()
+    return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)

@@ -21,7 +21,9 @@ from hffs.train.caching.chunks import (
     plan_images,
     plan_texts,
 )
+from hffs.train.caching.identities import Identified
 from hffs.train.caching.keys import identify_encoder, make_image_key, make_seed, make_text_key
+from hffs.train.files import Stamp
 from hffs.train.plan import Plan
 from tests.train.plans import make_plan, make_scan
 
@@ -41,8 +43,14 @@ def identities(count: int, first: int = 0) -> NDArray[np.uint8]:
     return keys
 
 
+def identified(plan: Plan, digests: NDArray[np.uint8]) -> Identified:
+    numbers = np.arange(len(digests), dtype=np.int64)
+    return Identified(plan.scan, digests, numbers + 100, numbers + 200)
+
+
 def job_of(count: int, *, flip: bool = False) -> ImageJob:
-    return plan_images(plan_of(count), identities(count), "vae", flip=flip)
+    plan = plan_of(count)
+    return plan_images(plan, identified(plan, identities(count)), "vae", flip=flip)
 
 
 def contents(chunks: Sequence[object]) -> set[tuple[str, bytes, tuple[object, ...]]]:
@@ -51,8 +59,7 @@ def contents(chunks: Sequence[object]) -> set[tuple[str, bytes, tuple[object, ..
 
 
 def test_every_sample_is_in_one_chunk_of_its_own_shape() -> None:
-    plan = plan_of(100)
-    job = plan_images(plan, identities(100), "vae", flip=False)
+    job = job_of(100)
     chunks = Chunks(job, 7, None)
     samples = [sample for chunk in chunks for sample in chunk.samples]
     assert all(isinstance(sample, ImageSample) for sample in samples)
@@ -68,6 +75,7 @@ def test_every_sample_is_in_one_chunk_of_its_own_shape() -> None:
             number = int(sample.name.split(".")[0])
             image = identities(100)[number].tobytes()
             assert key.tobytes() == make_image_key(image, sample.cut, "vae", flipped=False)
+            assert sample.stamp == Stamp(number + 100, number + 200)
     lengths = [len(chunk.samples) for chunk in chunks]
     assert sum(length < 7 for length in lengths) <= len(BUCKETS)
     assert len({chunk.name for chunk in chunks}) == len(chunks)
@@ -80,11 +88,17 @@ def test_flipped_samples_have_keys_of_their_own() -> None:
     assert job.flipped.sum() == 20
     plain = {key.tobytes() for key in job_of(20).keys}
     assert {key.tobytes() for key in job.keys[~job.flipped]} == plain
+    for place, key in enumerate(job.keys):
+        sample = job.pick(place)
+        image = identities(20)[int(sample.name.split(".")[0])].tobytes()
+        flipped = bool(job.flipped[place])
+        assert key.tobytes() == make_image_key(image, sample.cut, "vae", flipped=flipped)
 
 
 def test_images_that_are_the_same_are_encoded_once() -> None:
     plan = make_plan(make_scan(Path("/p"), ["a.jpg", "b.jpg"], [(90, 90), (90, 90)]))
-    job = plan_images(plan, np.zeros((2, 32), np.uint8), "vae", flip=False)
+    images = identified(plan, np.zeros((2, 32), np.uint8))
+    job = plan_images(plan, images, "vae", flip=False)
     assert len(job.keys) == 1
 
 
