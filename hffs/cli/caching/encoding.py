@@ -77,7 +77,7 @@ def text(  # noqa: PLR0913 - groups of options
     as_json: Json = False,
 ) -> None:
     """Encode the captions of a folder's images, each text once, and keep the embeddings."""
-    wanted = Wanted(make_text_spec(models, kept), place.output)
+    wanted = Wanted(make_text_spec(models, kept), place.output, reader=kept.reader)
     _encode(_Asked(source, flags, place, wanted), run, engine, as_json=as_json)
 
 
@@ -91,9 +91,7 @@ class _Asked:
     wanted: Wanted
 
 
-def _encode(
-    asked: _Asked, run: RunOptions, engine: EngineOptions, *, as_json: bool
-) -> None:
+def _encode(asked: _Asked, run: RunOptions, engine: EngineOptions, *, as_json: bool) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     with opening_entries(asked.source, asked.flags, asked.place) as entries:
         told = [_encode_entry(entry, asked.wanted, run, engine) for entry in entries]

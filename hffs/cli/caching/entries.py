@@ -11,16 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hffs.cli.caching.options import (
+    EncoderOptions,
+    Place,
+    make_text_spec,
+    make_vae_spec,
+)
 from hffs.cli.folders import Folder, check_mounted, choose_images, finding_folders
-from hffs.errors import DataError
+from hffs.errors import DataError, UsageError
+from hffs.train.caching.specs import TextSpec, VaeSpec
 
 if TYPE_CHECKING:
-    from hffs.cli.caching.options import Place
     from hffs.cli.flags import Flags
     from hffs.cli.progress import TerminalListener
     from hffs.config import Config
     from hffs.train.caching.chunks import ImageJob, TextJob
-    from hffs.train.caching.encoders import TextSpec, VaeSpec
     from hffs.train.caching.preparing import Chosen
     from hffs.train.plan import Plan
 
@@ -40,6 +45,21 @@ class Wanted:
     spec: VaeSpec | TextSpec
     output: str | None
     flip: bool = False
+    reader: str | None = None
+
+
+def make_wanted(encoder: EncoderOptions, place: Place) -> list[Wanted]:
+    """What is meant of the stores of an entry, of images first. UsageError where nothing is."""
+    wanted = list[Wanted]()
+    if encoder.vae is not None:
+        spec = make_vae_spec(encoder.vae, encoder.vae_options())
+        wanted.append(Wanted(spec, place.output, encoder.flip))
+    if encoder.text_encoder:
+        texts = make_text_spec(encoder.text_encoder, encoder.text_options())
+        wanted.append(Wanted(texts, place.output, reader=encoder.reader))
+    if not wanted:
+        raise UsageError("cannot choose tensors", why="no encoder", fix="say --vae, --text-encoder")
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +106,18 @@ def plan(entry: Entry, listener: TerminalListener) -> Plan:
 def prepare(entry: Entry, planned: Plan, wanted: Wanted, listener: TerminalListener) -> Prepared:
     """Find the encoder, and the key of everything that it is to encode of an entry."""
     from hffs.data.hub.models import HubAccess
-    from hffs.train.caching.encoders import VaeSpec
+    from hffs.train.caching.exports.reading import find_reader
     from hffs.train.caching.preparing import choose_encoder, prepare_images, prepare_texts
 
     config = entry.config
     access = HubAccess(config.offline, config.token_file, config.cache_dir / "digests")
     encoder = choose_encoder(wanted.spec, access)
     job: ImageJob | TextJob
-    if isinstance(wanted.spec, VaeSpec):
+    if isinstance(encoder.spec, VaeSpec):
         job = prepare_images(planned, encoder.id, listener, flip=wanted.flip)
         kind = "vae"
     else:
-        job = prepare_texts(planned, encoder.id, listener)
+        job = prepare_texts(planned, encoder.id, listener, find_reader(wanted.reader))
         kind = "text"
     return Prepared(entry, planned, encoder, job, find_store(config, kind, wanted.output))
 

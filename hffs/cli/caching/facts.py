@@ -58,3 +58,48 @@ class RunFacts:
     smallest_batch: int | None
     reason: str
     time: TimeFacts | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedFacts:
+    """A store: sound shards and samples, and why others are damaged, by name; whether these were
+    `removed`.
+    """
+
+    store: str
+    shards: int
+    samples: int
+    size_bytes: int
+    damaged: Mapping[str, str]
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedFacts:
+    """A store that holds only what an entry uses: shards that are gone, those that were written
+    anew with fewer samples, and what is left.
+    """
+
+    id: str
+    store: str
+    removed: int
+    rewritten: int
+    freed_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFacts:
+    """What a trainer will find: files that were `written`, were right already (`unchanged`), or are
+    others and were left alone (`kept`), samples and captions that are `missing`, and the settings
+    with which the trainer looks for the files.
+    """
+
+    id: str
+    trainer: str
+    folder: str
+    written: int
+    unchanged: int
+    kept: int
+    missing: int
+    settings: Mapping[str, object]

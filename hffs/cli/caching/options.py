@@ -84,6 +84,15 @@ _Layer = Annotated[
         rich_help_panel=_ENCODER,
     ),
 ]
+_Reader = Annotated[
+    str | None,
+    typer.Option(
+        "--captions-of",
+        metavar="[kohya|simpletuner|ai-toolkit]",
+        help="Encode captions as that trainer reads them, for `hffs cache export`.",
+        rich_help_panel=_ENCODER,
+    ),
+]
 _Output = Annotated[
     str | None,
     typer.Option(
@@ -190,6 +199,7 @@ class TextOptions:
     dtype: _Dtype = "float32"
     max_length: _MaxLength = None
     layer: _Layer = -1
+    reader: _Reader = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +212,44 @@ class RunOptions:
     devices: _Devices = None
     decoders: _Decoders = None
     dry_run: _DryRun = False
+
+
+_AnyVae = Annotated[
+    str | None,
+    typer.Option("--vae", metavar="MODEL", help="The VAE of latents.", rich_help_panel=_ENCODER),
+]
+_AnyTextEncoders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text-encoder",
+        metavar="MODEL",
+        help="The text encoders of the embeddings.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """Which of the tensors in a store are meant: as they were said when these were made."""
+
+    vae: _AnyVae = None
+    text_encoder: _AnyTextEncoders = None
+    dtype: _Dtype = "float32"
+    posterior: _Posterior = "sample"
+    tiling: _Tiling = False
+    flip: _Flip = False
+    max_length: _MaxLength = None
+    layer: _Layer = -1
+    reader: _Reader = None
+
+    def vae_options(self) -> VaeOptions:
+        """Those of images."""
+        return VaeOptions(self.dtype, self.posterior, self.tiling, flip=self.flip)
+
+    def text_options(self) -> TextOptions:
+        """Those of texts."""
+        return TextOptions(self.dtype, self.max_length, self.layer, self.reader)
 
 
 def make_vae_spec(model: str, kept: VaeOptions) -> VaeSpec:

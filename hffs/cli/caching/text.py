@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hffs.cli.caching.facts import RunFacts
+from hffs.cli.caching.facts import ExportedFacts, PrunedFacts, RunFacts, VerifiedFacts
 from hffs.cli.drawing.figures import show_bytes, show_number
 from hffs.cli.drawing.terminal import Screen, align, draw_sections
 
@@ -46,3 +46,40 @@ def _describe(facts: RunFacts) -> Iterator[tuple[str, str]]:
 
 def _because(facts: RunFacts) -> str:
     return f", one: {facts.reason}" if facts.reason else ""
+
+
+def render_verified(facts: VerifiedFacts, screen: Screen) -> str:
+    """How a store is."""
+    counts = f"{show_number(facts.samples)} in {show_number(facts.shards)} shards"
+    rows = [("sound", f"{counts}, {show_bytes(facts.size_bytes)}")]
+    told = "removed" if facts.removed else "damaged"
+    rows += [(told, f"{name}: {why}") for name, why in facts.damaged.items()]
+    return draw_sections([(facts.store, align(rows, screen))], screen)
+
+
+def render_pruned(facts: PrunedFacts, screen: Screen) -> str:
+    """What of a store is gone, and what is left."""
+    rows = [
+        ("removed", f"{show_number(facts.removed)} shards"),
+        ("rewritten", f"{show_number(facts.rewritten)} shards"),
+        ("freed", show_bytes(facts.freed_bytes)),
+        ("left", show_bytes(facts.size_bytes)),
+    ]
+    return draw_sections([(f"{facts.id}: {facts.store}", align(rows, screen))], screen)
+
+
+def render_exported(facts: ExportedFacts, screen: Screen) -> str:
+    """What a trainer will find, and how."""
+    counts = (
+        ("written", facts.written),
+        ("right already", facts.unchanged),
+        ("others, left alone", facts.kept),
+        ("not cached yet", facts.missing),
+    )
+    rows = [(label, show_number(count)) for label, count in counts if count]
+    settings = [(key, str(value)) for key, value in facts.settings.items()]
+    sections = [
+        (f"{facts.id}: {facts.folder}", align(rows or [("written", "0")], screen)),
+        (f"Settings of {facts.trainer}", align(settings, screen)),
+    ]
+    return draw_sections(sections, screen)

@@ -5,21 +5,21 @@ Owns what is found out before anything is encoded. Must not know stores or engin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from hffs.data.hub.models import HubAccess
 from hffs.data.watcher import Watcher
 from hffs.train.caching.chunks import ImageJob, TextJob, plan_images, plan_texts
 from hffs.train.caching.encoders import TextSpec, VaeSpec
-from hffs.train.caching.encoders.opening import HubAccess, pin
+from hffs.train.caching.encoders.opening import pin
 from hffs.train.caching.finding import read_captions
 from hffs.train.caching.identities import identify_images
 from hffs.train.caching.keys import identify_encoder
 from hffs.train.caching.work import open_encoder
 from hffs.train.plan import Plan
-
 
 NO_CAPTION = ""
 """A text that is always encoded: what trainers drop captions for, and images without one have."""
@@ -51,12 +51,12 @@ def prepare_images(plan: Plan, encoder: str, watcher: Watcher, *, flip: bool) ->
     return plan_images(plan, images, encoder, flip=flip)
 
 
-def prepare_texts(plan: Plan, encoder: str, watcher: Watcher) -> TextJob:
-    """Every caption of a plan's images once, and the empty one."""
+def prepare_texts(
+    plan: Plan, encoder: str, watcher: Watcher, read: Callable[[str], str] = str
+) -> TextJob:
+    """Every caption of a plan's images once, and the empty one; `read` is what is made of each."""
     captions = read_captions(plan)
     for name, why in list(captions.problems.items())[:1]:
         count = len(captions.problems)
         watcher.notice(f"{count} captions cannot be read; one: {name}: {why}")
-    return plan_texts([*captions.texts.to_pylist(), NO_CAPTION], encoder)
-
-
+    return plan_texts([*map(read, captions.texts.to_pylist()), NO_CAPTION], encoder)

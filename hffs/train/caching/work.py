@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from hffs.data.engines import Worker
+from hffs.data.hub.models import HubAccess
 from hffs.train.caching.chunks import Chunk, ImageSample, Sample
 from hffs.train.caching.encoders import Encoder, TextSpec, VaeSpec
-from hffs.train.caching.encoders.opening import HubAccess, open_image_encoder, open_text_encoder
+from hffs.train.caching.encoders.opening import open_image_encoder, open_text_encoder
 from hffs.train.caching.pipeline import Pipeline, Report, Stages
 from hffs.train.caching.store import Store
 from hffs.train.files import Files, FolderFiles, OpenFiles

@@ -28,7 +28,7 @@ from hffs.errors import DataError, UsageError
 from hffs.train.caching.encoders import TextSpec, VaeSpec
 from hffs.train.caching.encoders.digests import digest_file
 
-S = TypeVar("S", VaeSpec, TextSpec)
+S = TypeVar("S", bound=VaeSpec | TextSpec)
 
 _MOST_CONFIG_BYTES = 4 << 20
 _VOLATILE = {
