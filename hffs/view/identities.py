@@ -1,7 +1,7 @@
 """What names the image of a file, whatever view shows it: a digest of all its bytes depend on.
 
 Owns which facts these are: what pins the shard, archive, file or URL that holds a cell, where in it
-the cell lies, and what is done to it. Must not know positions' names, nor read image bytes.
+the cell lies, and what is done to it. Must not know names of files, nor read image bytes.
 
 Invariants: a file has the same identity under any filter, order or name, and when its source grows;
 files of other bytes have others. Nothing is kept by position. A cell is named by its place rather
@@ -83,9 +83,10 @@ class Identities:
         if kind == SegmentKind.CONTAINER:
             return [*place, self._pin_file(index.containers, number)]
         if kind == SegmentKind.PART:
-            column = index.column
-            part = int(index.segments.group[segment]), int(index.segments.part[segment])
-            place += [*part, column.name, column.kind]
+            column, segments = index.column, index.segments
+            # Its size, as another release might decode other parts.
+            facts = (segments.group, segments.part, segments.size)
+            place += [*(int(array[segment]) for array in facts), column.name, column.kind]
         return [*place, self._pin_shard(number)]
 
     def _find_coded(self, cell: int, coding: int) -> list[object]:

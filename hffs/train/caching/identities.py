@@ -115,17 +115,18 @@ def identify_images(plan: Plan, progress: Callable[[int, int], None]) -> Identif
 
 
 def _identify(scan: Scan, places: _Places, images: NDArray[np.int64]) -> list[_Facts]:
-    names = scan.names.take(pa.array(images)).to_pylist()
-    return [_look(scan.folder, places, name) for name in names]
+    folder, names = str(scan.folder), scan.names.take(pa.array(images)).to_pylist()
+    return [_look(folder, places, name) for name in names]
 
 
-def _look(folder: Path, places: _Places, name: str) -> _Facts:
+def _look(folder: str, places: _Places, name: str) -> _Facts:
+    path = os.path.join(folder, name)
     try:
-        return places.look(os.path.join(folder, name))
+        return places.look(path)
     except OSError as error:
         gone = isinstance(error, FileNotFoundError | NotADirectoryError)
         why = "it has vanished since it was scanned" if gone else error.strerror or str(error)
-        raise changed(folder / name, why) from error
+        raise changed(Path(path), why) from error
 
 
 class _Places:
