@@ -23,6 +23,7 @@ from hffs.cli.caching.options import (
     VaeOptions,
     make_text_spec,
     make_vae_spec,
+    parse_max_size,
 )
 from hffs.cli.drawing.output import find_screen, print_result
 from hffs.cli.drawing.programs import Json
@@ -146,7 +147,14 @@ def _run(
         decoders=options.decoders or count_cores(),
         threads=max(1, count_cores() // len(devices)),
     )
-    settings = Settings(work, Needs(), options.batch, options.length)
+    settings = Settings(
+        work,
+        Needs(),
+        prepared.encoder.facts,
+        options.batch,
+        options.length,
+        parse_max_size(options.max_size),
+    )
     return run(job, store, LocalEngine(devices), settings, listener)
 
 

@@ -12,6 +12,7 @@ import typer
 
 from hffs.cli.folders import MountedAt
 from hffs.cli.sources import Entry
+from hffs.config.values import read_size
 from hffs.errors import UsageError
 from hffs.train.caching.specs import DType, Posterior, TextSpec, VaeSpec
 
@@ -275,3 +276,13 @@ def _choose(flag: str, value: str, choices: Any) -> Any:
     if value not in known:
         raise UsageError("cannot use", f"{flag} {value}", why=f"it is one of {', '.join(known)}")
     return value
+
+
+def parse_max_size(text: str | None) -> int | None:
+    """Bytes of a size as it was typed. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return read_size(text)
+    except ValueError as error:
+        raise UsageError("cannot use", f"--max-size {text}", why=f"it {error}") from error

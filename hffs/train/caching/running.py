@@ -8,15 +8,17 @@ is found by the next one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.engines import Engine, Needs
 from hffs.data.watcher import Watcher
+from hffs.train.caching.capping import Cap
 from hffs.train.caching.chunks import CHUNK_IMAGES, CHUNK_TEXTS, Chunks, ImageJob, TextJob
 from hffs.train.caching.pipeline import Report, Seconds
 from hffs.train.caching.store import Store
@@ -28,11 +30,13 @@ class Settings:
     """How a run goes about its work.
 
     `batch` is how many samples are encoded at once, `length` how
-    many make a shard; None is what suits images or texts. `max_bytes` is what the store may hold.
+    many make a shard; None is what suits images or texts. `max_bytes` is what the store may hold,
+    of which the encoder's `facts` tell how much is needed.
     """
 
     work: Work
     needs: Needs
+    facts: Mapping[str, Any]
     batch: int | None = None
     length: int | None = None
     max_bytes: int | None = None
@@ -71,6 +75,11 @@ class Outcome:
     reason: str = ""
 
     @property
+    def settled(self) -> int:
+        """Samples of which something is known by now."""
+        return self.there + self.refused + self.done + self.failed
+
+    @property
     def per_s(self) -> float:
         """Samples encoded in a second."""
         return self.done / self.wall_s if self.wall_s else 0.0
@@ -106,9 +115,13 @@ def run(
     outcome = _begin(present, broken)
     if not len(missing.keys):
         return outcome
+    cap = None if settings.max_bytes is None else Cap(store, settings.max_bytes, job.keys)
+    if cap is not None:
+        cap.begin(missing, settings.facts)
     is_image = isinstance(job, ImageJob)
     length = settings.length or (CHUNK_IMAGES if is_image else CHUNK_TEXTS)
     bar = _Bar(watcher, "encoding images" if is_image else "encoding texts", outcome)
+    told = _Told(outcome, bar, cap)
     # Workers of this process tell of every batch, others of every chunk.
     make = partial(make_worker, settings.work)
     if engine.is_here:
@@ -116,17 +129,25 @@ def run(
     began = time.perf_counter()
     try:
         reports = engine.run(make, Chunks(missing, length, settings.batch), settings.needs)
-        spent = _collect(reports, outcome, bar)
+        for report in reports:
+            told.add(report)
     finally:
         outcome.wall_s = time.perf_counter() - began
         store.refresh()
-    outcome.shares = _share(spent, settings.work.decoders)
+    outcome.shares = _share(told.spent, settings.work.decoders)
     return outcome
 
 
-def _collect(reports: Iterator[Report], outcome: Outcome, bar: _Bar) -> Seconds:
-    spent = Seconds()
-    for report in reports:
+class _Told:
+    """What workers have told so far."""
+
+    def __init__(self, outcome: Outcome, bar: _Bar, cap: Cap | None) -> None:
+        self.spent = Seconds()
+        self._outcome, self._bar, self._cap = outcome, bar, cap
+
+    def add(self, report: Report) -> None:
+        """Count a chunk. DataError where the rest will not fit."""
+        outcome = self._outcome
         outcome.done += report.done
         outcome.refused += report.refused
         outcome.failed += report.failed
@@ -135,9 +156,11 @@ def _collect(reports: Iterator[Report], outcome: Outcome, bar: _Bar) -> Seconds:
         if report.smallest_batch is not None:
             known = outcome.smallest_batch or report.smallest_batch
             outcome.smallest_batch = min(known, report.smallest_batch)
-        spent += report.seconds
-        bar.settle()
-    return spent
+        self.spent += report.seconds
+        self._bar.settle()
+        if self._cap is not None:
+            left = outcome.planned - outcome.settled
+            self._cap.check(outcome.done, left, outcome.size_bytes)
 
 
 class _Bar:
@@ -155,9 +178,7 @@ class _Bar:
 
     def settle(self) -> None:
         """Go by what has been answered for, where that is more."""
-        known = self._outcome
-        settled = known.there + known.refused + known.done + known.failed
-        self._at = max(self._at, settled)
+        self._at = max(self._at, self._outcome.settled)
         self._show()
 
     def _show(self) -> None:
