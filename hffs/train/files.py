@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-from hffs.errors import DataError
+from hffs.errors import StaleError
 from hffs.train import decoding
 
 
@@ -54,7 +54,7 @@ class FolderFiles:
         return nullcontext(self)
 
     def read(self, name: str) -> bytes:
-        """All of a plain file; DataError where it is not what it was, before or after."""
+        """All of a plain file; StaleError where it is not what it was, before or after."""
         path = self.folder / name
         stamp = None if self.stamps is None else self.stamps.get(name)
         if stamp is None:
@@ -72,6 +72,6 @@ def _require_same(path: Path, file: BinaryIO, stamp: Stamp) -> None:
         raise changed(path, "it changed while it was being used")
 
 
-def changed(path: Path, why: str) -> DataError:
+def changed(path: Path, why: str) -> StaleError:
     """What to say of a file that is not what a plan was made of."""
-    return DataError("cannot use", str(path), why=why, fix="run this again")
+    return StaleError("cannot use", str(path), why=why, fix="run this again")

@@ -115,11 +115,12 @@ def run(
     outcome = _begin(present, broken)
     if not len(missing.keys):
         return outcome
-    cap = None if settings.max_bytes is None else Cap(store, settings.max_bytes, job.keys)
-    if cap is not None:
-        cap.begin(missing, settings.facts)
     is_image = isinstance(job, ImageJob)
     length = settings.length or (CHUNK_IMAGES if is_image else CHUNK_TEXTS)
+    chunks = Chunks(missing, length, settings.batch)
+    cap = None if settings.max_bytes is None else Cap(store, settings.max_bytes, job.keys)
+    if cap is not None:
+        cap.begin(missing, settings.facts, len(chunks))
     bar = _Bar(watcher, "encoding images" if is_image else "encoding texts", outcome)
     told = _Told(outcome, bar, cap)
     # Workers of this process tell of every batch, others of every chunk.
@@ -128,7 +129,7 @@ def run(
         make = partial(make_worker, settings.work, tell=bar.add)
     began = time.perf_counter()
     try:
-        reports = engine.run(make, Chunks(missing, length, settings.batch), settings.needs)
+        reports = engine.run(make, chunks, settings.needs)
         for report in reports:
             told.add(report)
     finally:

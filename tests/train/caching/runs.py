@@ -54,8 +54,8 @@ def encode(
 
 
 def digest_store(address: Path) -> dict[str, str]:
-    """The bytes of every file of a store, by name."""
-    files = sorted(path for path in address.rglob("*") if path.is_file())
+    """The bytes of every file of a store, by name; not of what killed writers leave for a while."""
+    files = sorted(path for path in address.rglob("[!.]*") if path.is_file())
     return {
         path.relative_to(address).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hffs.train.caching.upkeep import prune, verify
 
 from hffs.core.types import Size
+from hffs.data.engines.local import LocalEngine
 from hffs.errors import DataError
+from hffs.train.caching import running
 from hffs.train.caching.chunks import ImageJob, ImageSample
 from hffs.train.caching.keys import make_seed
 from hffs.train.caching.specs import TextSpec, VaeSpec
 from hffs.train.caching.store import Store
+from hffs.train.caching.upkeep import prune, verify
 from hffs.train.files import FolderFiles
 from hffs.train.loading import load_pixels
 from tests.tiny_models import save_clip, save_vae
@@ -52,7 +54,7 @@ def test_latents_are_those_of_a_direct_call_of_diffusers(tmp_path: Path, vae: Va
     folder = write_folder(tmp_path / "photos", 10)
     outcome = encode(folder, vae, tmp_path / "store", flip=True)
     assert (outcome.planned, outcome.there, outcome.done) == (20, 0, 20)
-    plan, _, job = prepare(folder, vae, flip=True)
+    _, _, job = prepare(folder, vae, flip=True)
     assert isinstance(job, ImageJob)
     read = read_all(tmp_path / "store", job)
     model = AutoencoderKL.from_pretrained(vae.model).eval()
@@ -71,7 +73,6 @@ def test_latents_are_those_of_a_direct_call_of_diffusers(tmp_path: Path, vae: Va
         torch.testing.assert_close(read[name], wanted[0], rtol=1e-5, atol=1e-5)
     assert len(read) == 20
     assert not torch.equal(read["0.jpg"], read["0.jpg flipped"])
-    del draw
 
 
 def test_what_is_there_is_not_encoded_again(tmp_path: Path, vae: VaeSpec) -> None:
@@ -110,8 +111,6 @@ def test_a_file_that_changed_since_it_was_identified_is_not_kept(
     tmp_path: Path, vae: VaeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, store = write_folder(tmp_path / "photos", 6), tmp_path / "store"
-    from hffs.train.caching import running
-
     find = running.find_missing
 
     def change(*arguments: object) -> object:
@@ -138,12 +137,11 @@ def test_captions_are_encoded_once_each(tmp_path: Path, clip: TextSpec) -> None:
     assert encode(folder, clip, store).done == 1
 
 
-def test_shards_do_not_depend_on_how_many_devices_there_are(tmp_path: Path, vae: VaeSpec) -> None:
-    from hffs.data.engines.local import LocalEngine
-
+def test_shards_do_not_depend_on_how_many_devices_there_are(tmp_path: Path) -> None:
+    spec = VaeSpec("tests.train.caching.small_encoders:Noisy")  # which is quick to import
     folder = write_folder(tmp_path / "photos", 14)
-    encode(folder, vae, tmp_path / "one")
-    outcome = encode(folder, vae, tmp_path / "two", LocalEngine(["cpu", "cpu"]))
+    encode(folder, spec, tmp_path / "one")
+    outcome = encode(folder, spec, tmp_path / "two", LocalEngine(["cpu", "cpu"]))
     assert outcome.done == 14
     assert digest_store(tmp_path / "one") == digest_store(tmp_path / "two")
 
