@@ -46,6 +46,9 @@ class Identities:
         self._store = places.store
         self._urls = os.path.realpath(places.urls)
         self._root = os.path.realpath(places.located.root)
+        # A memoryview gives a Python int several times as fast as numpy does.
+        self._segments, self._offsets = index.segment.data, index.offset.data
+        self._lengths = index.length.data
         self._cells = manifest.cells.data
         self._forms = manifest.forms.data
         self._tiles = None if manifest.tiles is None else manifest.tiles.data
@@ -67,8 +70,8 @@ class Identities:
 
     def _place(self, cell: int) -> list[object]:
         """Plain values that the stored bytes of a cell follow from."""
-        index, segment = self._index, int(self._index.segment[cell])
-        kind, coding, offset = self._kinds[segment], self._codings[segment], int(index.offset[cell])
+        index, segment, offset = self._index, self._segments[cell], self._offsets[cell]
+        kind, coding = self._kinds[segment], self._codings[segment]
         place: list[object] = [kind, coding]
         if kind == SegmentKind.FILES:
             return [*place, self._pin_file(index.files, offset)]
@@ -78,7 +81,7 @@ class Identities:
             return [*place, *self._find_page(offset)]
         if kind == SegmentKind.FAR_FILES:
             return [*place, *self._find_range(offset), *self._find_coded(cell, coding)]
-        place += [offset, int(index.length[cell]), *self._find_coded(cell, coding)]
+        place += [offset, self._lengths[cell], *self._find_coded(cell, coding)]
         number = int(index.segments.shard[segment])
         if kind == SegmentKind.CONTAINER:
             return [*place, self._pin_file(index.containers, number)]

@@ -7,7 +7,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +18,30 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hffs.config import build_config
 from hffs.core.inodes import Kind, make_inode
 from hffs.core.types import Position
+from hffs.data.cells.index import (
+    CellIndex,
+    ChunkTable,
+    FarFileTable,
+    FarRangeTable,
+    FileTable,
+    PageTable,
+    SegmentKind,
+    Segments,
+    TextTable,
+)
+from hffs.data.shards import Located, Pin, Shard
+from hffs.data.source import MediaColumn
 from hffs.view import codecs
+from hffs.view.codecs import Reshape
+from hffs.view.identities import Identities
 from hffs.view.opening import open_view
+from hffs.view.places import Places
+from hffs.view.rendering import Rendering
 from hffs.view.tree import Tree
 from tests.data.urls.server import serving
 from tests.view.conftest import OpenTree, Quiet, encode, write_set
@@ -204,3 +225,84 @@ def test_captions_have_none(open_tree: OpenTree, tmp_path: Path) -> None:
     tree = open_tree(write_set(tmp_path / "a.parquet", JPEGS[:1], caption=TEXTS[:1]))
     assert IMAGE not in tree.xattrs(make_inode(Position(0), Kind.CAPTION))
     assert np.frombuffer(bytes.fromhex(identify(tree, 0)), np.uint8).shape == (32,)
+
+
+NOTHING: NDArray[Any] = np.zeros(0, np.int64)
+
+
+def far_index(identity: str = "whole", etag: bytes = b"abc") -> CellIndex:
+    """One cell of each kind that lies elsewhere, or is a file: two pages, two ranges, two files."""
+    kinds = [SegmentKind.PAGES, SegmentKind.FAR_FILES, SegmentKind.FILES, SegmentKind.CONTAINER]
+    count, none = len(kinds), np.full(len(kinds), -1)
+    shard = np.array([-1, -1, -1, 0], np.int32)
+    segments = Segments(
+        np.array(kinds, np.uint8), shard, none, none, none, np.zeros(count, np.uint8)
+    )
+    names, ends = np.frombuffer(b"blobs/ab.jpg", np.uint8), np.array([8, 12])
+    files = FileTable(names, ends, np.array([7, 8]), np.array([1, 2]))
+    one: NDArray[Any] = np.array([1])
+    etags = TextTable(np.frombuffer(etag, np.uint8), np.array([len(etag)]))
+    far = FarFileTable(np.frombuffer(b"x.jpg", np.uint8), np.array([5]), np.array([99]), etags)
+    zero: NDArray[Any] = np.zeros(1, np.int64)
+    return CellIndex(
+        MediaColumn("image", "struct"), identity, {},
+        row=np.arange(2 * count), item=np.zeros(2 * count, np.int32),
+        segment=np.repeat(np.arange(count, dtype=np.uint32), 2),
+        offset=np.array([0, 1, 0, 1, 0, 1, 0, 5]), length=np.full(2 * count, 5),
+        format=np.zeros(2 * count, np.uint8), stored=NOTHING, crc=NOTHING.astype(np.uint32),
+        segments=segments, files=files, containers=files, urls=TextTable(NOTHING, NOTHING),
+        chunks=ChunkTable(zero, zero, zero, one, one, zero, zero, zero.astype(np.bool_)),
+        pages=PageTable(zero, one, one), far_files=far,
+        far_ranges=FarRangeTable(np.zeros(2, np.int32), np.array([0, 5]), np.array([5, 5])),
+    )  # fmt: skip
+
+
+def name_far(index: CellIndex, located: Located) -> list[str]:
+    count = len(index)
+    manifest = SimpleNamespace(cells=np.arange(count), forms=np.zeros(count, np.uint8), tiles=None)
+    places = Places(Path("/store"), located, Path("/store/views/1"))
+    named = Identities(manifest, index, places, Rendering("source", Reshape()))  # type: ignore[arg-type] # what it reads of one
+    return [named.find(Position(position)) for position in range(count)]
+
+
+def locate(commit: str = "", name: str = "a.parquet", etag: str = "tag") -> Located:
+    url = f"https://hub/{commit}/{name}"
+    shard = Shard(Path(name), name, 100, 0, "parquet", url, etag)
+    return Located(
+        "o/set", Path("/root"), (shard,), commit=commit, address=f"https://hub/{commit}/"
+    )
+
+
+def test_files_of_a_commit_are_pinned_by_their_etags_else_by_more() -> None:
+    index = far_index()
+    first = name_far(index, locate("c1"))
+    assert len(set(first)) == len(index) == 8
+    # Another commit, where the shard has another name: only what has no ETag is pinned by it.
+    later = name_far(index, locate("c2", "b.parquet"))
+    same = [one == other for one, other in zip(first, later, strict=True)]
+    assert same == [True, True, True, True, True, False, True, True]
+    other = name_far(index, locate("c1", etag="other"))
+    assert [one == two for one, two in zip(first, other, strict=True)][:3] == [False, False, True]
+    # Elsewhere than at the Hub an ETag says nothing of another address.
+    store = name_far(index, locate())
+    assert not set(store) & set(first)
+    moved = name_far(index, replace(locate(name="b.parquet"), address="https://other/"))
+    same = [one == two for one, two in zip(store, moved, strict=True)]
+    assert same == [False] * 4 + [True] * 4
+    # What nothing pins, the source as a whole does.
+    loose = [name_far(far_index(whole, b""), locate())[2] for whole in ("1", "1", "2")]
+    assert loose[0] == loose[1] != loose[2]
+
+
+def test_a_table_that_was_made_is_no_file_of_the_repository() -> None:
+    maps = np.full(4, SegmentKind.MAP, np.uint8), np.zeros(4, np.int32)
+    segments = replace(far_index().segments, kind=maps[0], shard=maps[1])
+    index = replace(far_index(), segments=segments)
+
+    def name_in(folder: str, mtime_ns: int) -> str:
+        shard = Shard(Path(folder, "a.parquet"), "a.parquet", 100, mtime_ns, "parquet")
+        pins = (Pin("a.parquet", 100, "tag"),)
+        return name_far(index, Located("o/set", Path("/root"), (shard,), commit="c", pins=pins))[0]
+
+    assert name_in("/hub/one", 1) == name_in("/hub/two", 2)
+    assert name_in("/store/prepared/1", 1) != name_in("/store/prepared/1", 2)
