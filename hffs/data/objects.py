@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,7 +94,8 @@ def open_objects(address: str | Path) -> Objects:
 class LocalObjects:
     """Files below a folder. See `Objects`.
 
-    It is made for this user alone; one that is there keeps its mode, as of a group that shares it.
+    It is made for this user alone; one that is there keeps its mode, as of a group that shares it,
+    and files are for those who may look into it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -129,7 +131,7 @@ class LocalObjects:
                 elif entry.is_file(follow_symlinks=False):
                     with contextlib.suppress(FileNotFoundError):  # removed since it was listed
                         found = entry.stat(follow_symlinks=False)
-                        name = os.path.relpath(entry.path, self._folder)
+                        name = entry.path[len(self.address) :].lstrip("/")
                         yield Held(name, found.st_size, found.st_mtime)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -152,9 +154,13 @@ class LocalObjects:
         if not self._folder.is_dir():
             prepare_private_folder(self._folder)
         with _telling("write", str(path)):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = stat.S_IMODE(self._folder.stat().st_mode)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.chmod(mode)
             with replace_lasting(path) as file:
                 file.write(data)
+                os.fchmod(file.fileno(), mode & 0o666)
 
     def remove(self, name: str) -> None:
         """See `Objects`."""
@@ -172,7 +178,8 @@ class RemoteObjects:
     """Objects below a URL. See `Objects`."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        scheme, _, rest = url.partition("://")
+        self._url = f"{scheme}://{rest.rstrip('/')}"
         self._lock = threading.Lock()
         self._opened: tuple[int, Store] | None = None
         self._open()

@@ -149,7 +149,7 @@ class Store:
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file, in the place of the one before."""
-        self._ask("pipe_file", path, WHOLE_S, value=data)
+        self._ask("pipe_file", path, WHOLE_S, data)
 
     def remove(self, path: str) -> None:
         """Take a file away, if it is there."""
@@ -182,10 +182,10 @@ class Store:
             raise changed(path)
         return data
 
-    def _ask(self, method: str, path: str, limit_s: float, **options: Any) -> Any:
+    def _ask(self, method: str, path: str, limit_s: float, *given: Any, **options: Any) -> Any:
         if self._fs.async_impl:
             options["timeout"] = limit_s  # kept by fsspec, whose own methods take none
-        return getattr(self._fs, method)(path, **options)
+        return getattr(self._fs, method)(path, *given, **options)
 
 
 async def _end_body(body: Any, is_wanted: bool) -> bytes:

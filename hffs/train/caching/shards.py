@@ -104,11 +104,13 @@ def pack(shard: Shard) -> bytes:
     from safetensors.torch import save
 
     tensors = {name: each.detach().contiguous() for name, each in shard.tensors.items()}
+    if {_KEYS, _CHECKSUMS} & tensors.keys():
+        raise _refuse(shard.name, f"a tensor cannot be named {_KEYS} or {_CHECKSUMS}")
+    if any(each.shape[:1] != (len(shard.keys),) for each in tensors.values()):
+        raise _refuse(shard.name, "a tensor has not a row a sample")
     own = {_KEYS: shard.keys, _CHECKSUMS: checksum(shard.keys, tensors)}
     about = {"version": _VERSION, "encoder": shard.encoder, "refused": _cut(shard.refused)}
     file = {**tensors, **{name: torch.from_numpy(each.copy()) for name, each in own.items()}}
-    if own.keys() & tensors.keys():
-        raise _refuse(shard.name, f"a tensor cannot be named {_KEYS} or {_CHECKSUMS}")
     data: bytes = save(file, {_ABOUT: json.dumps(about, sort_keys=True)})
     parse_head(data, len(data), shard.name)
     return data

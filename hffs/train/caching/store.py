@@ -33,6 +33,7 @@ from hffs.errors import (
     DataError,
     FormatError,
     MissingError,
+    OutageError,
     SourceError,
     StaleError,
 )
@@ -234,18 +235,18 @@ class Store:
         try:
             read_part = partial(self._objects.read, _file(name))
             return describe(name, size_bytes, read_keys(read_part, size_bytes, name))
-        except (FormatError, StaleError) as error:
-            return error.why
-        except AccessError as error:
+        except OutageError:
+            raise
+        except (AccessError, DataError) as error:
             return error.why
         except SourceError:
             return None
 
-    def write_index(self) -> None:
+    def write_index(self, *, anew: bool = False) -> None:
         """Write the index if it is not of the shards that are known; a store may be read-only."""
         shards = self.shards.values()
         known = {(each.name, each.size_bytes) for each in shards}
-        if known == (self._indexed or set()):
+        if known == (self._indexed or set()) and not anew:
             return
         try:
             self._objects.write(INDEX, pack_index(shards))
