@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hffs.data.hub.models import HubAccess
-from hffs.errors import DataError, UsageError
+from hffs.errors import DataError, MissingLibraryError, UsageError
 from hffs.train.caching.encoders import TextSpec
+from hffs.train.caching.encoders.locating import read_json
 from hffs.train.caching.encoders.opening import open_text_encoder, pin
 from hffs.train.caching.encoders.text import TransformersText
 from hffs.train.caching.keys import identify_encoder
@@ -216,6 +218,49 @@ def test_what_is_wrong_with_a_model_is_one_line(tmp_path: Path, spoil: Any, line
         _encode(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def test_a_vocabulary_that_takes_another_library_says_which(
+    t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(t5, tmp_path / "t5")
+    (folder / "tokenizer.json").rename(folder / "spiece.model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(
+        MissingLibraryError, match=r"its tokenizer takes sentencepiece, .*; pip inst"
+    ):
+        _encode(folder)
+
+
+def test_a_tokenizer_as_clip_came_with_it_is_the_same(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "text_encoder", tokenizer=tmp_path / "tokenizer")
+    new = _encode(folder)
+    tokenizer = tmp_path / "tokenizer/tokenizer.json"
+    model = json.loads(tokenizer.read_text())["model"]
+    merges = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]
+    (tmp_path / "tokenizer/merges.txt").write_text("\n".join(merges) + "\n")
+    (tmp_path / "tokenizer/vocab.json").write_text(json.dumps(model["vocab"]))
+    tokenizer.unlink()
+    assert torch.equal(_encode(folder)["hidden"], new["hidden"])
+
+
+def test_numbers_that_are_not_finite_are_never_stored(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["final_layer_norm.weight"].fill_(float("inf"))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match="hidden of no finite numbers come of it in float32"):
+        _encode(folder)
+
+
+def test_a_model_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "clip")
+    encoder = _open(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"cannot read .*clip: .*No such file or directory"):
+        encoder.identify()
+    with pytest.raises(DataError, match="cannot read it: nowhere: No such file or directory"):
+        read_json(tmp_path / "nowhere", "it")
 
 
 def test_no_model_is_a_wrong_use() -> None:
