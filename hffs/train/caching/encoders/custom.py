@@ -17,7 +17,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from torch import OutOfMemoryError, Tensor
+from torch import Tensor
+from torch.cuda import OutOfMemoryError
 
 from hffs.data.filters.worker import shorten
 from hffs.errors import DataError, HffsError, UsageError

@@ -7,10 +7,13 @@ device's memory passes through as it is: who chose the size of a batch can do so
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Literal
+
+from torch import Tensor
+from torch.cuda import OutOfMemoryError
 
 from hffs.data.hub.libraries import without_warnings
 from hffs.data.hub.messages import clean
@@ -59,13 +62,12 @@ def import_errors(name: str) -> Iterator[None]:
 @contextmanager
 def model_errors(what: str, which: str) -> Iterator[None]:
     """Raise what a library says of a model's files as a DataError."""
-    import torch
     from safetensors import SafetensorError
 
     try:
         with without_warnings():
             yield
-    except (HffsError, torch.OutOfMemoryError):
+    except (HffsError, OutOfMemoryError):
         raise
     except ModuleNotFoundError as error:
         why = f"it takes {error.name}, which is not installed"
@@ -85,3 +87,12 @@ def check_loaded(info: Any, which: str) -> None:
             said = f"its file {why} {clean(names[0])}{more}"
             fix = "the weights belong to another class, or are damaged"
             raise DataError("cannot load", which, why=said, fix=fix)
+
+
+def check_finite(tensors: Mapping[str, Tensor], dtype: str, which: str) -> None:
+    """Refuse what holds infinities or NaN, which would only be seen when a training fails."""
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            why = f"{name} of no finite numbers come of it in {dtype}"
+            fix = "take bfloat16 or float32"
+            raise DataError("cannot encode with", which, why=why, fix=fix)

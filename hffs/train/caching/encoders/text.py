@@ -6,6 +6,7 @@ to the same number of tokens, so all tensors of an encoder have one shape.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hffs.errors import DataError, UsageError
+from hffs.errors import DataError, MissingLibraryError, UsageError
 from hffs.train.caching.encoders import TextSpec
 from hffs.train.caching.encoders.libraries import (
+    check_finite,
     check_loaded,
     find_class,
     model_errors,
@@ -70,6 +72,7 @@ class _TextModel:
         }
 
     def load(self, device: str) -> None:
+        self._need_sentencepiece()
         which, kind = self._files.name, find_class("transformers", self._class)
         tokenizers = find_class("transformers", "AutoTokenizer")
         options: dict[str, Any] = {"local_files_only": True}
@@ -113,6 +116,7 @@ class _TextModel:
         found = {"hidden": hidden, "pooled": _find_pooled(answer)}
         dtype = getattr(torch, self._spec.dtype)
         tensors = {name: each.to(dtype) for name, each in found.items() if each is not None}
+        check_finite(tensors, self._spec.dtype, self._files.name)
         return tensors | {"mask": mask.to(torch.uint8)}
 
     def count_cut(self, texts: list[str]) -> list[int]:
@@ -123,6 +127,16 @@ class _TextModel:
         if self._loaded is None:
             raise RuntimeError("a text encoder encodes only once it is loaded")
         return self._loaded
+
+    def _need_sentencepiece(self) -> None:
+        """Say what transformers does not: it asks for another library, which would not help."""
+        names = set(self._files.part.tokenizer_files)
+        if names & {"tokenizer.json", "vocab.json", "vocab.txt"}:
+            return
+        if importlib.util.find_spec("sentencepiece") is None:
+            why = "its tokenizer takes sentencepiece, which is not installed"
+            fix = "pip install sentencepiece protobuf"
+            raise MissingLibraryError("cannot load", self._files.name, why=why, fix=fix)
 
     @property
     def _masks(self) -> bool:

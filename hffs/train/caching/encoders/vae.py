@@ -17,6 +17,7 @@ from torch import Tensor
 from hffs.errors import DataError, UsageError
 from hffs.train.caching.encoders import VaeSpec
 from hffs.train.caching.encoders.libraries import (
+    check_finite,
     check_loaded,
     find_class,
     model_errors,
@@ -92,9 +93,9 @@ class DiffusersVae:
             pixels = pixels.unsqueeze(2)
         with torch.no_grad():
             answer = self._loaded.model.encode(pixels)
-        return {
-            name: self._finish(name, tensor) for name, tensor in self._ask(answer, seeds).items()
-        }
+        found = {name: self._finish(each) for name, each in self._ask(answer, seeds).items()}
+        check_finite(found, self._spec.dtype, self._files.name)
+        return found
 
     def _ask(self, answer: Any, seeds: Sequence[int]) -> dict[str, Tensor]:
         """What is kept of an answer, in the type that it was computed in, or float32."""
@@ -113,15 +114,10 @@ class DiffusersVae:
             return {"latents": posterior.mode()}
         return {"latents": draw(posterior.mean, posterior.logvar, seeds)}
 
-    def _finish(self, name: str, tensor: Tensor) -> Tensor:
+    def _finish(self, tensor: Tensor) -> Tensor:
         if tensor.ndim == 5 and tensor.shape[2] == 1:
             tensor = tensor.squeeze(2)
-        tensor = tensor.to(getattr(torch, self._spec.dtype))
-        if not bool(tensor.isfinite().all()):
-            why = f"{name} that are no finite numbers come of it in {self._spec.dtype}"
-            fix = "take bfloat16 or float32"
-            raise DataError("cannot encode with", self._files.name, why=why, fix=fix)
-        return tensor
+        return tensor.to(getattr(torch, self._spec.dtype))
 
     def _find_class(self) -> Any:
         """The class that the configuration names: one of diffusers, never one that it brings."""
