@@ -51,9 +51,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that a trainer looks for. With `adds` it has in it all of the one that is there."""
+    """A file that a trainer looks for, of the image with that name. With `adds` it has in it all of
+    the one that is there.
+    """
 
     path: Path
+    image: str
     data: bytes
     adds: bool = False
 
@@ -143,6 +146,8 @@ def export(
 
     Raises ConfigError where the trainer would ignore it, UsageError where nothing can be written.
     """
+    if sources.vae is None and sources.text is None:
+        raise UsageError("cannot export", why="neither latents nor embeddings are named")
     images = None if sources.vae is None else _open(sources.vae, sources.vae_encoder)
     texts = None if sources.text is None else _open(sources.text, sources.text_encoder)
     trainer.check(plan, images and images.facts, texts and texts.facts)
@@ -298,7 +303,7 @@ class _Writing:
 
     def __init__(self, overwrite: bool) -> None:
         self._overwrite = overwrite
-        self._owners = dict[Path, Job]()
+        self._owners = dict[Path, str]()
         self.counts = Counter[Outcome]()
 
     def run(self, parts: Iterator[list[Job]]) -> Iterator[int]:
@@ -312,13 +317,14 @@ class _Writing:
                 yield done
 
     def _do(self, job: Job) -> list[Outcome]:
-        return [self._write(file, job) for file in job()]
+        return [self._write(file) for file in job()]
 
-    def _write(self, file: File, job: Job) -> Outcome:
-        """Write a file, if it is not there; two images with one name for both keep the first's."""
-        is_first = self._owners.setdefault(file.path, job) is job
+    def _write(self, file: File) -> Outcome:
+        """Write a file, if it is not there; of two images that share it, the first has it."""
+        if self._owners.setdefault(file.path, file.image) != file.image:
+            return "kept"
         try:
-            return write_file(file, overwrite=self._overwrite and is_first)
+            return write_file(file, overwrite=self._overwrite)
         except OSError as error:
             why, fix = error.strerror or str(error), "mount with --scratch, or export elsewhere"
             raise UsageError("cannot write", str(file.path), why=why, fix=fix) from error

@@ -19,13 +19,27 @@ from torch import Tensor
 
 from hffs.errors import ConfigError, DataError
 from hffs.train.caching.exports import Facts, File, Latents
-from hffs.train.caching.exports.checking import check_channels, check_layer, check_plan, scale
+from hffs.train.caching.exports.checking import (
+    FLUX_TEXTS,
+    SDXL_TEXTS,
+    LatentSpace,
+    TextModel,
+    check_plan,
+    check_texts,
+    check_vae,
+    scale,
+)
 from hffs.train.plan import Plan
 
 Arch = Literal["sd1", "sdxl", "sd3", "flux"]
 
-_CHANNELS: Mapping[Arch, int] = {"sd1": 4, "sdxl": 4, "sd3": 16, "flux": 16}
 _STRIDE_PX = 8
+_CHANNELS: Mapping[Arch, int] = {"sd1": 4, "sdxl": 4, "sd3": 16, "flux": 16}
+_TEXTS: Mapping[Arch, tuple[TextModel, ...]] = {
+    "sd1": (TextModel("CLIPTextModel", -1),),
+    "sdxl": SDXL_TEXTS,
+    "flux": FLUX_TEXTS,
+}
 _VERSION = 1
 """Of latents and of embeddings, as ai-toolkit counts them."""
 
@@ -42,12 +56,14 @@ class AiToolkit:
     def check(self, plan: Plan, latents: Facts | None, texts: Facts | None) -> None:
         """See `Trainer`."""
         check_plan(plan, "ai-toolkit", "free", turns=True)
-        check_channels("ai-toolkit", self.arch, latents, _CHANNELS[self.arch], _STRIDE_PX)
-        if texts is not None and self.arch == "sd3":
+        space = LatentSpace(_CHANNELS[self.arch], _STRIDE_PX)
+        check_vae("ai-toolkit", self.arch, latents, space)
+        if texts is None:
+            return
+        if self.arch not in _TEXTS:
             why, fix = "its embeddings of sd3 are made of what was not kept", "export latents alone"
             raise ConfigError("cannot export embeddings to ai-toolkit", why=why, fix=fix)
-        if texts is not None:
-            check_layer("ai-toolkit", self.arch, texts, -2 if self.arch == "sdxl" else -1)
+        check_texts("ai-toolkit", self.arch, texts, *_TEXTS[self.arch])
 
     def tell(self, plan: Plan) -> dict[str, object]:
         """The keys of its `datasets`."""
@@ -78,11 +94,18 @@ class AiToolkit:
             "latent_space_version": "flux1" if self.arch == "flux" else self.arch,
             "latent_version": _VERSION,
         }
-        files = [_pack_latents(folder / path.parent, about, sample.plain, facts)]
+        made = [(about, sample.plain)]
         if sample.flipped is not None:
-            flipped = about | {"flip_x": True}
-            files.append(_pack_latents(folder / path.parent, flipped, sample.flipped, facts))
-        return files
+            made.append((about | {"flip_x": True}, sample.flipped))
+        place = folder / path.parent / "_latent_cache"
+        return [
+            File(
+                place / f"{path.stem}_{_digest(known)}.safetensors",
+                sample.name,
+                _save({"latent": scale(latents, facts).contiguous()}),
+            )
+            for known, latents in made
+        ]
 
     def pack_text(
         self, folder: Path, name: str, caption: str, tensors: Mapping[str, Tensor]
@@ -101,7 +124,7 @@ class AiToolkit:
             raise DataError("cannot export embeddings of", name, why=why, fix=fix) from error
         batches = {key: tensor[None].contiguous() for key, tensor in made.items()}
         place = folder / path.parent / "_t_e_cache" / f"{path.stem}_{_digest(about)}.safetensors"
-        return File(place, _save(batches))
+        return File(place, name, _save(batches))
 
     def _gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.arch == "sd1":
@@ -110,12 +133,6 @@ class AiToolkit:
             hidden = torch.cat([tensors["0.hidden"], tensors["1.hidden"]], dim=-1)
             return {"text_embed": hidden, "pooled_embed": tensors["1.pooled"]}
         return {"text_embed": tensors["1.hidden"], "pooled_embed": tensors["0.pooled"]}
-
-
-def _pack_latents(folder: Path, about: Mapping[str, object], latents: Tensor, facts: Facts) -> File:
-    name = f"{PurePosixPath(str(about['filename'])).stem}_{_digest(about)}.safetensors"
-    data = _save({"latent": scale(latents, facts).contiguous()})
-    return File(folder / "_latent_cache" / name, data)
 
 
 def _save(tensors: dict[str, Tensor]) -> bytes:

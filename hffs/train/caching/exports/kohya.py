@@ -25,17 +25,25 @@ from torch import Tensor
 from hffs.core.types import Size
 from hffs.errors import ConfigError, DataError
 from hffs.train.caching.exports import Facts, File, Latents
-from hffs.train.caching.exports.checking import check_channels, check_layer, check_plan, scale
+from hffs.train.caching.exports.checking import (
+    FLUX_TEXTS,
+    SDXL_TEXTS,
+    LatentSpace,
+    check_plan,
+    check_texts,
+    check_vae,
+    scale,
+)
 from hffs.train.plan import Plan
 
 Model = Literal["sd", "sdxl", "flux", "sd3"]
 Arrays = dict[str, NDArray[Any]]
 
+_STRIDE_PX = 8
 _CHANNELS: Mapping[Model, int] = {"sd": 4, "sdxl": 4, "flux": 16, "sd3": 16}
 _OF_SEVERAL_SIZES = frozenset({"flux", "sd3"})
 """Models in whose files the names of arrays tell the size of latents, so that one has several."""
 
-_STRIDE_PX = 8
 _MOST_BYTES = 1 << 28
 """Of the arrays in a file that is added to."""
 
@@ -57,7 +65,8 @@ class Kohya:
         if len(spec.resolutions) > 1 and self.model not in _OF_SEVERAL_SIZES:
             why = f"its files of {self.model} are of one resolution"
             raise ConfigError("cannot export to kohya", why=why, fix="plan and export each alone")
-        check_channels("kohya", self.model, latents, _CHANNELS[self.model], _STRIDE_PX)
+        space = LatentSpace(_CHANNELS[self.model], _STRIDE_PX)
+        check_vae("kohya", self.model, latents, space)
         if texts is not None:
             self._check_texts(texts)
 
@@ -66,7 +75,8 @@ class Kohya:
             why = f"its embeddings of {self.model} are made of what was not kept"
             fix = "export latents alone"
             raise ConfigError("cannot export embeddings to kohya", why=why, fix=fix)
-        check_layer("kohya", self.model, texts, -2 if self.model == "sdxl" else -1)
+        wanted = SDXL_TEXTS if self.model == "sdxl" else FLUX_TEXTS
+        check_texts("kohya", self.model, texts, *wanted)
 
     def tell(self, plan: Plan) -> dict[str, object]:
         """The keys of its dataset configuration, and of its command line."""
@@ -111,7 +121,7 @@ class Kohya:
         adds = all(
             name in arrays and np.array_equal(array, arrays[name]) for name, array in held.items()
         )
-        return [File(path, _pack(arrays), adds=bool(held) and adds)]
+        return [File(path, sample.name, _pack(arrays), adds=bool(held) and adds)]
 
     def _convert(self, latents: Tensor, facts: Facts) -> NDArray[np.float32]:
         """Its VAE of FLUX.1 scales what it makes; the others are scaled when they are read."""
@@ -129,8 +139,9 @@ class Kohya:
                 path = folder / f"{stem}_te_outputs.npz"
                 named = {"hidden_state1": "0.hidden", "hidden_state2": "1.hidden"}
                 arrays = {its: _to_array(tensors[ours]) for its, ours in named.items()}
-                return File(path, _pack(arrays | {"pool2": _to_array(tensors["1.pooled"])}))
-            return File(folder / f"{stem}_flux_te.npz", _pack(_pack_flux(tensors)))
+                arrays |= {"pool2": _to_array(tensors["1.pooled"])}
+                return File(path, name, _pack(arrays))
+            return File(folder / f"{stem}_flux_te.npz", name, _pack(_pack_flux(tensors)))
         except KeyError as error:
             why, fix = f"there is no {error}", "encode by both text encoders of the model"
             raise DataError("cannot export embeddings of", name, why=why, fix=fix) from error

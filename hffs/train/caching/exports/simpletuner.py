@@ -75,7 +75,7 @@ class SimpleTuner:
         data = _pack(scale(sample.plain, facts))
         if self.compress_cache:
             data = gzip.compress(data, mtime=0)
-        return [File(self.cache_dir / name.parent / f"{stem}.pt", data)]
+        return [File(self.cache_dir / name.parent / f"{stem}.pt", sample.name, data)]
 
     def pack_text(
         self, folder: Path, name: str, caption: str, tensors: Mapping[str, Tensor]
