@@ -88,12 +88,6 @@ def test_a_task_that_kills_every_worker_is_given_up(engine: RayEngine, tmp_path:
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_an_error_of_hffs_crosses_as_itself(engine: RayEngine) -> None:
-    with pytest.raises(SourceError) as caught:
-        list(engine.run(work.make_refuser, [3], Needs()))
-    assert str(caught.value) == "cannot open three.parquet: gone; find it"
-
-
 def test_another_error_is_told_in_a_line(engine: RayEngine) -> None:
     with pytest.raises(DataError, match=r"a worker failed on Ray: ZeroDivisionError: .* by zero$"):
         list(engine.run(work.make_faulty, [1], Needs()))
@@ -103,18 +97,25 @@ _JOIN = """
 import sys
 from hffs.data.engines import Needs
 from hffs.data.engines.ray import RayEngine
+from hffs.errors import SourceError
 from tests.data.engines import work
 with RayEngine(sys.argv[1], 1) as engine:
-    print(sum(task for task, _, _ in engine.run(work.make_teller, [1, 2, 3], Needs())))
+    try:
+        for task, _, _ in engine.run(work.make_refuser, [1, 2, 3], Needs()):
+            print(task)
+    except SourceError as error:
+        print(error.fix, error)
 """
 
 
 def test_a_cluster_is_joined_and_left_as_it_is(engine: RayEngine) -> None:
-    with RayEngine() as other:  # in a process that has joined one, it is taken
-        assert list(other.run(work.make_teller, [1], Needs()))
+    """Errors of hffs come out of it as themselves."""
     ray: Any = sys.modules["ray"]
     command = [sys.executable, "-c", _JOIN, ray.get_runtime_context().gcs_address]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("6\n", "")
+    said = "1\n2\nfind it cannot open three.parquet: gone; find it\n"
+    assert (done.stdout, done.stderr) == (said, "")
+    with RayEngine() as other, pytest.raises(UsageError, match="9 GPUs"):
+        list(other.run(work.make_teller, [1], Needs(gpus=9)))  # it takes the one that is there
     assert ray.is_initialized()
     assert ray.nodes()[0]["Alive"]
