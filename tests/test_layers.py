@@ -51,6 +51,7 @@ HOMES = {
     "huggingface_hub": ("data/hub/",),
     "duckdb": ("data/",),
     "httpcore2": ("data/urls/",),
+    "ray": ("data/engines/ray",),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "click": ("cli/",),
