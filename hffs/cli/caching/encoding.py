@@ -12,7 +12,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hffs.cli.caching.entries import Entry, Prepared, Wanted, opening_entries, plan, prepare
+from hffs.cli.caching.entries import (
+    Entry,
+    Prepared,
+    Wanted,
+    open_files,
+    opening_entries,
+    plan,
+    prepare,
+)
 from hffs.cli.caching.options import (
     EngineOptions,
     Place,
@@ -94,7 +102,9 @@ class _Asked:
 
 def _encode(asked: _Asked, run: RunOptions, engine: EngineOptions, *, as_json: bool) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
-    with opening_entries(asked.source, asked.flags, asked.place) as entries:
+    travels = engine.engine == "ray" and isinstance(asked.wanted.spec, VaeSpec)
+    opening = opening_entries(asked.source, asked.flags, asked.place, travels=travels)
+    with opening as entries:
         told = [_encode_entry(entry, asked.wanted, run, engine) for entry in entries]
     if as_json:
         from hffs.cli.drawing.programs import as_json as write
@@ -128,34 +138,32 @@ def _run(
     engine: EngineOptions,
     listener: TerminalListener,
 ) -> Outcome:
-    from hffs.data.engines import Needs
-    from hffs.data.engines.local import LocalEngine
+    from hffs.cli.caching.crews import open_crew
     from hffs.train.caching.chunks import ImageJob
     from hffs.train.caching.running import Settings, look, run
-    from hffs.train.caching.work import Work, count_cores, find_devices
-    from hffs.train.files import FolderFiles
+    from hffs.train.caching.work import Work
 
     job = prepared.job
     if options.dry_run:
         return look(job, store)
-    devices = tuple(options.devices or find_devices())
-    work = Work(
-        encoder=prepared.encoder.spec,
-        access=prepared.encoder.access,
-        files=FolderFiles(prepared.plan.scan.folder) if isinstance(job, ImageJob) else None,
-        address=prepared.address,
-        decoders=options.decoders or count_cores(),
-        threads=max(1, count_cores() // len(devices)),
-    )
-    settings = Settings(
-        work,
-        Needs(),
-        prepared.encoder.facts,
-        options.batch,
-        options.length,
-        parse_max_size(options.max_size),
-    )
-    return run(job, store, LocalEngine(devices), settings, listener)
+    with open_crew(options, engine) as crew:
+        work = Work(
+            encoder=prepared.encoder.spec,
+            access=prepared.encoder.access,
+            files=open_files(prepared.entry) if isinstance(job, ImageJob) else None,
+            address=prepared.address,
+            decoders=crew.decoders,
+            threads=crew.threads,
+        )
+        settings = Settings(
+            work,
+            crew.needs,
+            prepared.encoder.facts,
+            options.batch,
+            options.length,
+            parse_max_size(options.max_size),
+        )
+        return run(job, store, crew.engine, settings, listener)
 
 
 def _describe(prepared: Prepared, store: Store, outcome: Outcome, *, is_dry: bool) -> RunFacts:

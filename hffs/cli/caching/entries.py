@@ -6,6 +6,7 @@ Owns what all commands of `hffs cache` have to find out first. Must not know wha
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from hffs.cli.caching.options import (
     make_text_spec,
     make_vae_spec,
 )
+from hffs.cli.children import ask_child
 from hffs.cli.folders import Folder, check_mounted, choose_images, finding_folders
+from hffs.config.recorded import RecordedConfig
 from hffs.errors import DataError, UsageError
 from hffs.train.caching.specs import TextSpec, VaeSpec
 
@@ -25,17 +28,22 @@ if TYPE_CHECKING:
     from hffs.cli.flags import Flags
     from hffs.cli.progress import TerminalListener
     from hffs.config import Config
+    from hffs.mount.daemon import Listener
     from hffs.train.caching.chunks import ImageJob, TextJob
     from hffs.train.caching.preparing import Chosen
+    from hffs.train.files import OpenFiles
     from hffs.train.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry, and where its files are."""
+    """An entry, and where its files are; of a data set whose workers have no mount, its `view` as
+    `hffs view` writes it.
+    """
 
     config: Config
     folder: Folder
+    view: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +82,57 @@ class Prepared:
 
 
 @contextmanager
-def opening_entries(source: str, flags: Flags, place: Place) -> Iterator[list[Entry]]:
+def opening_entries(
+    source: str, flags: Flags, place: Place, *, travels: bool = False
+) -> Iterator[list[Entry]]:
     """The entries that are meant; data sets that are not mounted are, to the end of the block.
 
-    To be called before numpy is loaded (`hffs.cli.mounting`).
+    With `travels`, views are recorded for workers on other hosts. To be called before numpy is
+    loaded (`hffs.cli.mounting`).
     """
     chosen = choose_images(source, flags, place.entry)
     where = None if place.mounted is None else check_mounted(source, chosen, place.mounted)
+    sets = [config for config in chosen.configs if config.type != "local"] if travels else []
     with finding_folders(chosen.configs, where) as folders:
+        views = {config.id: _record(config) for config in sets}
         # Late: threads of numpy and pyarrow do not survive the forks before.
         from hffs.data.arrow import do_without_pandas
         from hffs.view.codecs import silence_warnings
 
         do_without_pandas()
         silence_warnings()
-        yield [Entry(config, folders[config.id]) for config in chosen.configs]
+        yield [Entry(config, folders[config.id], views.get(config.id)) for config in chosen.configs]
+
+
+def _record(config: Config) -> bytes:
+    """The view of a configuration as a file has it."""
+    if isinstance(config, RecordedConfig):
+        return config.view_file.read_bytes()
+    with tempfile.TemporaryFile() as file:
+
+        def work(apart: Listener, workers: int) -> bytes:
+            from hffs.data.arrow import do_without_pandas
+            from hffs.view.portable.recording import record_view
+
+            do_without_pandas()
+            record_view(config, file, apart, workers, reads=False)
+            file.flush()
+            return b""
+
+        ask_child(config, work)
+        file.seek(0)
+        return file.read()
+
+
+def open_files(entry: Entry) -> OpenFiles:
+    """What opens the files of an entry, in any process; on any host too, if it travels."""
+    if entry.view is None:
+        from hffs.train.files import FolderFiles
+
+        return FolderFiles(entry.folder.now)
+    from hffs.view.files import OpenViewFiles
+
+    return OpenViewFiles.of(entry.config, entry.view)
 
 
 def plan(entry: Entry, listener: TerminalListener) -> Plan:

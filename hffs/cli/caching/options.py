@@ -6,7 +6,7 @@ Owns their words. Must not know what is done with them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -166,11 +166,48 @@ _Engine = Annotated[
 ]
 
 
+_RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="The head of a cluster of Ray; without it one is started on this host.",
+        rich_help_panel=_RUN,
+    ),
+]
+_RayWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Workers on it; else as many as it has room for.",
+        rich_help_panel=_RUN,
+    ),
+]
+_RayGpus = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="X",
+        help="GPUs of a worker: 1, a part, or 0. By default 1 where this host has any.",
+        rich_help_panel=_RUN,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """Who encodes."""
 
     engine: _Engine = "local"
+    ray_address: _RayAddress = None
+    ray_workers: _RayWorkers = None
+    ray_gpus: _RayGpus = None
+
+    def __post_init__(self) -> None:
+        _choose("--engine", self.engine, Literal["local", "ray"])
+        if self.engine == "local" and (self.ray_address or self.ray_workers or self.ray_gpus):
+            why, fix = "the engine is local", "say --engine ray"
+            raise UsageError("cannot use --ray options", why=why, fix=fix)
 
 
 @dataclass(frozen=True, slots=True)
