@@ -7,13 +7,17 @@ import pickle
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from hffs.data.folders import replace_file
 from hffs.data.objects import Objects, open_objects
+from hffs.data.remote.filesystems import Entry, Store
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 from tests.data.buckets import serving_buckets, use_endpoint, write_keys
 
@@ -176,6 +180,26 @@ def test_an_address_that_is_not_taken(address: str, why: str) -> None:
     with pytest.raises(HffsError, match=why) as caught:
         open_objects(address)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "time_s"),
+    [
+        ({"LastModified": datetime(2026, 1, 2, tzinfo=UTC)}, 1767312000),
+        ({"updated": "2026-01-02T00:00:00.000Z"}, 1767312000),
+        ({"mtime": 1767312000.5}, 1767312000.5),
+        ({"updated": "today"}, 0),
+        ({}, 0),
+    ],
+)
+def test_when_an_object_changed_is_known_in_the_words_of_any_store(
+    told: dict[str, object], time_s: float
+) -> None:
+    class Telling(MemoryFileSystem):  # type: ignore[misc]
+        def find(self, path: str, **options: object) -> dict[str, dict[str, object]]:
+            return {"/a": {"name": "/a", "size": 3, "type": "file", **told}}
+
+    assert Store(Telling()).find_aged("/") == [(Entry("/a", 3, ANY), time_s)]
 
 
 def test_what_a_store_refuses_is_said_without_credentials(

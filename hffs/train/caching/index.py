@@ -125,7 +125,7 @@ def _split(
         if rows < 0 or bad < 0 or start + rows + bad > len(keys):
             return []
         middle, stop = start + rows, start + rows + bad
-        reasons = map(str, why[middle:stop].to_pylist())
+        reasons = map(str, why[middle:stop].to_pylist()) if bad else ()
         found.append(
             Known(
                 str(name),

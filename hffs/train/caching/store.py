@@ -93,11 +93,6 @@ class Store:
         return self._objects.address
 
     @property
-    def objects(self) -> Objects:
-        """What it is kept in."""
-        return self._objects
-
-    @property
     def shards(self) -> dict[int, Known]:
         """The shards by their numbers."""
         self._load()

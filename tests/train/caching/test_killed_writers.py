@@ -17,7 +17,7 @@ from hffs.train.caching.store import Store
 from hffs.train.caching.upkeep import verify
 from tests.train.caching.shards import make_keys
 
-SHARDS, ROWS, KILLS = 40, 8, 20
+SHARDS, ROWS, KILLS = 30, 8, 10
 
 
 def _make(at: int) -> Shard:
