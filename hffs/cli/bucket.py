@@ -19,6 +19,14 @@ import typer
 
 from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
 from hffs.cli.drawing.programs import Json
+from hffs.cli.engines import (
+    EngineChoice,
+    EngineName,
+    EngineOption,
+    RayAddress,
+    RayWorkers,
+    open_engine,
+)
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.folders import (
     Folder,
@@ -35,6 +43,7 @@ from hffs.config import Config
 from hffs.errors import DataError
 
 if TYPE_CHECKING:
+    from hffs.data.engines import Engine
     from hffs.train.plan import Plan
     from hffs.train.report.facts import PlanReport
 
@@ -78,18 +87,22 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     crops: _Crops = 48,
     show_all: _All = False,
     beside: _Beside = False,
+    engine: EngineOption = EngineName.LOCAL,
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
     as_json: Json = False,
 ) -> None:
     """Scan a folder, plan buckets and batches of its images, and show them."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     page = None if report is None else check_page(report)
+    choice = EngineChoice(engine, ray_address, ray_workers)
     chosen = choose_images(source, flags, entry)
     place = None if mounted is None else check_mounted(source, chosen, mounted)
     if beside:
         check_beside(chosen, place)
     wanted = _Wanted(world, crops, page is not None, beside)
-    with finding_folders(chosen.configs, place) as folders:
-        reports = [_plan(config, folders[config.id], wanted) for config in chosen.configs]
+    with finding_folders(chosen.configs, place) as folders, open_engine(choice) as by:
+        reports = [_plan(config, folders[config.id], wanted, by) for config in chosen.configs]
     if page is not None:
         from hffs.cli.bucketing.page import render_page
 
@@ -100,7 +113,7 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     _refuse_empty(reports)
 
 
-def _plan(config: Config, folder: Folder, wanted: _Wanted) -> PlanReport:
+def _plan(config: Config, folder: Folder, wanted: _Wanted, engine: Engine | None) -> PlanReport:
     # Late: threads of numpy and pyarrow do not survive the forks before.
     from hffs.core.batches import plan_epoch
     from hffs.data.arrow import do_without_pandas
@@ -108,11 +121,12 @@ def _plan(config: Config, folder: Folder, wanted: _Wanted) -> PlanReport:
     from hffs.train.report.gathering import Wanted, report_plan
     from hffs.view.codecs import silence_warnings
 
-    do_without_pandas()
+    if engine is None:  # Ray looks for it
+        do_without_pandas()
     silence_warnings()
     workers = config.num_proc or len(os.sched_getaffinity(0))
     with closing(TerminalListener(config.id)) as listener:
-        plan = plan_entry(config, folder.now, listener, workers)
+        plan = plan_entry(config, folder.now, listener, workers, engine)
         batches = replace(plan.batch, world=wanted.world)
         epoch = plan_epoch(plan.assignment.bucket, plan.assignment.sizes, batches, 0)
         files = _write(plan, config, folder, wanted, listener)

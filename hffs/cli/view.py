@@ -21,6 +21,14 @@ import typer
 
 from hffs.cli.children import ask_child
 from hffs.cli.drawing.programs import Json
+from hffs.cli.engines import (
+    EngineChoice,
+    EngineName,
+    EngineOption,
+    RayAddress,
+    RayWorkers,
+    open_engine,
+)
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.sources import Entry, Source, Trainer, choose_configs
 from hffs.config import Config
@@ -56,13 +64,17 @@ def view(  # noqa: PLR0913 - one parameter an option
     entry: Entry = None,
     force: _Force = False,
     digest: _Digests = True,
+    engine: EngineOption = EngineName.LOCAL,
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
     as_json: Json = False,
 ) -> None:
     """Decide a view and write it to a file, which `hffs mount` opens on any host."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
+    choice = EngineChoice(engine, ray_address, ray_workers)
     config = _choose(source, flags, entry, trainer)
     path = _check_output(output, config, force=force)
-    recorded = _record(config, path, reads=digest)
+    recorded = _record(config, path, choice, reads=digest)
     recorded |= {"view": str(path), "size_bytes": path.stat().st_size}
     if as_json:
         print(json.dumps(recorded, indent=2))
@@ -116,7 +128,7 @@ def _check_output(output: Path, config: Config, *, force: bool) -> Path:
     return path
 
 
-def _record(config: Config, path: Path, *, reads: bool) -> dict[str, Any]:
+def _record(config: Config, path: Path, choice: EngineChoice, *, reads: bool) -> dict[str, Any]:
     """Write the file beside its place, then put it there."""
     with _writing(path), replace_whole(path) as file:
 
@@ -124,13 +136,26 @@ def _record(config: Config, path: Path, *, reads: bool) -> dict[str, Any]:
             from hffs.data.arrow import do_without_pandas
             from hffs.view.portable.recording import record_view
 
-            do_without_pandas()
+            if choice.name is EngineName.RAY:
+                _decide_by_engine(config, choice, apart, workers)
+            else:
+                do_without_pandas()
             with _writing(path):
                 summary = record_view(config, file, apart, workers, reads=reads)
             return json.dumps(asdict(summary)).encode()
 
         recorded: dict[str, Any] = json.loads(ask_child(config, work))
     return recorded
+
+
+def _decide_by_engine(config: Config, choice: EngineChoice, apart: Listener, workers: int) -> None:
+    """Decide the view, which is kept, and so found when it is recorded."""
+    from hffs.view.opening import find_or_decide, get_source
+    from hffs.view.places import find_places
+
+    places = find_places(config, get_source(config, apart))
+    with open_engine(choice) as engine:
+        find_or_decide(config, places, apart, workers, engine)
 
 
 @contextmanager

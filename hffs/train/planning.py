@@ -31,6 +31,7 @@ from hffs.core.buckets import assign, validate
 from hffs.core.buckets.resolutions import read_resolution
 from hffs.core.buckets.spec import BucketSpec, Crop, Geometric, Limits
 from hffs.core.types import Size
+from hffs.data.engines import Engine
 from hffs.data.locating.record import find_store
 from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError, DataError
@@ -116,8 +117,10 @@ def _make_batches(config: Config) -> BatchSpec:
     )
 
 
-def plan_entry(config: Config, folder: Path, watcher: Watcher, workers: int) -> Plan:
-    """Scan the folder of an entry, and find the bucket of each image.
+def plan_entry(
+    config: Config, folder: Path, watcher: Watcher, workers: int, engine: Engine | None = None
+) -> Plan:
+    """Scan the folder of an entry, by an engine if there is one, and find the bucket of each image.
 
     What was scanned is kept in the entry's `cache_dir`. Raises SourceError for a folder that is not
     there, DataError for one without images, ConfigError for keys that make no sense, UsageError
@@ -129,7 +132,7 @@ def plan_entry(config: Config, folder: Path, watcher: Watcher, workers: int) -> 
 
         Detector()  # refused before a scan, which may take minutes
     cache = find_store(config) / "scans"
-    scan = scan_folder(folder, cache, workers, watcher)
+    scan = scan_folder(folder, cache, workers, watcher, engine)
     if not len(scan.names):
         raise DataError("no images in", str(folder), why=_explain_empty(scan), fix=_EMPTY_FIX)
     upright = config.orientation == "upright"

@@ -21,8 +21,9 @@ from hffs.core.foldernames import make_folder_names
 from hffs.core.formats import NOUNS
 from hffs.core.names import format_name
 from hffs.core.types import Position
-from hffs.data.cells.building import load_or_build
+from hffs.data.cells.building import load_or_build, read_shards
 from hffs.data.cells.columns import find_media_column, require_one_medium
+from hffs.data.engines import Engine
 from hffs.data.filters.selection import (
     DURATION_MISSING,
     FRAMES_MISSING,
@@ -34,8 +35,7 @@ from hffs.data.filters.selection import (
 )
 from hffs.data.folders import remove_whole
 from hffs.data.lyrics import Lyrics
-from hffs.data.remote.files import RangeReader
-from hffs.data.source import open_source, tell_nobody
+from hffs.data.source import Source, open_source, tell_nobody
 from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError, DataError
 from hffs.view import metadata_file
@@ -44,10 +44,12 @@ from hffs.view.heads import learn_formats
 from hffs.view.kept import Decided, fingerprint_files, is_lasting, keep, reopen
 from hffs.view.layout import Layout, make_folders
 from hffs.view.manifest import Counts, Files, TextFiles, ViewInfo
+from hffs.view.measuring import Means as Measuring
 from hffs.view.measuring import Measurer
 from hffs.view.places import Places
 from hffs.view.reading import open_reader
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
+from hffs.view.sharing import Opening, Sharing
 
 UNASKED = (
     SIZE_MISSING, SIZE_NOT_MEASURED, SMALLER_THAN_GRID, FRAMES_MISSING, NOT_PROBED,
@@ -80,48 +82,67 @@ class Examined:
 
 
 @contextmanager
-def examine(config: Config, places: Places, watcher: Watcher, workers: int) -> Iterator[Examined]:
-    """Find the images of a source and choose among them; its columns can be read meanwhile."""
-    with open_reader(config, places) as reader:
-        yield _examine(config, places, watcher, workers, reader)
+def examine(
+    config: Config, places: Places, watcher: Watcher, workers: int, engine: Engine | None = None
+) -> Iterator[Examined]:
+    """Find the images of a source and choose among them; its columns can be read meanwhile.
 
-
-def _examine(
-    config: Config, places: Places, watcher: Watcher, workers: int, reader: RangeReader | None
-) -> Examined:
+    With an engine its workers find them, and measure those whose sizes are wanted.
+    """
     refuse_foreign_keys(config)
     rendering = parse_rendering(config)
-    about_shards = tell_nobody
-    if reader is not None:
-        about_shards = partial(watcher.progress, "reading footers", unit="fetched")
-    source = open_source(places.located, reader, about_shards)
+    with open_reader(config, places) as reader:
+        about_shards = tell_nobody
+        if reader is not None:
+            about_shards = partial(watcher.progress, "reading footers", unit="fetched")
+        source = open_source(places.located, reader, about_shards)
+        sharing = None if engine is None else Sharing(engine, Opening.of(config, source))
+        yield _examine(config, places, watcher, _Means(workers, rendering, source, sharing))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Means:
+    """What examining takes: threads, what images become, the source, others who take a share."""
+
+    workers: int
+    rendering: Rendering
+    source: Source
+    sharing: Sharing | None
+
+
+def _examine(config: Config, places: Places, watcher: Watcher, means: _Means) -> Examined:
+    rendering, source, sharing = means.rendering, means.source, means.sharing
     if config.media_column is None and "dataset_type" not in config.model_fields_set:
         require_one_medium(source.schema, source.name)
     column = find_media_column(source, config.media_column, config.dataset_type)
     index = load_or_build(
         places.index(column), source, column,
         lambda done, total: watcher.progress("finding images", done, total),
+        read_shards if sharing is None else sharing.read_shards,
     )  # fmt: skip
 
     index = learn_formats(
         config, places, index,
         lambda done, total: watcher.progress(f"looking at {NOUNS[column.media][1]}", done, total),
     )  # fmt: skip
-    measurer = Measurer(
-        config, places, index, workers,
+    measurer = Measurer(config, places, index, Measuring(
+        means.workers,
         lambda done, total: watcher.progress(f"measuring {NOUNS[column.media][1]}", done, total),
-    )  # fmt: skip
+        None if sharing is None else sharing.share_looks(index),
+    ))  # fmt: skip
     function = config.filter_func.python
     inputs = Inputs(
-        source, index, measurer.measure, measurer.probe, workers,
+        source, index, measurer.measure, measurer.probe, means.workers,
         lambda done, total: watcher.progress(f"calling {function}", done, total),
     )  # fmt: skip
     return Examined(inputs, rendering, choose(config, inputs, rendering.reshape), measurer)
 
 
-def decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
+def decide(
+    config: Config, places: Places, watcher: Watcher, workers: int, engine: Engine | None = None
+) -> Decided:
     """Decide a view and keep the decision."""
-    with examine(config, places, watcher, workers) as examined:
+    with examine(config, places, watcher, workers, engine) as examined:
         return _decide(config, places, examined)
 
 

@@ -61,13 +61,30 @@ _Told = tuple[float | bytes, ...]
 """What the header of one cell tells."""
 
 
+Looked = tuple[NDArray[np.int64], list[_Told | HffsError]]
+"""Some cells, and what their headers tell."""
+
+Share = Callable[[NDArray[np.int64]], Iterator[Looked]]
+"""Has cells looked at elsewhere; each is answered once, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What looking takes: threads, and who is told how far it is; or others, who `share` it."""
+
+    workers: int
+    progress: Callable[[int, int], None]
+    share: Share | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """What looking takes: the cells' bytes, threads, and who is told how far it is."""
+    """What looking takes, with the cells' bytes."""
 
     rows: RowStore
     workers: int
     progress: Callable[[int, int], None]
+    share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +142,10 @@ class Measurer:
         config: Config,
         places: Places,
         index: CellIndex,
-        workers: int,
-        progress: Callable[[int, int], None],
+        means: Means,
     ) -> None:
         self.unsettled = 0
-        self._config, self._places, self._index = config, places, index
-        self._workers, self._progress = workers, progress
+        self._config, self._places, self._index, self._means = config, places, index, means
         self._probed: tuple[NDArray[np.bool_], Probed] | None = None
 
     def has_probed(self, wanted: NDArray[np.bool_]) -> bool:
@@ -142,7 +157,7 @@ class Measurer:
         if self._index.column.media != "image":
             return self.probe(wanted).measured()
         with self._call_crew() as (folder, crew):
-            measured = load_or_measure(folder, crew.rows, wanted, crew.workers, crew.progress)
+            measured = _make_measured(*_load_or_look(_IMAGES, folder, crew, wanted))
         self.unsettled = max(self.unsettled, measured.unsettled)
         return measured
 
@@ -161,7 +176,8 @@ class Measurer:
         cache = DiskCache(self._places.blobs, self._config.cache_size)
         with open_rows(self._config, self._places, self._index, cache) as rows:
             folder = self._places.measured(self._index.identity)
-            yield folder, Crew(rows, self._workers, self._progress)
+            means = self._means
+            yield folder, Crew(rows, means.workers, means.progress, means.share)
 
 
 def load_or_measure(
@@ -212,19 +228,43 @@ def _load_or_look(
     failures: list[HffsError] = []
     done = 0
     for cells, pace in ((missing[~remote], gauge.pace(crew.workers)), (missing[remote], _FAR)):
-        with ThreadPoolExecutor(pace.threads, thread_name_prefix="hffs-measure") as pool:
-            for start in range(0, len(cells), pace.part):
-                part = cells[start : start + pace.part]
-                batches = [part[at : at + pace.batch] for at in range(0, len(part), pace.batch)]
-                told: list[_Told | HffsError] = []
-                for some in pool.map(lambda batch: _look_at(gauge, crew.rows, batch), batches):
-                    told += some
-                    crew.progress(done + len(told), len(missing))
-                done += len(told)
-                failures += _settle(gauge, folder, memory, part, told)
+        share = crew.share or partial(_look_by_threads, gauge, crew.rows, pace)
+        part = list[Looked]()
+        for looked in share(cells):
+            part.append(looked)
+            done += len(looked[0])
+            crew.progress(done, len(missing))
+            if sum(len(some) for some, _ in part) >= pace.part:
+                failures += _settle(gauge, folder, memory, part)
+                part = []
+        failures += _settle(gauge, folder, memory, part)
     if failures:
         log.warning("%d %s could not be fetched; one: %s", len(failures), gauge.plural, failures[0])
     return memory, len(failures)
+
+
+def look_at(rows: RowStore, formats: NDArray[np.uint8], cells: NDArray[np.int64]) -> Looked:
+    """What headers of some cells tell; `formats` are those of all cells.
+
+    It is what a `Share` answers with, in another process.
+    """
+    if not len(cells):
+        return cells, []
+    gauge = _IMAGES if rows.media == "image" else _gauge_clips(formats, rows.media)
+    pace = _FAR if rows.is_far(int(cells[0])) else gauge.pace(1)
+    told = [one for _, some in _look_by_threads(gauge, rows, pace, cells) for one in some]
+    return cells, told
+
+
+def _look_by_threads(
+    gauge: _Gauge, rows: RowStore, pace: _Pace, cells: NDArray[np.int64]
+) -> Iterator[Looked]:
+    with ThreadPoolExecutor(pace.threads, thread_name_prefix="hffs-measure") as pool:
+        for start in range(0, len(cells), pace.part):
+            part = cells[start : start + pace.part]
+            batches = [part[at : at + pace.batch] for at in range(0, len(part), pace.batch)]
+            answers = pool.map(lambda batch: _look_at(gauge, rows, batch), batches)
+            yield from zip(batches, answers, strict=True)
 
 
 def _look_at(gauge: _Gauge, rows: RowStore, cells: NDArray[np.int64]) -> list[_Told | HffsError]:
@@ -249,15 +289,13 @@ def _look(gauge: _Gauge, rows: RowStore, cell: int) -> _Told | HffsError:
 
 
 def _settle(
-    gauge: _Gauge,
-    folder: Path,
-    memory: _Memory,
-    cells: NDArray[np.int64],
-    told: list[_Told | HffsError],
+    gauge: _Gauge, folder: Path, memory: _Memory, looked: Sequence[Looked]
 ) -> list[HffsError]:
     """Remember what is known for good; returns the rest."""
+    told = [one for _, some in looked for one in some]
     known = [each for each in told if not isinstance(each, HffsError)]
     if known:
+        cells = np.concatenate([some for some, _ in looked])
         settled = cells[np.array([not isinstance(each, HffsError) for each in told])]
         packed = gauge.pack(known)
         folder.parent.mkdir(mode=0o700, exist_ok=True)

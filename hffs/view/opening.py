@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hffs.config import Config, find_idle_keys
 from hffs.config.recorded import RecordedConfig
 from hffs.data.cache import DiskCache
+from hffs.data.engines import Engine
 from hffs.data.locating.record import find_source, find_store, name_source
 from hffs.data.shards import Located
 from hffs.data.watcher import Watcher
@@ -53,7 +54,9 @@ def is_decided(config: Config, located: Located) -> bool:
     return _find_decided(config, find_places(config, located)) is not None
 
 
-def decide_view(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
+def decide_view(
+    config: Config, places: Places, watcher: Watcher, workers: int, engine: Engine | None = None
+) -> Decided:
     """Decide a view, or take the decision from the file that it was recorded in, and keep it.
 
     Raises DataError, ConfigError, SourceError or AccessError.
@@ -64,12 +67,14 @@ def decide_view(config: Config, places: Places, watcher: Watcher, workers: int) 
         return install(config, places, watcher, workers)
     from hffs.view.deciding import decide
 
-    return decide(config, places, watcher, workers)
+    return decide(config, places, watcher, workers, engine)
 
 
-def find_or_decide(config: Config, places: Places, watcher: Watcher, workers: int) -> Decided:
+def find_or_decide(
+    config: Config, places: Places, watcher: Watcher, workers: int, engine: Engine | None = None
+) -> Decided:
     """A view as it was decided before, if that lasts, else as it is decided now."""
-    return _find_decided(config, places) or decide_view(config, places, watcher, workers)
+    return _find_decided(config, places) or decide_view(config, places, watcher, workers, engine)
 
 
 def _find_decided(config: Config, places: Places) -> Decided | None:

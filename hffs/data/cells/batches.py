@@ -109,3 +109,21 @@ def cut_rows(batch: CellBatch, start: int, stop: int) -> CellBatch:
         read_paths=read_paths_of,
         coded=coded,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldPaths:
+    """Paths of some slots (ascending) of a batch, which its file need not be open for any more."""
+
+    slots: NDArray[np.int64]
+    paths: pa.Array
+
+    def __call__(self, chosen: NDArray[np.int64]) -> pa.Array:
+        """Paths of slots that are among those that are held."""
+        return self.paths.take(pa.array(np.searchsorted(self.slots, chosen)))
+
+
+def hold_paths(batch: CellBatch, slots: NDArray[np.int64]) -> CellBatch:
+    """A batch that can be pickled: of some slots (ascending) it has the paths, of others none."""
+    paths = batch.read_paths(slots)
+    return replace(batch, read_paths=HeldPaths(slots, pa.concat_arrays([paths])))

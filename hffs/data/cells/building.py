@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from hffs.data.arrays import Stored, load_arrays, save_arrays
-from hffs.data.cells.batches import cut_rows
+from hffs.data.cells.batches import CellBatch, cut_rows
 from hffs.data.cells.collecting import EMPTY_BYTES, NO_ITEMS, NULL, Collector
 from hffs.data.cells.extents import read_extents
 from hffs.data.cells.index import (
@@ -72,6 +72,9 @@ log = logging.getLogger(__name__)
 FOREIGN = "foreign"
 """Set in the facts of an index that was not built here."""
 
+ReadShards = Callable[[Source, MediaColumn, Sequence[int]], Iterator[tuple[int, CellBatch]]]
+"""Who reads the cells of shards, in the order of their numbers."""
+
 _MAY_COME_BACK = (MISSING, DENIED, EMPTY_FILE)
 
 
@@ -97,20 +100,46 @@ def load_index(folder: Path, located: Located) -> CellIndex | None:
     return index
 
 
+def read_shards(
+    source: Source, column: MediaColumn, numbers: Sequence[int]
+) -> Iterator[tuple[int, CellBatch]]:
+    """The cells of some shards, in batches that are good until the next is asked for, each with the
+    number of its shard.
+
+    Raises StaleError if a shard is not what it was.
+    """
+    for number, file in open_shards(source, source.reader, numbers, leaves_of(column)):
+        shard, (start, stop) = source.shards[number], source.windows[number]
+        seen = 0
+        for batch in read_extents(file, shard.layout, column):
+            cut = cut_rows(batch, start - seen, stop - seen)
+            seen += batch.row_count
+            yield number, cut
+        file.check()
+        if seen != source.shard_rows[number]:
+            why = f"it has {seen} rows, and had {source.shard_rows[number]}"
+            raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
+
+
 def load_or_build(
-    folder: Path, source: Source, column: MediaColumn, progress: Progress
+    folder: Path,
+    source: Source,
+    column: MediaColumn,
+    progress: Progress,
+    read: ReadShards = read_shards,
 ) -> CellIndex:
     """The index kept in a folder, which is made if need be.
 
-    The folder's name must pin the shards (`pin_shards`) and the column. Raises AccessError,
-    DataError, StaleError (a shard changed since it was located), MountError (cannot be kept).
+    The folder's name must pin the shards (`pin_shards`) and the column. Whoever `read`s shards
+    does so as `read_shards`, which raises AccessError, DataError, StaleError (a shard changed since
+    it was located). MountError where the index cannot be kept.
     """
     index = load_index(folder, source)
     if index is not None and index.column == column:
         return index
     if index is not None:
         remove_whole(folder)
-    stored = save_arrays(folder, build_index(source, column, progress))
+    stored = save_arrays(folder, build_index(source, column, progress, read))
     return _restore(folder, stored, source)
 
 
@@ -122,25 +151,18 @@ def keep_foreign(
     save_arrays(folder, Stored(arrays, meta))
 
 
-def build_index(source: Source, column: MediaColumn, progress: Progress) -> Stored:
+def build_index(
+    source: Source, column: MediaColumn, progress: Progress, read: ReadShards = read_shards
+) -> Stored:
     """Locate every cell of a source."""
     done = 0
     windows = dict(enumerate(source.windows))
     chosen = [n for n, (start, stop) in windows.items() if start < stop or not source.shard_rows[n]]
     with Collector(source, column) as collector:
-        for number, file in open_shards(source, source.reader, chosen, leaves_of(column)):
-            shard, (start, stop) = source.shards[number], windows[number]
-            seen = 0
-            for batch in read_extents(file, shard.layout, column):
-                cut = cut_rows(batch, start - seen, stop - seen)
-                seen += batch.row_count
-                collector.add(number, done, cut)
-                done += cut.row_count
-                progress(done, source.rows)
-            file.check()
-            if seen != source.shard_rows[number]:
-                why = f"it has {seen} rows, and had {source.shard_rows[number]}"
-                raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
+        for number, batch in read(source, column, chosen):
+            collector.add(number, done, batch)
+            done += batch.row_count
+            progress(done, source.rows)
     found = collector.finish()
     return Stored(found.arrays, {**found.meta, "shards": pin_each(source.shards)})
 

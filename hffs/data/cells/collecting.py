@@ -323,6 +323,16 @@ class Collector:
         return self._segments.setdefault(place, len(self._segments))
 
 
+def find_named(batch: CellBatch, media: Media) -> NDArray[np.int64]:
+    """Of which slots of a batch the paths are read: of those without bytes, and of videos and
+    sounds that are read where they lie.
+    """
+    named = (batch.offsets == NO_SLOT) & ~batch.vacant
+    if batch.pages is not None and media != "image":
+        named |= batch.offsets != NO_SLOT
+    return np.flatnonzero(named)
+
+
 def _name_reason(reason: str, media: Media) -> str:
     """A reason in the words of a medium."""
     noun = NOUNS[media][0]

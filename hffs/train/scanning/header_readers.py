@@ -1,4 +1,5 @@
-"""Who reads headers: processes beside this one for a disk, threads for what lies elsewhere.
+"""Who reads headers: processes beside this one for a disk, threads for what lies elsewhere, or the
+workers of an engine.
 
 Owns starting and feeding them. Must not know what is done with an answer. Invariants: every batch
 is answered once, in any order; no process outlives `share_batches`, and one that dies takes nothing
@@ -19,11 +20,15 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
+from hffs.data.engines import Engine, Needs
+from hffs.errors import SourceError
 from hffs.train.scanning.batches_of_headers import Answer, read_batch, receive, send, unpack_answer
 
 _TICK_S, _TICK_MS = 0.5, 500
@@ -31,6 +36,9 @@ _TICK_S, _TICK_MS = 0.5, 500
 
 _AHEAD = 2
 """Batches that a process is given at once: it must not wait while this one reads."""
+
+_AT_ONCE = 8
+"""Batches that a worker of an engine reads at once."""
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
@@ -94,6 +102,34 @@ def share_batches(
         yield from _share_among_threads(folder, asked, readers.count)
     else:
         yield from _share_among_processes(folder, asked, readers.count)
+
+
+def share_among_workers(
+    engine: Engine, folder: Path, batches: Iterable[bytes]
+) -> Generator[tuple[int, Answer], None, None]:
+    """The same by workers of an engine, each of which opens the folder by its path."""
+    make = partial(make_reader, os.path.realpath(folder))
+    yield from engine.run(make, list(enumerate(batches)), Needs(at_once=_AT_ONCE))
+
+
+def make_reader(
+    folder: str, device: str
+) -> Callable[[Iterable[tuple[int, bytes]]], Iterator[tuple[int, Answer]]]:
+    """A worker that reads batches below a folder, several at once: it may be far away."""
+
+    def read(tasks: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, Answer]]:
+        with ExitStack() as stack:
+            try:
+                opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError as error:
+                why = f"a worker on {socket.gethostname()} says: {error.strerror}"
+                fix = "every host has to have it under this path"
+                raise SourceError("cannot scan", folder, why=why, fix=fix) from error
+            stack.callback(os.close, opened)
+            pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE, "hffs-headers"))
+            yield from pool.map(lambda task: (task[0], read_batch(opened, task[1])), tasks)
+
+    return read
 
 
 def _share_among_threads(

@@ -14,9 +14,10 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hffs.data.engines import Engine
 from hffs.data.watcher import Watcher
 from hffs.errors import AccessError, SourceError, UsageError
 from hffs.train.scanning.batches_of_headers import UNKNOWN_BYTES, Answer, Outcome, pack_batch
 from hffs.train.scanning.file_systems import find_type, find_view, is_far
-from hffs.train.scanning.header_readers import Readers, share_batches
+from hffs.train.scanning.header_readers import (
+    Readers,
+    share_among_workers,
+    share_batches,
+)
 from hffs.train.scanning.listing import Listing, list_images
 from hffs.train.scanning.remembering import ROW, Remembered, ScanCache
 from hffs.train.scanning.scanned import Scan
@@ -46,12 +52,22 @@ _FAR_THREADS, _MOST_THREADS = 2, 32
 
 _WHAT = "image sizes"
 
+_Share = Callable[[Iterable[bytes]], Generator[tuple[int, Answer], None, None]]
+"""Who answers batches, as `share_batches` does."""
 
-def scan_folder(folder: Path, cache: Path | None, workers: int, watcher: Watcher) -> Scan:
+
+def scan_folder(
+    folder: Path,
+    cache: Path | None,
+    workers: int,
+    watcher: Watcher,
+    engine: Engine | None = None,
+) -> Scan:
     """Sizes of all images below a folder; files that cannot be read are its `problems`.
 
-    `cache` is a folder of this user's for what is remembered. SourceError where the folder is
-    missing, UsageError where it is a file, AccessError where it may not be read.
+    `cache` is a folder of this user's for what is remembered. With an engine its workers read the
+    files, but those of a mount of hffs, which is there on this host alone. SourceError where the
+    folder is missing, UsageError where it is a file, AccessError where it may not be read.
     """
     with _opened(folder) as opened:
         kind = find_type(opened)
@@ -67,8 +83,13 @@ def scan_folder(folder: Path, cache: Path | None, workers: int, watcher: Watcher
         work = _Work(listing, kept, watcher, is_view=view is not None)
         for found in [*([] if whole is None else [whole]), *kept.load_parts()]:
             work.recall(found)
-        readers = _choose_readers(workers, len(work.wanted), is_far=is_far(kind))
-        work.read(opened, readers)
+        if engine is None or view:
+            if engine is not None and len(work.wanted):
+                watcher.notice(f"{folder} is a mount, whose images are measured by this host alone")
+            readers = _choose_readers(workers, len(work.wanted), is_far=is_far(kind))
+            work.read(partial(share_batches, opened, readers=readers), _count_files(readers))
+        else:
+            work.read(partial(share_among_workers, engine, folder), _BATCH_FILES)
         work.keep(whole)
     return work.conclude(folder)
 
@@ -78,6 +99,10 @@ def _choose_readers(workers: int, files: int, *, is_far: bool) -> Readers:
         most = min(_FAR_THREADS * workers, _MOST_THREADS)
         return Readers(max(1, min(most, -(-files // _FAR_BATCH_FILES))), is_far)
     return Readers(max(1, min(workers, files // _FILES_FOR_ANOTHER)), is_far)
+
+
+def _count_files(readers: Readers) -> int:
+    return _FAR_BATCH_FILES if readers.is_far else _BATCH_FILES
 
 
 @contextmanager
@@ -145,15 +170,16 @@ class _Work:
             }
             self.reasons |= {index: found.reasons[place] for place, index in of.items()}
 
-    def read(self, folder: int, readers: Readers) -> None:
-        """Look at the files that have to be, and remember them now and then."""
+    def read(self, share: _Share, size: int) -> None:
+        """Have the files looked at that have to be, so many at a time, and remember them now and
+        then.
+        """
         wanted = self.wanted
-        size = _FAR_BATCH_FILES if readers.is_far else _BATCH_FILES
         batches = [wanted[at : at + size] for at in range(0, len(wanted), size)]
         done = 0
         asked = map(self._ask, batches)
         try:
-            with closing(share_batches(folder, asked, readers)) as answers:
+            with closing(share(asked)) as answers:
                 for number, answer in answers:
                     self._take(batches[number], answer)
                     done += len(batches[number])

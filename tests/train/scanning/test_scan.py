@@ -19,8 +19,10 @@ from PIL import Image
 
 from hffs.errors import AccessError, SourceError, UsageError
 from hffs.train.scanning import batches_of_headers, file_systems, header_readers, remembering, scan
+from hffs.train.scanning.header_readers import make_reader
 from hffs.train.scanning.scan import scan_folder
 from hffs.train.scanning.scanned import Scan
+from tests.engines import FarEngine
 
 COUNT = 40
 
@@ -442,3 +444,30 @@ def test_the_kernel_tells_what_is_mounted(tmp_path: Path, monkeypatch: pytest.Mo
     assert [file_systems.is_far(kind) for kind in ("ext4", "overlay", "nfs4", "fuse.hffs")] == [
         False, False, True, True,
     ]  # fmt: skip
+
+
+def test_workers_of_an_engine_find_the_same(place: Place) -> None:
+    """Whoever reads them; what was remembered is trusted alike."""
+    engine = FarEngine()
+    scanned = scan_folder(place.folder, place.cache, 1, place.seen, engine)
+    alone = scan_folder(place.folder, None, 1, place.seen)
+    assert scanned.fingerprint == alone.fingerprint
+    assert scanned.problems == alone.problems
+    assert engine.done == COUNT / 4
+    again = scan_folder(place.folder, place.cache, 1, place.seen, engine)
+    assert again.fingerprint == alone.fingerprint
+
+
+def test_a_worker_that_does_not_have_the_folder_says_so(tmp_path: Path) -> None:
+    read = make_reader(str(tmp_path / "gone"), "cpu")
+    with pytest.raises(SourceError, match=r"gone: a worker on .* says: No such file or directory"):
+        list(read([(0, b"")]))
+
+
+def test_a_view_is_measured_by_the_host_that_mounts_it(view: Place) -> None:
+    engine = FarEngine()
+    scanned = scan_folder(view.folder, view.cache, 1, view.seen, engine)
+    assert (len(scanned.names), engine.done) == (COUNT, 0)
+    assert view.seen.notices[-1].endswith(
+        "is a mount, whose images are measured by this host alone"
+    )
