@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,17 @@ def make_latents(sample: int, size: Sequence[int], *, flipped: bool = False) -> 
     return torch.randn(4, height // 8, width // 8, generator=chance)
 
 
-def make_key(plan: Plan, sample: int, facts: Mapping[str, Any], *, flipped: bool = False) -> bytes:
-    """The key of a sample, by `make_identities`."""
-    image = make_identities(plan)[int(plan.assignment.image[sample])].tobytes()
+def make_key(
+    plan: Plan,
+    sample: int,
+    facts: Mapping[str, Any],
+    *,
+    flipped: bool = False,
+    identities: NDArray[np.uint8] | None = None,
+) -> bytes:
+    """The key of a sample, by `make_identities` if nothing else is said."""
+    known = make_identities(plan) if identities is None else identities
+    image = known[int(plan.assignment.image[sample])].tobytes()
     return make_image_key(image, plan.cut(sample), identify_encoder(facts), flipped=flipped)
 
 
@@ -54,17 +63,21 @@ def fill_images(
     *,
     facts: Mapping[str, Any] = VAE,
     flip: bool = False,
-    absent: Sequence[int] = (),
+    **those: Any,
 ) -> Store:
-    """A store of a plan's samples, by `make_latents`, but for some; three a shard."""
-    store = Store.open(folder)
+    """A store of a plan's samples, by `make_latents`, but for those `absent`; three a shard.
+
+    `identities` are as in `make_key`.
+    """
+    store, absent = Store.open(folder), those.get("absent", ())
     for flipped in (False, True)[: 1 + flip]:
         for bucket in range(len(plan.assignment.sizes)):
             own = np.flatnonzero(plan.assignment.bucket == bucket)
             there = [sample for sample in own.tolist() if sample not in absent]
             for at in range(0, len(there), _ROWS):
                 some = there[at : at + _ROWS]
-                keys = [make_key(plan, sample, facts, flipped=flipped) for sample in some]
+                make = partial(make_key, flipped=flipped, identities=those.get("identities"))
+                keys = [make(plan, sample, facts) for sample in some]
                 size = plan.assignment.sizes[bucket].tolist()
                 latents = [make_latents(sample, size, flipped=flipped) for sample in some]
                 name = f"{bucket}-{int(flipped)}-{at}"

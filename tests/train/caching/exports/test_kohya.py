@@ -288,3 +288,11 @@ def test_two_images_of_one_name_do_not_take_turns(tmp_path: Path) -> None:
     for _ in range(2):
         exported = run(plan, Kohya("sd"), store, overwrite=True)
         assert exported.kept == 1
+
+
+def test_what_cannot_be_replaced_leaves_nothing_behind(plan: Plan, tmp_path: Path) -> None:
+    store = fill_images(tmp_path / "vae", plan)
+    (plan.scan.folder / "0_0040x0060_sd.npz").mkdir()
+    with pytest.raises(UsageError, match=r"cannot write .*0_0040x0060_sd\.npz.* --scratch"):
+        run(plan, Kohya("sd"), store, overwrite=True)
+    assert not list(plan.scan.folder.glob(".hffs-*"))
