@@ -19,14 +19,7 @@ import typer
 
 from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
 from hffs.cli.drawing.programs import Json
-from hffs.cli.engines import (
-    EngineChoice,
-    EngineName,
-    EngineOption,
-    RayAddress,
-    RayWorkers,
-    open_engine,
-)
+from hffs.cli.engines import EngineChoice, open_engine
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.folders import (
     Folder,
@@ -37,6 +30,7 @@ from hffs.cli.folders import (
     choose_images,
     finding_folders,
 )
+from hffs.cli.optiongroups import with_options
 from hffs.cli.progress import TerminalListener
 from hffs.cli.sources import Entry
 from hffs.config import Config
@@ -76,9 +70,11 @@ class _Wanted:
 
 
 @with_config_flags
+@with_options(EngineChoice, "choice")
 def bucket(  # noqa: PLR0913 - one parameter an option
     source: FolderSource,
     *,
+    choice: EngineChoice,
     flags: Flags,
     entry: Entry = None,
     mounted: MountedAt = None,
@@ -87,15 +83,11 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     crops: _Crops = 48,
     show_all: _All = False,
     beside: _Beside = False,
-    engine: EngineOption = EngineName.LOCAL,
-    ray_address: RayAddress = None,
-    ray_workers: RayWorkers = None,
     as_json: Json = False,
 ) -> None:
     """Scan a folder, plan buckets and batches of its images, and show them."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     page = None if report is None else check_page(report)
-    choice = EngineChoice(engine, ray_address, ray_workers)
     chosen = choose_images(source, flags, entry)
     place = None if mounted is None else check_mounted(source, chosen, mounted)
     if beside:

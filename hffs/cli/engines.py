@@ -27,7 +27,7 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
-EngineOption = Annotated[
+_Engine = Annotated[
     EngineName,
     typer.Option(
         "--engine",
@@ -35,14 +35,14 @@ EngineOption = Annotated[
         "'hffs-mount[ray]'), on this host or a cluster.",
     ),
 ]
-RayAddress = Annotated[
+_RayAddress = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
         help="The head of a Ray cluster, auto on a host of one; else Ray is started on this host.",
     ),
 ]
-RayWorkers = Annotated[
+_RayWorkers = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="How many workers of Ray, at most.", show_default="all"),
 ]
@@ -50,19 +50,27 @@ RayWorkers = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """Which engine is asked for. Raises UsageError for options of another."""
+    """Which engine is asked for: a group of options (`hffs.cli.optiongroups`).
 
-    name: EngineName = EngineName.LOCAL
-    address: str | None = None
-    workers: int | None = None
+    Raises UsageError for options of another.
+    """
+
+    engine: _Engine = EngineName.LOCAL
+    ray_address: _RayAddress = None
+    ray_workers: _RayWorkers = None
 
     def __post_init__(self) -> None:
-        if self.name is not EngineName.RAY:
-            given = {"--ray-address": self.address, "--ray-workers": self.workers}
-            for flag, value in given.items():
-                if value is not None:
-                    fix = "add --engine ray"
-                    raise UsageError("cannot use", flag, why="Ray is not asked for", fix=fix)
+        if self.engine is EngineName.RAY:
+            return
+        for flag, value in self.list_of_ray():
+            if value is not None:
+                fix = "add --engine ray"
+                raise UsageError("cannot use", flag, why="Ray is not asked for", fix=fix)
+
+    def list_of_ray(self) -> Iterator[tuple[str, object]]:
+        """Options that only Ray has, and what was said."""
+        yield "--ray-address", self.ray_address
+        yield "--ray-workers", self.ray_workers
 
 
 @contextmanager
@@ -73,10 +81,13 @@ def open_engine(choice: EngineChoice, devices: Sequence[str] = ()) -> Iterator[E
     work in their own way. With Ray nothing may be printed inside the block: Ray tells of workers
     that died on standard output, where results go, so that goes to standard error.
     """
-    if choice.name is EngineName.RAY:
+    if choice.engine is EngineName.RAY:
         from hffs.data.engines.ray import RayEngine
 
-        with redirect_stdout(sys.stderr), RayEngine(choice.address, choice.workers) as engine:
+        with (
+            redirect_stdout(sys.stderr),
+            RayEngine(choice.ray_address, choice.ray_workers) as engine,
+        ):
             yield engine
     elif devices:
         from hffs.data.engines.local import LocalEngine

@@ -21,15 +21,9 @@ import typer
 
 from hffs.cli.children import ask_child
 from hffs.cli.drawing.programs import Json
-from hffs.cli.engines import (
-    EngineChoice,
-    EngineName,
-    EngineOption,
-    RayAddress,
-    RayWorkers,
-    open_engine,
-)
+from hffs.cli.engines import EngineChoice, EngineName, open_engine
 from hffs.cli.flags import Flags, with_config_flags
+from hffs.cli.optiongroups import with_options
 from hffs.cli.sources import Entry, Source, Trainer, choose_configs
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
@@ -55,23 +49,21 @@ _Digests = Annotated[
 
 
 @with_config_flags
+@with_options(EngineChoice, "choice")
 def view(  # noqa: PLR0913 - one parameter an option
     source: Source,
     *,
     output: _Output,
+    choice: EngineChoice,
     flags: Flags,
     trainer: Trainer = None,
     entry: Entry = None,
     force: _Force = False,
     digest: _Digests = True,
-    engine: EngineOption = EngineName.LOCAL,
-    ray_address: RayAddress = None,
-    ray_workers: RayWorkers = None,
     as_json: Json = False,
 ) -> None:
     """Decide a view and write it to a file, which `hffs mount` opens on any host."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
-    choice = EngineChoice(engine, ray_address, ray_workers)
     config = _choose(source, flags, entry, trainer)
     path = _check_output(output, config, force=force)
     recorded = _record(config, path, choice, reads=digest)
@@ -136,7 +128,7 @@ def _record(config: Config, path: Path, choice: EngineChoice, *, reads: bool) ->
             from hffs.data.arrow import do_without_pandas
             from hffs.view.portable.recording import record_view
 
-            if choice.name is EngineName.RAY:
+            if choice.engine is EngineName.RAY:
                 _decide_by_engine(config, choice, apart, workers)
             else:
                 do_without_pandas()

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hffs.cli.caching.options import EngineOptions, RunOptions
+from hffs.cli.caching.options import CacheEngine, RunOptions
+from hffs.cli.engines import EngineName, open_engine
 from hffs.data.engines import Engine, Needs
-from hffs.data.engines.local import LocalEngine
-from hffs.data.engines.ray import RayEngine
-from hffs.train.caching.work import count_cores, find_devices
+from hffs.train.caching.work import count_cores, find_devices, find_streams
 
 _AT_ONCE = 4
 """Shards that a worker of a cluster is given at once: between them it need not wait."""
@@ -24,27 +23,26 @@ _GPU_DECODERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """An engine, what each worker takes, and its threads: that decode, and on a CPU that encode."""
+    """An engine, what each worker takes, and its threads: that decode, and that encode."""
 
     engine: Engine
     needs: Needs
     decoders: int
-    threads: int
+    streams: int
 
 
 @contextmanager
-def open_crew(run: RunOptions, how: EngineOptions) -> Iterator[Crew]:
+def open_crew(run: RunOptions, choice: CacheEngine) -> Iterator[Crew]:
     """Workers as they were asked for, to the end of the block."""
-    if how.engine == "local":
-        devices = tuple(run.devices or find_devices())
-        cores = count_cores()
-        yield Crew(
-            LocalEngine(devices), Needs(), run.decoders or cores, max(1, cores // len(devices))
-        )
-        return
-    gpus = how.ray_gpus
-    if gpus is None:
-        gpus = 0.0 if find_devices() == ("cpu",) else 1.0
-    cpus = run.decoders or (_GPU_DECODERS if gpus else 1)
-    with RayEngine(how.ray_address, how.ray_workers) as engine:
-        yield Crew(engine, Needs(gpus, cpus, _AT_ONCE), cpus, cpus)
+    devices, cores, needs = tuple(run.devices or find_devices()), count_cores(), Needs()
+    decoders, streams = run.decoders or cores, find_streams(devices[0], cores // len(devices))
+    if choice.engine is EngineName.RAY:
+        gpus = choice.ray_gpus
+        if gpus is None:
+            gpus = float(devices != ("cpu",))
+        decoders = run.decoders or (_GPU_DECODERS if gpus else 1)
+        streams = find_streams("cuda" if gpus else "cpu", decoders)
+        needs = Needs(gpus, decoders, _AT_ONCE)
+    with open_engine(choice, devices) as engine:
+        if engine is not None:
+            yield Crew(engine, needs, decoders, streams)

@@ -22,7 +22,7 @@ from hffs.cli.caching.entries import (
     prepare,
 )
 from hffs.cli.caching.options import (
-    EngineOptions,
+    CacheEngine,
     Place,
     RunOptions,
     TextEncoders,
@@ -35,6 +35,7 @@ from hffs.cli.caching.options import (
 )
 from hffs.cli.drawing.output import find_screen, print_result
 from hffs.cli.drawing.programs import Json
+from hffs.cli.engines import EngineName
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.folders import FolderSource
 from hffs.cli.optiongroups import with_options
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 
 @with_config_flags
-@with_options(EngineOptions, "engine")
+@with_options(CacheEngine, "engine")
 @with_options(RunOptions, "run")
 @with_options(VaeOptions, "kept")
 @with_options(Place, "place")
@@ -60,7 +61,7 @@ def vae(  # noqa: PLR0913 - groups of options
     place: Place,
     kept: VaeOptions,
     run: RunOptions,
-    engine: EngineOptions,
+    engine: CacheEngine,
     flags: Flags,
     as_json: Json = False,
 ) -> None:
@@ -70,7 +71,7 @@ def vae(  # noqa: PLR0913 - groups of options
 
 
 @with_config_flags
-@with_options(EngineOptions, "engine")
+@with_options(CacheEngine, "engine")
 @with_options(RunOptions, "run")
 @with_options(TextOptions, "kept")
 @with_options(Place, "place")
@@ -81,7 +82,7 @@ def text(  # noqa: PLR0913 - groups of options
     place: Place,
     kept: TextOptions,
     run: RunOptions,
-    engine: EngineOptions,
+    engine: CacheEngine,
     flags: Flags,
     as_json: Json = False,
 ) -> None:
@@ -100,9 +101,9 @@ class _Asked:
     wanted: Wanted
 
 
-def _encode(asked: _Asked, run: RunOptions, engine: EngineOptions, *, as_json: bool) -> None:
+def _encode(asked: _Asked, run: RunOptions, engine: CacheEngine, *, as_json: bool) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
-    travels = engine.engine == "ray" and isinstance(asked.wanted.spec, VaeSpec)
+    travels = engine.engine is EngineName.RAY and isinstance(asked.wanted.spec, VaeSpec)
     opening = opening_entries(asked.source, asked.flags, asked.place, travels=travels)
     with opening as entries:
         told = [_encode_entry(entry, asked.wanted, run, engine) for entry in entries]
@@ -120,7 +121,7 @@ def _encode(asked: _Asked, run: RunOptions, engine: EngineOptions, *, as_json: b
 
 
 def _encode_entry(
-    entry: Entry, wanted: Wanted, options: RunOptions, engine: EngineOptions
+    entry: Entry, wanted: Wanted, options: RunOptions, engine: CacheEngine
 ) -> RunFacts:
     from hffs.train.caching.store import Store
 
@@ -135,7 +136,7 @@ def _run(
     prepared: Prepared,
     store: Store,
     options: RunOptions,
-    engine: EngineOptions,
+    engine: CacheEngine,
     listener: TerminalListener,
 ) -> Outcome:
     from hffs.cli.caching.crews import open_crew
@@ -153,7 +154,7 @@ def _run(
             files=open_files(prepared.entry) if isinstance(job, ImageJob) else None,
             address=prepared.address,
             decoders=crew.decoders,
-            threads=crew.threads,
+            streams=crew.streams,
         )
         settings = Settings(
             work,

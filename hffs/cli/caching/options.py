@@ -5,11 +5,13 @@ Owns their words. Must not know what is done with them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
+from hffs.cli.engines import EngineChoice
 from hffs.cli.folders import MountedAt
 from hffs.cli.sources import Entry
 from hffs.config.values import read_size
@@ -156,33 +158,6 @@ _DryRun = Annotated[
 ]
 
 
-_Engine = Annotated[
-    str,
-    typer.Option(
-        metavar="[local|ray]",
-        help="Encode in processes of this host, or on a cluster of Ray.",
-        rich_help_panel=_RUN,
-    ),
-]
-
-
-_RayAddress = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="The head of a cluster of Ray; without it one is started on this host.",
-        rich_help_panel=_RUN,
-    ),
-]
-_RayWorkers = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Workers on it; else as many as it has room for.",
-        rich_help_panel=_RUN,
-    ),
-]
 _RayGpus = Annotated[
     float | None,
     typer.Option(
@@ -195,19 +170,15 @@ _RayGpus = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class EngineOptions:
+class CacheEngine(EngineChoice):
     """Who encodes."""
 
-    engine: _Engine = "local"
-    ray_address: _RayAddress = None
-    ray_workers: _RayWorkers = None
     ray_gpus: _RayGpus = None
 
-    def __post_init__(self) -> None:
-        _choose("--engine", self.engine, Literal["local", "ray"])
-        if self.engine == "local" and (self.ray_address or self.ray_workers or self.ray_gpus):
-            why, fix = "the engine is local", "say --engine ray"
-            raise UsageError("cannot use --ray options", why=why, fix=fix)
+    def list_of_ray(self) -> Iterator[tuple[str, object]]:
+        """Options that only Ray has, and what was said."""
+        yield from EngineChoice.list_of_ray(self)
+        yield "--ray-gpus", self.ray_gpus
 
 
 @dataclass(frozen=True, slots=True)

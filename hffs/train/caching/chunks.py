@@ -192,7 +192,7 @@ def _find_breaks(job: ImageJob | TextJob) -> NDArray[np.bool_]:
     return breaks
 
 
-_BATCH_PIXELS, _BATCH_TEXTS = 4 << 20, 32
+_BATCH_PIXELS, _BATCH_TEXTS = 1 << 20, 32
 """Pixels of images, and texts, that are encoded at once where nothing is said."""
 
 

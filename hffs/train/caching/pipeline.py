@@ -6,8 +6,9 @@ samples of one chunk, in their order, so that the same chunk is encoded the same
 little as a few batches and shards are in memory.
 
 Decoding is done by threads: Pillow lets go of the interpreter while it decodes and resizes, and so
-nothing has to be sent between processes. What leaves a device is copied while the next batch is
-encoded.
+nothing has to be sent between processes. Encoding is too: a GPU has the next batch while one is
+copied from it, and a CPU encodes several, each by one thread of its own, since what torch computes
+by several threads depends on their number.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -43,15 +45,12 @@ _BATCHES_AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Where time went: `decode` of all threads together, `encode` on the device, `write`, `idle`
-    where the device waited for either; `total` is all that passed.
-    """
+    """Where time went: `total` is what passed, the others are of all threads of a kind together."""
 
     total: float = 0.0
     decode: float = 0.0
     encode: float = 0.0
     write: float = 0.0
-    idle: float = 0.0
 
     def __add__(self, other: Seconds) -> Seconds:
         return Seconds(
@@ -59,7 +58,6 @@ class Seconds:
             self.decode + other.decode,
             self.encode + other.encode,
             self.write + other.write,
-            self.idle + other.idle,
         )
 
 
@@ -96,6 +94,17 @@ class Stages:
 
 
 @dataclass(slots=True)
+class _Encoded:
+    """A batch: which places of the chunk it has, of how many samples that were `asked` for."""
+
+    places: list[int]
+    asked: int
+    parts: list[dict[str, Tensor]] = field(default_factory=list)
+    smallest: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class _Open:
     """A chunk that is being encoded: what is done of it."""
 
@@ -118,38 +127,65 @@ _Loaded = tuple[Any, float]
 
 
 class Pipeline:
-    """Encodes chunks on one device, `workers` threads decoding."""
+    """Encodes chunks on one device: `decoders` threads decode, `streams` encode at a time."""
 
-    def __init__(self, stages: Stages, device: str, workers: int) -> None:
+    def __init__(self, stages: Stages, device: str, decoders: int, streams: int) -> None:
         self._stages = stages
         self._device = torch.device(device)
-        self._workers = workers
+        self._decoders, self._streams = decoders, streams
         self._limits: dict[tuple[int, ...], int] = {}
 
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Report]:
         """What became of each chunk, in their order; closing it stops all threads."""
-        decoders = ThreadPoolExecutor(self._workers, "hffs-decode")
-        writer = ThreadPoolExecutor(1, "hffs-write")
-        writing = deque[Future[Report]]()
-        since = time.perf_counter()
-        try:
-            for opened, loaded in self._load_ahead(chunks, decoders):
-                with torch.inference_mode():
-                    self._encode(opened, loaded)
-                began = time.perf_counter()
+        with ExitStack() as stack:
+            decoders = _open_pool(stack, self._decoders, "hffs-decode")
+            encoders = _open_pool(stack, self._streams, "hffs-encode")
+            writer = _open_pool(stack, 1, "hffs-write")
+            writing = deque[Future[Report]]()
+            since = time.perf_counter()
+            for opened in self._encode_all(chunks, decoders, encoders):
                 while len(writing) >= _SHARDS_WAITING:
                     yield writing.popleft().result()
                 now = time.perf_counter()
-                opened.spend(idle=now - began, total=now - since)
+                opened.spend(total=now - since)
                 since = now
                 writing.append(writer.submit(self._finish, opened))
                 while writing and writing[0].done():
                     yield writing.popleft().result()
             while writing:
                 yield writing.popleft().result()
-        finally:
-            decoders.shutdown(cancel_futures=True)
-            writer.shutdown(cancel_futures=True)
+
+    def _encode_all(
+        self, chunks: Iterable[Chunk], decoders: ThreadPoolExecutor, encoders: ThreadPoolExecutor
+    ) -> Iterator[_Open]:
+        """Each chunk once all of it is encoded; batches of those behind it are at it by then."""
+        going = deque[tuple[_Open, Future[_Encoded] | None]]()
+        for opened, loaded in self._load_ahead(chunks, decoders):
+            chunk = opened.chunk
+            for start in range(0, len(chunk.samples), chunk.batch):
+                places = range(start, min(start + chunk.batch, len(chunk.samples)))
+                inputs, good = self._gather(opened, loaded, places)
+                going.append((opened, encoders.submit(self._encode, chunk, inputs, good)))
+                while len(going) > self._streams + 1:
+                    yield from self._take(going)
+            going.append((opened, None))  # all of it was asked for
+        while going:
+            yield from self._take(going)
+
+    def _take(self, going: deque[tuple[_Open, Future[_Encoded] | None]]) -> Iterator[_Open]:
+        """Wait for the batch that was asked for first; the chunk, where that was its last one."""
+        opened, future = going.popleft()
+        if future is None:
+            yield opened
+            return
+        encoded = future.result()
+        opened.parts += encoded.parts
+        opened.good += encoded.places
+        opened.spend(encode=encoded.seconds)
+        if encoded.smallest is not None:
+            opened.smallest = min(opened.smallest or encoded.smallest, encoded.smallest)
+        if self._stages.tell is not None:
+            self._stages.tell(encoded.asked)
 
     def _load_ahead(
         self, chunks: Iterable[Chunk], pool: ThreadPoolExecutor
@@ -176,7 +212,7 @@ class Pipeline:
                     waiting.append(pool.submit(self._load, sample))
 
         def take(chunk: Chunk) -> Iterator[Future[_Loaded]]:
-            room = self._workers + _BATCHES_AHEAD * chunk.batch
+            room = self._decoders + _BATCHES_AHEAD * chunk.batch
             for _ in chunk.samples:
                 fill(room)
                 yield waiting.popleft()
@@ -194,33 +230,11 @@ class Pipeline:
         loaded = self._stages.load(sample)
         return loaded, time.perf_counter() - began
 
-    def _encode(self, opened: _Open, loaded: Iterator[Future[_Loaded]]) -> None:
-        """Encode a chunk batch by batch; its tensors are in `parts` then, on the CPU."""
-        chunk = opened.chunk
-        last: _Copy | None = None
-        for start in range(0, len(chunk.samples), chunk.batch):
-            places = range(start, min(start + chunk.batch, len(chunk.samples)))
-            inputs, good = self._gather(opened, loaded, places)
-            began = time.perf_counter()
-            for copy in self._encode_batch(opened, inputs, good):
-                if last is not None:
-                    opened.parts.append(last.finish())
-                last = copy
-            opened.good += good
-            opened.spend(encode=time.perf_counter() - began)
-            if self._stages.tell is not None:
-                self._stages.tell(len(places))
-        if last is not None:
-            began = time.perf_counter()
-            opened.parts.append(last.finish())
-            opened.spend(encode=time.perf_counter() - began)
-
     def _gather(
         self, opened: _Open, loaded: Iterator[Future[_Loaded]], places: Sequence[int]
     ) -> tuple[list[Any], list[int]]:
         """The inputs of a batch, and which samples they are of: not of those that are bad."""
-        inputs, good = [], []
-        began, decode = time.perf_counter(), 0.0
+        inputs, good, decode = list[Any](), list[int](), 0.0
         for place in places:
             try:
                 value, seconds = next(loaded).result()
@@ -230,7 +244,7 @@ class Pipeline:
             inputs.append(value)
             good.append(place)
             decode += seconds
-        opened.spend(decode=decode, idle=time.perf_counter() - began)
+        opened.spend(decode=decode)
         return inputs, good
 
     def _refuse(self, opened: _Open, place: int, error: HffsError) -> None:
@@ -241,35 +255,37 @@ class Pipeline:
             key = opened.chunk.keys[place].tobytes().hex()
             opened.refused[key] = error.why
 
-    def _encode_batch(
-        self, opened: _Open, inputs: Sequence[Any], good: Sequence[int]
-    ) -> Iterator[_Copy]:
-        """Encode, by halves where memory does not suffice; then so is all of that shape."""
+    def _encode(self, chunk: Chunk, inputs: Sequence[Any], places: list[int]) -> _Encoded:
+        """Encode a batch, by halves where memory does not suffice; then so is all of that shape."""
+        began, asked = time.perf_counter(), min(chunk.batch, len(chunk.samples))
+        encoded = _Encoded(places, asked)
         if not inputs:
-            return
-        chunk = opened.chunk
+            return encoded
         shape = np.shape(inputs[0]) if isinstance(inputs[0], np.ndarray) else ()
-        size = min(self._limits.get(shape, len(inputs)), len(inputs))
-        start = 0
+        size, start = min(self._limits.get(shape, len(inputs)), len(inputs)), 0
         while start < len(inputs):
             if size < len(inputs):
-                opened.smallest = size
+                encoded.smallest = size
             some = slice(start, start + size)
-            seeds = [make_seed(chunk.keys[place].tobytes()) for place in good[some]]
-            encoded = self._try(inputs[some], seeds)
-            if encoded is None:
-                if size == 1:
-                    raise _too_large(chunk.samples[good[start]], self._device)
+            samples = [chunk.samples[place] for place in places[some]]
+            seeds = [make_seed(chunk.keys[place].tobytes()) for place in places[some]]
+            tensors = self._try(inputs[some], seeds)
+            if tensors is not None:
+                encoded.parts.append(_fetch(tensors, samples))
+                start += size
+            elif size == 1:
+                raise _too_large(samples[0], self._device)
+            else:
                 size = self._limits[shape] = -(-size // 2)
                 log.warning("not enough memory on %s: %d at once from now on", self._device, size)
-                continue
-            yield _Copy(encoded, [chunk.samples[place] for place in good[some]])
-            start += size
+        encoded.seconds = time.perf_counter() - began
+        return encoded
 
     def _try(self, inputs: Sequence[Any], seeds: Sequence[int]) -> Mapping[str, Tensor] | None:
         """Encode a batch; None where there is not enough memory for it."""
         try:
-            return self._stages.encoder.encode(self._make_batch(inputs), seeds)
+            with torch.inference_mode():
+                return self._stages.encoder.encode(self._make_batch(inputs), seeds)
         except torch.OutOfMemoryError:
             pass  # what the error holds has to go before memory is given back
         except RuntimeError as error:
@@ -317,40 +333,31 @@ class Pipeline:
         )
 
 
-class _Copy:
-    """Tensors of a batch on their way from the device."""
+def _open_pool(stack: ExitStack, threads: int, name: str) -> ThreadPoolExecutor:
+    pool = ThreadPoolExecutor(threads, name)
+    stack.callback(pool.shutdown, cancel_futures=True)
+    return pool
 
-    def __init__(self, encoded: Mapping[str, Tensor], samples: Sequence[Sample]) -> None:
-        self._samples = samples
-        self._event: torch.cuda.Event | None = None
-        self._tensors = dict[str, Tensor]()
-        for name, tensor in sorted(encoded.items()):
-            if tensor.ndim < 1 or len(tensor) != len(samples):
-                raise DataError(
-                    "cannot use the encoder",
-                    why=f"{name} has shape {tuple(tensor.shape)} for {len(samples)} samples",
-                )
-            # Pinned memory, as torch has it for copies that nobody waits for.
-            self._tensors[name] = tensor.detach().contiguous().to("cpu", non_blocking=True)
-        if any(tensor.is_cuda for tensor in encoded.values()):
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call] # torch's own lack
-            self._event.record()
 
-    def finish(self) -> Mapping[str, Tensor]:
-        """The tensors once they are here. DataError where one has no number."""
-        if self._event is not None:
-            self._event.synchronize()
-        for name, tensor in self._tensors.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                finite = torch.isfinite(tensor.flatten(1)).all(1).tolist()
-                which = _show(self._samples[finite.index(False)])
-                raise DataError(
-                    f"cannot keep the {name} of",
-                    which,
-                    why="they are not finite, as those of some encoders in float16",
-                    fix="use --dtype bfloat16 or float32",
-                )
-        return self._tensors
+def _fetch(encoded: Mapping[str, Tensor], samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """The tensors of a batch, on the CPU. DataError where they are not of that batch, or have no
+    numbers.
+    """
+    fetched = dict[str, Tensor]()
+    for name, tensor in sorted(encoded.items()):
+        if tensor.ndim < 1 or len(tensor) != len(samples):
+            why = f"{name} has shape {tuple(tensor.shape)} for {len(samples)} samples"
+            raise DataError("cannot use the encoder", why=why)
+        fetched[name] = tensor.detach().to("cpu").contiguous()
+        if not tensor.is_floating_point():
+            continue
+        finite = torch.isfinite(fetched[name].flatten(1)).all(1).tolist()
+        if not all(finite):
+            which = _show(samples[finite.index(False)])
+            why = "they are not finite, as those of some encoders in float16"
+            fix = "use --dtype bfloat16 or float32"
+            raise DataError(f"cannot keep the {name} of", which, why=why, fix=fix)
+    return fetched
 
 
 def _may_pass(error: HffsError) -> bool:

@@ -135,7 +135,7 @@ def run(
     finally:
         outcome.wall_s = time.perf_counter() - began
         store.refresh()
-    outcome.shares = _share(told.spent, settings.work.decoders)
+    outcome.shares = _share(told.spent, settings.work)
     return outcome
 
 
@@ -186,12 +186,13 @@ class _Bar:
         self._watcher.progress(self._what, self._at, self._outcome.planned, "encoded")
 
 
-def _share(spent: Seconds, decoders: int) -> Shares:
+def _share(spent: Seconds, work: Work) -> Shares:
     if not spent.total:
         return Shares(0.0, 0.0, 0.0, 0.0)
+    encode = min(1.0, spent.encode / (spent.total * work.streams))
     return Shares(
-        decode=spent.decode / (spent.total * decoders),
-        encode=spent.encode / spent.total,
+        decode=spent.decode / (spent.total * work.decoders),
+        encode=encode,
         write=spent.write / spent.total,
-        idle=spent.idle / spent.total,
+        idle=1.0 - encode,
     )

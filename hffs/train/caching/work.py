@@ -26,11 +26,14 @@ from hffs.train.caching.store import Store
 from hffs.train.files import Files, FolderFiles, OpenFiles
 from hffs.train.loading import load_pixels
 
+_GPU_STREAMS, _MOST_STREAMS = 2, 8
+"""Batches on a GPU: while one is copied from it, it has another. On a CPU each takes gigabytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """The encoder, the files (none of texts), and the address of the store; threads that decode,
-    and, on a CPU, that encode.
+    and that encode (`find_streams`).
     """
 
     encoder: VaeSpec | TextSpec
@@ -38,7 +41,7 @@ class Work:
     files: OpenFiles | None
     address: str
     decoders: int
-    threads: int
+    streams: int
 
 
 def open_encoder(spec: VaeSpec | TextSpec, access: HubAccess) -> Encoder[Any]:
@@ -53,7 +56,7 @@ def make_worker(
 ) -> Worker[Chunk, Report]:
     """A worker on a device, as an engine makes it; `tell` is for those of its own process."""
     if device == "cpu":
-        torch.set_num_threads(work.threads)
+        torch.set_num_threads(1)  # see hffs.train.caching.pipeline
     encoder = open_encoder(work.encoder, work.access)
     encoder.load(device)
     return partial(_encode, work, encoder, device, tell)
@@ -71,7 +74,7 @@ def _encode(
     with ExitStack() as stack:
         files = None if work.files is None else stack.enter_context(work.files())
         stages = Stages(partial(_load, files), encoder, store.put, encoder.identify(), tell)
-        yield from Pipeline(stages, device, work.decoders).run(chunks)
+        yield from Pipeline(stages, device, work.decoders, work.streams).run(chunks)
 
 
 def _load(files: Files | None, sample: Sample) -> Any:
@@ -92,3 +95,8 @@ def find_devices() -> tuple[str, ...]:
     """All GPUs of this host, else its CPU."""
     count = torch.cuda.device_count()
     return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
+
+
+def find_streams(device: str, cores: int) -> int:
+    """How many batches are encoded at a time on a device, of whose host so many cores are its."""
+    return max(1, min(cores, _MOST_STREAMS)) if device == "cpu" else _GPU_STREAMS

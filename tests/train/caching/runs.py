@@ -48,7 +48,7 @@ def encode(
     """Encode what a store lacks of a folder; see `Settings`, and `flip`."""
     plan, encoder, job = prepare(folder, spec, flip=settings.pop("flip", False))
     files = FolderFiles(plan.scan.folder) if isinstance(job, ImageJob) else None
-    work = Work(encoder.spec, ACCESS, files, str(address), decoders=2, threads=1)
+    work = Work(encoder.spec, ACCESS, files, str(address), decoders=2, streams=2)
     asked = replace(Settings(work, Needs(), encoder.facts, batch=3, length=LENGTH), **settings)
     return run(job, Store.open(address), engine or LocalEngine(["cpu"]), asked, Quiet())
 

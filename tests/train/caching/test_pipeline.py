@@ -81,7 +81,7 @@ def encode(
 ) -> tuple[list[Report], list[Shard]]:
     kept = Kept()
     stages = Stages(loading, encoder, kept.write, {"name": "mean"}, tell)
-    return list(Pipeline(stages, "cpu", 2).run(chunks)), kept.shards
+    return list(Pipeline(stages, "cpu", 2, 1).run(chunks)), kept.shards
 
 
 def test_chunks_are_encoded_in_their_order_by_batches_of_their_own() -> None:
@@ -104,6 +104,7 @@ def test_chunks_are_encoded_in_their_order_by_batches_of_their_own() -> None:
         assert shard.tensors["mean"].dtype == torch.float32
     seconds = reports[0].seconds
     assert 0 < seconds.encode < seconds.total
+    assert min(seconds.decode, seconds.write) > 0
     assert all(report.smallest_batch is None for report in reports)
 
 
@@ -241,7 +242,7 @@ def test_images_are_decoded_ahead_of_the_device_but_not_all_of_them() -> None:
 def test_threads_end_with_a_run_that_is_not_wanted_any_more() -> None:
     before = threading.active_count()
     stages = Stages(load, Mean(), Kept().write, {})
-    running = Pipeline(stages, "cpu", 2).run([make_chunk(str(n), range(5)) for n in range(50)])
+    running = Pipeline(stages, "cpu", 2, 1).run([make_chunk(str(n), range(5)) for n in range(50)])
     next(running)
     running.close()  # type: ignore[attr-defined] # it is a generator
     assert threading.active_count() == before
