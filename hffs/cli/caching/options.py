@@ -119,7 +119,7 @@ _Batch = Annotated[
         min=1,
         metavar="N",
         help="Samples encoded at once; fewer if memory does not suffice. "
-        "By default 4 megapixels, or 32 texts.",
+        "By default a megapixel, or 32 texts.",
         rich_help_panel=_RUN,
     ),
 ]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +33,6 @@ from hffs.train.caching.keys import make_seed
 from hffs.train.caching.shards import Shard
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _SHARDS_WAITING = 2
 """Shards that may wait to be written before encoding does."""
@@ -95,10 +93,9 @@ class Stages:
 
 @dataclass(slots=True)
 class _Encoded:
-    """A batch: which places of the chunk it has, of how many samples that were `asked` for."""
+    """What became of a batch: tensors of the samples at some places of its chunk."""
 
     places: list[int]
-    asked: int
     parts: list[dict[str, Tensor]] = field(default_factory=list)
     smallest: int | None = None
     seconds: float = 0.0
@@ -120,6 +117,15 @@ class _Open:
     def spend(self, **seconds: float) -> None:
         """Note where time went."""
         self.seconds += Seconds(**seconds)
+
+
+class _Going(NamedTuple):
+    """A batch that is being encoded, of `count` samples, some of which may be bad."""
+
+    opened: _Open
+    encoded: Future[_Encoded]
+    count: int
+    is_last: bool
 
 
 _Loaded = tuple[Any, float]
@@ -159,33 +165,32 @@ class Pipeline:
         self, chunks: Iterable[Chunk], decoders: ThreadPoolExecutor, encoders: ThreadPoolExecutor
     ) -> Iterator[_Open]:
         """Each chunk once all of it is encoded; batches of those behind it are at it by then."""
-        going = deque[tuple[_Open, Future[_Encoded] | None]]()
+        going = deque[_Going]()
         for opened, loaded in self._load_ahead(chunks, decoders):
             chunk = opened.chunk
-            for start in range(0, len(chunk.samples), chunk.batch):
-                places = range(start, min(start + chunk.batch, len(chunk.samples)))
+            count = len(chunk.samples)
+            for start in range(0, count, chunk.batch):
+                places = range(start, min(start + chunk.batch, count))
                 inputs, good = self._gather(opened, loaded, places)
-                going.append((opened, encoders.submit(self._encode, chunk, inputs, good)))
-                while len(going) > self._streams + 1:
-                    yield from self._take(going)
-            going.append((opened, None))  # all of it was asked for
+                encoded = encoders.submit(self._encode, chunk, inputs, good)
+                going.append(_Going(opened, encoded, len(places), places.stop == count))
+                while len(going) > self._streams:
+                    yield from self._take(going.popleft())
         while going:
-            yield from self._take(going)
+            yield from self._take(going.popleft())
 
-    def _take(self, going: deque[tuple[_Open, Future[_Encoded] | None]]) -> Iterator[_Open]:
-        """Wait for the batch that was asked for first; the chunk, where that was its last one."""
-        opened, future = going.popleft()
-        if future is None:
-            yield opened
-            return
-        encoded = future.result()
+    def _take(self, going: _Going) -> Iterator[_Open]:
+        """Wait for a batch; the chunk, where that was its last one."""
+        opened, encoded = going.opened, going.encoded.result()
         opened.parts += encoded.parts
         opened.good += encoded.places
         opened.spend(encode=encoded.seconds)
         if encoded.smallest is not None:
             opened.smallest = min(opened.smallest or encoded.smallest, encoded.smallest)
         if self._stages.tell is not None:
-            self._stages.tell(encoded.asked)
+            self._stages.tell(going.count)
+        if going.is_last:
+            yield opened
 
     def _load_ahead(
         self, chunks: Iterable[Chunk], pool: ThreadPoolExecutor
@@ -257,8 +262,7 @@ class Pipeline:
 
     def _encode(self, chunk: Chunk, inputs: Sequence[Any], places: list[int]) -> _Encoded:
         """Encode a batch, by halves where memory does not suffice; then so is all of that shape."""
-        began, asked = time.perf_counter(), min(chunk.batch, len(chunk.samples))
-        encoded = _Encoded(places, asked)
+        began, encoded = time.perf_counter(), _Encoded(places)
         if not inputs:
             return encoded
         shape = np.shape(inputs[0]) if isinstance(inputs[0], np.ndarray) else ()

@@ -161,8 +161,9 @@ def test_a_key_depends_on_everything() -> None:
 
 
 def test_as_many_are_encoded_at_once_as_pixels_suggest() -> None:
-    assert find_batch(Size(1024, 1024)) == 4
-    assert find_batch(Size(64, 64)) == 1024
+    assert find_batch(Size(1024, 1024)) == 1
+    assert find_batch(Size(512, 512)) == 4
+    assert find_batch(Size(64, 64)) == 256
     assert find_batch(Size(5000, 5000)) == 1
     assert find_batch(None) > 1
     assert [chunk.batch for chunk in Chunks(job_of(3), 9, 5)] == [5] * len(Chunks(job_of(3), 9, 5))
