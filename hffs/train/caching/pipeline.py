@@ -120,11 +120,11 @@ class _Open:
 
 
 class _Going(NamedTuple):
-    """A batch that is being encoded, of `count` samples, some of which may be bad."""
+    """A batch that is being encoded, of so many `samples`, some of which may be bad."""
 
     opened: _Open
     encoded: Future[_Encoded]
-    count: int
+    samples: int
     is_last: bool
 
 
@@ -188,7 +188,7 @@ class Pipeline:
         if encoded.smallest is not None:
             opened.smallest = min(opened.smallest or encoded.smallest, encoded.smallest)
         if self._stages.tell is not None:
-            self._stages.tell(going.count)
+            self._stages.tell(going.samples)
         if going.is_last:
             yield opened
 

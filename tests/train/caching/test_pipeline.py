@@ -226,9 +226,9 @@ def test_images_are_decoded_ahead_of_the_device_but_not_all_of_them() -> None:
     class Waiting(Mean):
         def encode(self, batch: Tensor, seeds: Sequence[int]) -> Mapping[str, Tensor]:
             if not going_on.is_set():
-                # The first batch, one that waits, two ahead of that, and what 2 threads are at.
-                wait_until(lambda: len(begun) >= 3 + 3 + 6)
-                assert len(begun) <= 3 + 3 + 6 + 2
+                # A batch of 3, one of 1 that waits, two ahead of that, and what 2 threads are at.
+                wait_until(lambda: len(begun) >= 3 + 1 + 6)
+                assert len(begun) <= 3 + 1 + 6 + 2
                 going_on.set()
             return super().encode(batch, seeds)
 

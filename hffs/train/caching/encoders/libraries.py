@@ -7,12 +7,11 @@ device's memory passes through as it is: who chose the size of a batch can do so
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Literal
 
-from torch import Tensor
 from torch.cuda import OutOfMemoryError
 
 from hffs.data.hub.libraries import without_warnings
@@ -87,12 +86,3 @@ def check_loaded(info: Any, which: str) -> None:
             said = f"its file {why} {clean(names[0])}{more}"
             fix = "the weights belong to another class, or are damaged"
             raise DataError("cannot load", which, why=said, fix=fix)
-
-
-def check_finite(tensors: Mapping[str, Tensor], dtype: str, which: str) -> None:
-    """Refuse what holds infinities or NaN, which would only be seen when a training fails."""
-    for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
-            why = f"{name} of no finite numbers come of it in {dtype}"
-            fix = "take bfloat16 or float32"
-            raise DataError("cannot encode with", which, why=why, fix=fix)

@@ -17,7 +17,6 @@ from torch import Tensor
 from hffs.errors import DataError, MissingLibraryError, UsageError
 from hffs.train.caching.encoders import TextSpec
 from hffs.train.caching.encoders.libraries import (
-    check_finite,
     check_loaded,
     find_class,
     model_errors,
@@ -116,7 +115,6 @@ class _TextModel:
         found = {"hidden": hidden, "pooled": _find_pooled(answer)}
         dtype = getattr(torch, self._spec.dtype)
         tensors = {name: each.to(dtype) for name, each in found.items() if each is not None}
-        check_finite(tensors, self._spec.dtype, self._files.name)
         return tensors | {"mask": mask.to(torch.uint8)}
 
     def count_cut(self, texts: list[str]) -> list[int]:

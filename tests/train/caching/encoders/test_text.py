@@ -244,15 +244,6 @@ def test_a_tokenizer_as_clip_came_with_it_is_the_same(tmp_path: Path) -> None:
     assert torch.equal(_encode(folder)["hidden"], new["hidden"])
 
 
-def test_numbers_that_are_not_finite_are_never_stored(tmp_path: Path) -> None:
-    folder = save_clip(tmp_path)
-    weights = load_file(folder / "model.safetensors")
-    weights["final_layer_norm.weight"].fill_(float("inf"))
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(DataError, match="hidden of no finite numbers come of it in float32"):
-        _encode(folder)
-
-
 def test_a_model_that_is_gone_is_one_line(tmp_path: Path) -> None:
     folder = save_clip(tmp_path / "clip")
     encoder = _open(folder)
