@@ -10,7 +10,8 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,23 @@ def photo_parquet_snappy(photo_parquet: Path, tmp_path_factory: pytest.TempPathF
     rows: pa.Table = pq.read_table(photo_parquet)
     pq.write_table(rows, path, compression="snappy", use_dictionary=True, row_group_size=10)
     return path
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Callable[[], Any]:
+    """Context in which permissions count, as they do not for root."""
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):  # noqa: S108
+            folder.chmod(0o755)
+
+    @contextmanager
+    def become() -> Iterator[None]:
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+
+    return become

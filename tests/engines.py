@@ -18,6 +18,10 @@ class FarEngine:
 
     done: int = field(default=0)
 
+    @property
+    def is_here(self) -> bool:
+        return False
+
     def run(self, make: MakeWorker[T, R], tasks: Sequence[T], needs: Needs) -> Iterator[R]:
         answers = []
         for start in range(0, len(tasks), 3):

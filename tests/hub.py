@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.hub_routes import Answer, Asked, Site, answer
@@ -170,9 +170,9 @@ class HubServer(Site):
         """Answer again."""
         self.is_down = False
 
-    def add(self, repo_id: str) -> Repo:
-        """A new, empty data set."""
-        self.repos[repo_id] = Repo(repo_id)
+    def add(self, repo_id: str, kind: Literal["datasets", "models"] = "datasets") -> Repo:
+        """A new, empty repository; of a name there is one, of whatever kind."""
+        self.repos[repo_id] = Repo(repo_id, kind)
         return self.repos[repo_id]
 
     def env(self, home: Path) -> dict[str, str]:

@@ -98,26 +98,29 @@ def answer(site: Site, asked: Asked) -> Answer:
     match [unquote(part) for part in asked.path.strip("/").split("/")]:
         case ["api", "whoami-v2"]:
             return _refused(401, "", "Invalid username or password.")
-        case ["api", "datasets", user, name, *rest]:
-            repo = _readable(site, asked, f"{user}/{name}")
+        case ["api", ("datasets" | "models") as kind, user, name, *rest]:
+            repo = _readable(site, asked, f"{user}/{name}", kind)
             return repo if isinstance(repo, Answer) else _answer_api(site, asked, repo, rest)
         case ["datasets", user, name, "resolve", *rest]:
-            repo = _readable(site, asked, f"{user}/{name}")
+            repo = _readable(site, asked, f"{user}/{name}", "datasets")
+            return repo if isinstance(repo, Answer) else _resolve(site, asked, repo, rest)
+        case [user, name, "resolve", *rest]:
+            repo = _readable(site, asked, f"{user}/{name}", "models")
             return repo if isinstance(repo, Answer) else _resolve(site, asked, repo, rest)
         case ["cdn", user, name, sha256, *_]:
             return _answer_cdn(site, asked, site.repos.get(f"{user}/{name}"), sha256)
-        case ["api", "datasets", name]:
+        case ["api", "datasets" | "models", name]:
             return _not_found(asked, name)
     return _refused(404, "", "Sorry, we can't find the page you are looking for.")
 
 
-def _readable(site: Site, asked: Asked, repo_id: str) -> Repo | Answer:
+def _readable(site: Site, asked: Asked, repo_id: str, kind: str) -> Repo | Answer:
     """The repository, if it may be known to whoever asks; gated ones may."""
     repo = site.repos.get(repo_id)
     own = {repo.token for repo in site.repos.values()}
     if asked.token and site.known_tokens is not None and asked.token not in site.known_tokens | own:
         return _refused(401, "", "Invalid credentials in Authorization header")
-    if repo is None or (repo.private and not _is_owner(asked, repo)):
+    if repo is None or repo.kind != kind or (repo.private and not _is_owner(asked, repo)):
         return _not_found(asked, repo_id)
     if repo.disabled:
         return _refused(403, "", "Access to this resource is disabled.")

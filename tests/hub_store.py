@@ -52,9 +52,10 @@ Files = Mapping[str, Blob]
 
 @dataclass(slots=True)
 class Repo:
-    """A data set on the Hub; its switches may be set at any time, also while it is read."""
+    """A repository on the Hub; its switches may be set at any time, also while it is read."""
 
     id: str
+    kind: Literal["datasets", "models"] = "datasets"
     private: bool = False
     gated: Gate = False
     token: str | None = None

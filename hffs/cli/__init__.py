@@ -21,7 +21,7 @@ from hffs.errors import HffsError, InterruptedRun
 # Newer releases of typer carry a click of their own, and export its error classes but the base.
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
-_VERBS = ("mount", "umount", "ls", "inspect", "view", "warm", "bucket", "demo")
+_VERBS = ("mount", "umount", "ls", "inspect", "view", "warm", "bucket", "cache", "demo")
 
 app = typer.Typer(
     name="hffs",
@@ -93,4 +93,7 @@ def _register(arguments: list[str]) -> None:
     asked = next((argument for argument in arguments if argument in _VERBS), None)
     for verb in _VERBS if asked is None else (asked,):
         command = getattr(importlib.import_module(f"hffs.cli.{verb}"), verb)
-        app.command(verb)(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=verb)
+        else:
+            app.command(verb)(command)

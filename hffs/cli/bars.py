@@ -1,4 +1,4 @@
-"""How progress is drawn on a terminal: things as `3/10`, bytes with their rate."""
+"""How progress is drawn on a terminal: things as `3/10`, with a rate where it matters."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class _Amount(ProgressColumn):
         self._rate = TransferSpeedColumn()
 
     def render(self, task: Task) -> Text:
+        if task.fields["unit"] == "encoded":
+            rate = f" {task.speed:.3g}/s" if task.speed else ""
+            return Text.assemble(self._things.render(task), rate)
         if task.fields["unit"] != "B":
             return self._things.render(task)
         return Text.assemble(self._bytes.render(task), " ", self._rate.render(task))

@@ -28,38 +28,25 @@ from hffs.cli.engines import (
     open_engine,
 )
 from hffs.cli.flags import Flags, with_config_flags
-from hffs.cli.folders import Folder, check_beside, check_mounted, finding_folders
-from hffs.cli.progress import TerminalListener
-from hffs.cli.sources import Entry, choose_entries
-from hffs.cli.untrusted import clean_line
-from hffs.config import (
-    Chosen,
-    Config,
-    build_folder,
-    find_idle_keys_of_folder,
+from hffs.cli.folders import (
+    Folder,
+    FolderSource,
+    MountedAt,
+    check_beside,
+    check_mounted,
+    choose_images,
+    finding_folders,
 )
-from hffs.errors import DataError, UsageError
+from hffs.cli.progress import TerminalListener
+from hffs.cli.sources import Entry
+from hffs.config import Config
+from hffs.errors import DataError
 
 if TYPE_CHECKING:
     from hffs.data.engines import Engine
     from hffs.train.plan import Plan
     from hffs.train.report.facts import PlanReport
 
-_Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="FOLDER|CONFIG",
-        help="A folder of images, a mount or not, or a config file; also a data set, which is "
-        "mounted meanwhile.",
-    ),
-]
-_Mounted = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="MOUNTPOINT",
-        help="Where the data sets of the config file are mounted; else they are mounted meanwhile.",
-    ),
-]
 _World = Annotated[int, typer.Option(min=1, metavar="N", help="Batches of so many processes.")]
 _Report = Annotated[
     Path | None,
@@ -90,11 +77,11 @@ class _Wanted:
 
 @with_config_flags
 def bucket(  # noqa: PLR0913 - one parameter an option
-    source: _Source,
+    source: FolderSource,
     *,
     flags: Flags,
     entry: Entry = None,
-    mounted: _Mounted = None,
+    mounted: MountedAt = None,
     world: _World = 1,
     report: _Report = None,
     crops: _Crops = 48,
@@ -109,7 +96,7 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     page = None if report is None else check_page(report)
     choice = EngineChoice(engine, ray_address, ray_workers)
-    chosen = _choose(source, flags, entry)
+    chosen = choose_images(source, flags, entry)
     place = None if mounted is None else check_mounted(source, chosen, mounted)
     if beside:
         check_beside(chosen, place)
@@ -124,32 +111,6 @@ def bucket(  # noqa: PLR0913 - one parameter an option
     if page is not None:
         print(f"hffs: wrote {page}", file=sys.stderr)
     _refuse_empty(reports)
-
-
-def _choose(source: str, flags: Flags, entry: str | None) -> Chosen:
-    """The entries whose images are planned, in their order."""
-    if os.path.isdir(source):
-        if entry is not None:
-            raise UsageError("cannot use", f"--entry {entry}", why=f"{source} is a folder")
-        return Chosen((build_folder(source, flags, os.environ),))
-    chosen = choose_entries(source, flags, entry, os.environ)
-    images = tuple(config for config in chosen.configs if config.dataset_type == "image")
-    others = (
-        f"{config.id} (its dataset_type is {config.dataset_type})"
-        for config in chosen.configs
-        if config.dataset_type != "image"
-    )
-    skipped = (*chosen.skipped, *others)
-    if not images:
-        why = f"only images have buckets: {', '.join(skipped)}"
-        raise UsageError("cannot plan", source, why=why)
-    if skipped:
-        print(f"hffs: not planned: {', '.join(skipped)}", file=sys.stderr)
-    for config in images:
-        if config.type == "local":
-            for line in find_idle_keys_of_folder(config):
-                print(f"hffs: {clean_line(line)}", file=sys.stderr)
-    return replace(chosen, configs=images, skipped=())
 
 
 def _plan(config: Config, folder: Folder, wanted: _Wanted, engine: Engine | None) -> PlanReport:

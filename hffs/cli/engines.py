@@ -61,8 +61,8 @@ class EngineChoice:
             given = {"--ray-address": self.address, "--ray-workers": self.workers}
             for flag, value in given.items():
                 if value is not None:
-                    fix = "add --engine ray"
-                    raise UsageError("cannot use", flag, why="Ray is not asked for", fix=fix)
+                    fix = "say --engine ray"
+                    raise UsageError("cannot use", flag, why="the engine is local", fix=fix)
 
 
 @contextmanager

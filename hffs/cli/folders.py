@@ -1,21 +1,54 @@
 """Where the images of each entry are: in a folder of its own, in a mount, or in one made meanwhile.
 
-Owns telling these apart, and what is refused before anything is scanned. Must not know what is done
-with a folder.
+Owns which entries are meant, telling their folders apart, and what is refused before anything is
+scanned. Must not know what is done with a folder.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from hffs.cli.flags import Flags
 from hffs.cli.mounting import mounting
-from hffs.config import Chosen, Config, find_mount_folder, has_several_mounts
+from hffs.cli.sources import choose_entries
+from hffs.cli.untrusted import clean_line
+from hffs.config import (
+    Chosen,
+    Config,
+    build_folder,
+    find_idle_keys_of_folder,
+    find_mount_folder,
+    has_several_mounts,
+)
 from hffs.config.files import is_config_file
 from hffs.errors import DataError, UsageError
+
+FolderSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="FOLDER|CONFIG",
+        help="A folder of images, a mount or not, or a config file; also a data set, which is "
+        "mounted meanwhile.",
+    ),
+]
+"""The argument of a command that works on images of folders."""
+
+MountedAt = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MOUNTPOINT",
+        help="Where the data sets of the config file are mounted; else they are mounted meanwhile.",
+    ),
+]
+"""The option that says where data sets are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +69,32 @@ class Mounted:
     def find(self, config: Config) -> Path:
         """Where the files of an entry are."""
         return find_mount_folder(config, self.place, several=self.several)
+
+
+def choose_images(source: str, flags: Flags, entry: str | None) -> Chosen:
+    """The entries whose images are planned, in their order; those that are not are told of."""
+    if os.path.isdir(source):
+        if entry is not None:
+            raise UsageError("cannot use", f"--entry {entry}", why=f"{source} is a folder")
+        return Chosen((build_folder(source, flags, os.environ),))
+    chosen = choose_entries(source, flags, entry, os.environ)
+    images = tuple(config for config in chosen.configs if config.dataset_type == "image")
+    others = (
+        f"{config.id} (its dataset_type is {config.dataset_type})"
+        for config in chosen.configs
+        if config.dataset_type != "image"
+    )
+    skipped = (*chosen.skipped, *others)
+    if not images:
+        why = f"only images have buckets: {', '.join(skipped)}"
+        raise UsageError("cannot plan", source, why=why)
+    if skipped:
+        print(f"hffs: not planned: {', '.join(skipped)}", file=sys.stderr)
+    for config in images:
+        if config.type == "local":
+            for line in find_idle_keys_of_folder(config):
+                print(f"hffs: {clean_line(line)}", file=sys.stderr)
+    return replace(chosen, configs=images, skipped=())
 
 
 def check_mounted(source: str, chosen: Chosen, mounted: Path) -> Mounted:

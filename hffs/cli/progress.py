@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hffs.data.watcher import Unit
 
-_SHOWN_AFTER = {"": 20_000, "B": 1_000_000, "fetched": 50}
+_SHOWN_AFTER = {"": 20_000, "B": 1_000_000, "fetched": 50, "encoded": 1}
 """Work on less than this is over before a bar could be read."""
 
 _LINES_APART_S = 10.0
@@ -93,7 +93,7 @@ class TerminalListener:
         bars = self._bars or self._open()
         if what not in self._tasks:
             self._tasks[what] = bars.add_task(
-                clean_line(self._before + what), total=total or None, unit=unit
+                clean_line(self._before + what), total=total or None, unit=unit, completed=done
             )
         bars.update(self._tasks[what], completed=done, total=total or None)
 

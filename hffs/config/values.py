@@ -53,6 +53,14 @@ def _size_bytes(value: object) -> object:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
+def read_size(text: str) -> int:
+    """Bytes of a size such as "20 GB"; ValueError for a text that is none."""
+    size_bytes = _size_bytes(text)
+    if not isinstance(size_bytes, int):
+        raise ValueError("is not a size")
+    return size_bytes
+
+
 def _path(value: object) -> object:
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError("is not a path")

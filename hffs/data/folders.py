@@ -116,11 +116,18 @@ def replace_whole(path: Path) -> Iterator[BinaryIO]:
 
     Where none was there, it has the mode of a new file. Raises OSError.
     """
+    with replace_lasting(path) as file:
+        yield file
+        os.fchmod(file.fileno(), _find_mode(path))
+
+
+@contextmanager
+def replace_lasting(path: Path) -> Iterator[BinaryIO]:
+    """As `replace_file`, and on the disk at the end; any thread may ask. Raises OSError."""
     _sweep_files(path.parent)
     with replace_file(path) as file:
         _lock(file.fileno())
         yield file
-        os.fchmod(file.fileno(), _find_mode(path))
         file.flush()
         os.fsync(file.fileno())
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-Unit = Literal["", "B", "fetched"]
-"""What progress counts: things, bytes, or things that have to be fetched, which takes longer."""
+Unit = Literal["", "B", "fetched", "encoded"]
+"""What progress counts: things, bytes, things that have to be fetched, which takes longer, or that
+have to be computed, which takes longest.
+"""
 
 
 class Watcher(Protocol):

@@ -13,6 +13,12 @@ from hffs.errors import MissingLibraryError
 
 if TYPE_CHECKING:
     from hffs.core.batches import BatchSpec
+    from hffs.train.caching.dataset import (
+        CachedBatch,
+        CachedDataset,
+        CachedSample,
+        collate_cached,
+    )
     from hffs.train.dataset import Batch, FolderDataset, Sample, collate, time_ids
     from hffs.train.mixed import MixedLoader
     from hffs.train.plan import Plan
@@ -20,19 +26,24 @@ if TYPE_CHECKING:
     from hffs.train.sampler import BucketBatchSampler
 
 __all__ = [
-    "Batch", "BatchSpec", "BucketBatchSampler", "FolderDataset", "MixedLoader", "Plan", "Sample",
-    "collate", "plan_entries", "plan_folder", "time_ids",
+    "Batch", "BatchSpec", "BucketBatchSampler", "CachedBatch", "CachedDataset", "CachedSample",
+    "FolderDataset", "MixedLoader", "Plan", "Sample", "collate", "collate_cached",
+    "plan_entries", "plan_folder", "time_ids",
 ]  # fmt: skip
 
 _HOMES = {
     "Batch": "hffs.train.dataset",
     "BatchSpec": "hffs.core.batches",
     "BucketBatchSampler": "hffs.train.sampler",
+    "CachedBatch": "hffs.train.caching.dataset",
+    "CachedDataset": "hffs.train.caching.dataset",
+    "CachedSample": "hffs.train.caching.dataset",
     "FolderDataset": "hffs.train.dataset",
     "MixedLoader": "hffs.train.mixed",
     "Plan": "hffs.train.plan",
     "Sample": "hffs.train.dataset",
     "collate": "hffs.train.dataset",
+    "collate_cached": "hffs.train.caching.dataset",
     "plan_entries": "hffs.train.planning",
     "plan_folder": "hffs.train.planning",
     "time_ids": "hffs.train.dataset",

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Literal, Self, TypedDict, get_args
+from typing import Any, Literal, Protocol, Self, TypedDict, get_args
 
 import numpy as np
 import torch
@@ -73,6 +73,30 @@ class Batch(TypedDict):
     replaced: Tensor
 
 
+class Conditions(TypedDict):
+    """What a batch of any kind says of sizes, int64 (n, 2) each, height or top first."""
+
+    original_size: Tensor
+    crop_top_left: Tensor
+    target_size: Tensor
+
+
+class PlannedDataset(Protocol):
+    """The samples of a plan, in its order: images, or what was made of them."""
+
+    plan: Plan
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Any: ...
+    def renamed(self, entry: str) -> Self:
+        """The same data set as part of a mix, in which its entry has another name."""
+        ...
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """The batch of some samples of one bucket."""
+        ...
+
+
 class FolderDataset(Dataset[Sample]):
     """The samples of a plan, in its order.
 
@@ -114,6 +138,10 @@ class FolderDataset(Dataset[Sample]):
         twin = copy(self)
         twin.plan = replace(self.plan, id=entry)
         return twin
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Stack the samples of a batch."""
+        return collate(samples)
 
     def _replace(self, index: int, error: DataError) -> Sample:
         self._tell(index, error)
@@ -192,7 +220,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def time_ids(batch: Batch) -> Tensor:
+def time_ids(batch: Conditions) -> Tensor:
     """What SDXL is conditioned on, float32 (n, 6).
 
     In the order of diffusers' `add_time_ids`: original height and width, top and left of the crop,

@@ -6,17 +6,17 @@ Owns the place in the stream. Must not know how an image is read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack, cast
 
-from torch.utils.data import ConcatDataset, DataLoader, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from hffs.core.batches import BatchSpec, derive_seed
 from hffs.core.mixing import Mix, Stop, count_steps, plan_mix
 from hffs.errors import ConfigError
-from hffs.train.dataset import Batch, FolderDataset, Sample, collate
+from hffs.train.dataset import FolderDataset, PlannedDataset
 from hffs.train.plan import NO_BATCH_FIX, Epochs, Plan
 from hffs.train.progress import (
     VERSION,
@@ -47,9 +47,10 @@ class Loading(TypedDict, total=False):
 class MixedLoader:
     """Batches of several entries, each of one bucket of one of them (`batch["entry"]` says which).
 
-    Entries are plans, or data sets where images are transformed. How often each is drawn is its
-    plan's probability, or that of `probabilities`; on every rank a step takes from the same entry.
-    `batch` is of all entries; without it each has its plan's own, and the seed is the first's.
+    Entries are plans, or data sets where images are transformed or were cached; a batch is of the
+    kind of its entry (`Batch`, `CachedBatch`). How often each is drawn is its plan's probability,
+    or that of `probabilities`; on every rank a step takes from the same entry. `batch` is of all
+    entries; without it each has its plan's own, and the seed is the first's.
     `stop` says when an epoch ends (`hffs.core.mixing.Mix`). It counts the batches that it gives, so
     a state is exact with workers that read ahead: `state_dict` within the loop is behind the batch
     that the loop has. What a transform draws at random is not resumed.
@@ -57,7 +58,7 @@ class MixedLoader:
 
     def __init__(
         self,
-        entries: Mapping[str, Plan | FolderDataset],
+        entries: Mapping[str, Plan | PlannedDataset],
         batch: BatchSpec | None = None,
         *,
         rank: int | None = None,
@@ -88,10 +89,10 @@ class MixedLoader:
         )
         self._begin = 0
         self._place = 0, 0  # an epoch, and how many of its batches were given
-        self._loader: DataLoader[Sample] = DataLoader(
-            ConcatDataset(datasets.values()),
+        self._loader: DataLoader[Any] = DataLoader(
+            ConcatDataset(cast("Iterable[Dataset[Any]]", datasets.values())),
             batch_sampler=self._batches,
-            collate_fn=collate,
+            collate_fn=_Collate(datasets),
             **loading,
         )
 
@@ -109,7 +110,7 @@ class MixedLoader:
         """Steps of the whole epoch, also where the next iteration begins within it."""
         return self._batches.count(self.epoch)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         check_seat(self._seat)
         begin, self._begin = self._begin, 0
         epoch, done = self.epoch, begin
@@ -179,14 +180,24 @@ class _MixedBatches(Sampler[list[int]]):
                 yield (part + sequence.first).tolist()
 
 
-def _open(name: str, entry: Plan | FolderDataset) -> FolderDataset:
+class _Collate:
+    """Stacks a batch in the way of the data set that its samples are of."""
+
+    def __init__(self, datasets: Mapping[str, PlannedDataset]) -> None:
+        self._datasets = dict(datasets)
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        return self._datasets[samples[0]["entry"]].collate(samples)
+
+
+def _open(name: str, entry: Plan | PlannedDataset) -> PlannedDataset:
     """The data set of an entry, whose batches will bear its name."""
     dataset = FolderDataset(entry) if isinstance(entry, Plan) else entry
     return dataset.renamed(name)
 
 
 def _line_up(
-    datasets: Mapping[str, FolderDataset], batch: BatchSpec | None, seed: int, world: int
+    datasets: Mapping[str, PlannedDataset], batch: BatchSpec | None, seed: int, world: int
 ) -> dict[str, _Sequence]:
     """What is drawn from, each with a seed of its own: twins are not shuffled alike."""
     sequences, first = dict[str, _Sequence](), 0
@@ -199,7 +210,7 @@ def _line_up(
 
 
 def _find_shares(
-    datasets: Mapping[str, FolderDataset], probabilities: Mapping[str, float] | None
+    datasets: Mapping[str, PlannedDataset], probabilities: Mapping[str, float] | None
 ) -> dict[str, float]:
     """How often each entry is drawn; a name that is no entry's is a ConfigError."""
     given = probabilities or {}
@@ -211,7 +222,7 @@ def _find_shares(
 
 
 def _identify(
-    datasets: Mapping[str, FolderDataset], sequences: Mapping[str, _Sequence], mix: Mix
+    datasets: Mapping[str, PlannedDataset], sequences: Mapping[str, _Sequence], mix: Mix
 ) -> str:
     digest = hashlib.sha256(repr((mix.probabilities, mix.stop)).encode())
     for name, dataset in datasets.items():

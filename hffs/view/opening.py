@@ -24,6 +24,7 @@ from hffs.data.locating.record import find_source, find_store, name_source
 from hffs.data.shards import Located
 from hffs.data.watcher import Watcher
 from hffs.view.content import Content, Stores
+from hffs.view.identities import Identities
 from hffs.view.kept import Decided, is_lasting, reopen
 from hffs.view.manifest import Manifest
 from hffs.view.places import Places, find_places, name_rendered
@@ -115,7 +116,8 @@ def open_view(
         content = Content(decided.manifest, stores, rendering, workers)
         try:
             rows.pin()
-            yield Tree(decided.manifest, content)
+            identities = Identities(decided.manifest, index, places, rendering)
+            yield Tree(decided.manifest, content, identities)
         finally:
             content.close()
 

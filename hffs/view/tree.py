@@ -20,6 +20,7 @@ from hffs.core.types import Inode, Position
 from hffs.errors import MissingError
 from hffs.view import metadata_file
 from hffs.view.content import Content
+from hffs.view.identities import Identities
 from hffs.view.manifest import Manifest, TextFiles
 
 LYRICS = "lyrics"
@@ -43,11 +44,12 @@ class Entry(NamedTuple):
 class Tree:
     """The files of one view: `KINDS` slots a position, some of them empty."""
 
-    def __init__(self, manifest: Manifest, content: Content) -> None:
+    def __init__(self, manifest: Manifest, content: Content, identities: Identities) -> None:
         self.manifest = manifest
         self.mtime_ns = manifest.mtime_ns
         self.positions = manifest.positions
         self._content = content
+        self._identities = identities
         self._captions = manifest.captions
         self._metadata = None if manifest.metadata is None else manifest.metadata.data
         self._layout = manifest.layout
@@ -213,10 +215,11 @@ class Tree:
     def xattrs(self, inode: Inode) -> dict[str, bytes]:
         """The `user.hffs.*` attributes of a file or of the root; a folder has none."""
         if inode == ROOT:
-            return {"user.hffs.view": json.dumps(self.manifest.summary()).encode()}
+            told = self.manifest.summary() | {"mtime_ns": self.mtime_ns}
+            return {"user.hffs.view": json.dumps(told).encode()}
         if self.is_folder(inode) or self._is_metadata(inode):
             return {}
-        position, _ = self._locate(inode)
+        position, kind = self._locate(inode)
         info = self.manifest.info
         facts = {
             "user.hffs.row": str(self._content.row(position)),
@@ -227,6 +230,8 @@ class Tree:
             facts["user.hffs.commit"] = info.commit
         if tile is not None:
             facts["user.hffs.tile"] = str(tile)
+        if kind is Kind.IMAGE:
+            facts["user.hffs.image"] = self._identities.find(position)
         if info.caption_column:
             facts["user.hffs.caption_column"] = info.caption_column
         return {name: value.encode() for name, value in facts.items()}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,23 +142,3 @@ class Sets:
 def sets() -> Sets:
     """Data sets in every form."""
     return Sets()
-
-
-@pytest.fixture
-def as_nobody(tmp_path: Path) -> Callable[[], Any]:
-    """Context in which permissions count, as they do not for root."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):  # noqa: S108
-            folder.chmod(0o755)
-
-    @contextmanager
-    def become() -> Iterator[None]:
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)
-        try:
-            yield
-        finally:
-            os.seteuid(user)
-
-    return become

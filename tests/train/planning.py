@@ -30,7 +30,9 @@ def plan_by_hand(
 
 def _scan(folder: Path) -> Scan:
     names = sorted(
-        file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix != ".txt"
+        file.relative_to(folder).as_posix()
+        for file in folder.rglob("*")
+        if file.suffix != ".txt" and file.is_file()
     )
     stored, turns = list[tuple[int, int]](), list[int]()
     for name in names:

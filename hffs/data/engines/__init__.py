@@ -38,6 +38,11 @@ class Needs:
 class Engine(Protocol):
     """Runs tasks on workers of its own."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the only worker is in this very process, and nothing is pickled."""
+        ...
+
     def run(self, make: MakeWorker[T, R], tasks: Sequence[T], needs: Needs) -> Iterator[R]:
         """What the workers answer, as it comes.
 

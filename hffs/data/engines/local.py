@@ -57,6 +57,11 @@ class LocalEngine:
         if not self.devices:
             raise UsageError("cannot start workers", why="no device is named")
 
+    @property
+    def is_here(self) -> bool:
+        """Whether one worker, in this process, does all of it."""
+        return len(self.devices) == 1
+
     def run(self, make: MakeWorker[T, R], tasks: Sequence[T], needs: Needs) -> Iterator[R]:
         """What the workers answer, as `Engine` has it; one device's worker is this process."""
         if len(self.devices) == 1:

@@ -63,6 +63,11 @@ class RayEngine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def is_here(self) -> bool:
+        """Never: actors are processes of their own."""
+        return False
+
     def close(self) -> None:
         """Leave the cluster, or end the one that was started for this."""
         if self._has_joined:

@@ -1,7 +1,8 @@
 """What of a data set lies in the shared Hugging Face cache, told without asking anybody.
 
-Owns where huggingface_hub keeps a repository (`datasets--OWNER--NAME/{refs,blobs,snapshots}`), so
-that what hffs downloads is found by other programs, and the other way round. Asks the disk only.
+Owns where huggingface_hub keeps a repository (`datasets--OWNER--NAME/{refs,blobs,snapshots}`, and
+`models--...`), so that what hffs downloads is found by other programs, and the other way round.
+Asks the disk only.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hffs.data.hub.resolution import HubFile, Request
+from hffs.data.hub.resolution import HubFile, Kind, Request
 from hffs.errors import DataError, SourceError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -18,35 +19,36 @@ _REPOSITORY = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
 
 def cached_commit(request: Request) -> str | None:
     """Return the commit that a revision meant when it was last downloaded, if it has a snapshot."""
-    revision = request.revision
+    revision, root = request.revision, repository_folder(request.name, request.kind)
     if not is_commit(revision):
         if not is_plain(revision):
             return None
         try:
-            revision = (repository_folder(request.name) / "refs" / revision).read_text("ascii")
+            revision = (root / "refs" / revision).read_text("ascii")
         except (OSError, ValueError):
             return None
     if not is_commit(revision):
         return None
-    return revision if snapshot_folder(request.name, revision).is_dir() else None
+    return revision if (root / "snapshots" / revision).is_dir() else None
 
 
-def repository_folder(name: str) -> Path:
-    """Where the shared cache keeps a data set. Raises SourceError for a name that is none."""
+def repository_folder(name: str, kind: Kind = "dataset") -> Path:
+    """Where the shared cache keeps a repository. Raises SourceError for a name that is none."""
     from huggingface_hub import constants
 
     if not _REPOSITORY.fullmatch(name) or ".." in name:
-        why = "a data set on the Hub is named owner/name"
-        raise SourceError("cannot find data set", repr(name), why=why, fix="check the name")
-    parts = ["datasets", *name.split("/")]
+        what = "data set" if kind == "dataset" else kind
+        why = f"a {what} on the Hub is named owner/name"
+        raise SourceError(f"cannot find {what}", repr(name), why=why, fix="check the name")
+    parts = [f"{kind}s", *name.split("/")]
     return Path(constants.HF_HUB_CACHE).absolute() / "--".join(parts)
 
 
-def snapshot_folder(name: str, commit: str) -> Path:
+def snapshot_folder(name: str, commit: str, kind: Kind = "dataset") -> Path:
     """Where the shared cache keeps the files of a commit."""
     if not is_commit(commit):
         raise DataError("cannot use", name, why=f"{commit[:80]!r} is no commit")
-    return repository_folder(name) / "snapshots" / commit
+    return repository_folder(name, kind) / "snapshots" / commit
 
 
 def is_whole(folder: Path, file: HubFile) -> bool:

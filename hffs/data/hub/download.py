@@ -19,7 +19,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from hffs.data.hub.cached import is_plain
-from hffs.data.hub.resolution import HubFile
+from hffs.data.hub.resolution import HubFile, Kind
 from hffs.data.hub.retrying import Attempts, Patience, is_broken, status_of
 from hffs.data.hub.token import Token
 from hffs.errors import DataError
@@ -48,6 +48,7 @@ class Download:
     patience: Patience
     report: Callable[[int], None]
     stop: Event
+    kind: Kind = "dataset"
 
     @property
     def snapshot(self) -> Path:
@@ -140,7 +141,7 @@ def _receive(file: HubFile, job: Download, token: str | None, attempts: Attempts
         headers["Accept-Encoding"] = "identity"
         if have:
             headers["Range"] = f"bytes={have}-"
-        url = hf_hub_url(job.name, file.name, repo_type="dataset", revision=job.commit)
+        url = hf_hub_url(job.name, file.name, repo_type=job.kind, revision=job.commit)
         with get_session().stream("GET", url, headers=headers) as response:
             hf_raise_for_status(response)
             if _begins_at(response, have, file) != have:

@@ -125,10 +125,12 @@ def _of_hub(error: BaseException, request: Request) -> HffsError | None:
     from huggingface_hub import errors as hub
 
     if isinstance(error, hub.HFValidationError):
-        fix = "a data set on the Hub is owner/name"
-        return SourceError("cannot find data set", repr(request.name), why="no such name", fix=fix)
+        fix = f"a {_noun(request)} on the Hub is owner/name"
+        return SourceError(
+            f"cannot find {_noun(request)}", repr(request.name), why="no such name", fix=fix
+        )
     if isinstance(error, hub.OfflineModeIsEnabled):
-        return refuse_offline(request.name, "it would have to be asked for")
+        return refuse_offline(request.name, "it would have to be asked for", request.kind)
     if isinstance(error, hub.OIDCError | hub.DeviceCodeError):
         return AccessError("cannot get a token", why=clean(str(error)), fix=HOW_TO_GIVE)
     return _of_answer(error, request) if isinstance(error, hub.HfHubHTTPError) else None
@@ -141,7 +143,7 @@ def _of_answer(error: HfHubHTTPError, request: Request) -> HffsError:
     if isinstance(error, hub.GatedRepoError):
         return _gated(request, status == 401)
     if isinstance(error, hub.DisabledRepoError):
-        return AccessError("cannot read", name, why="the Hub has disabled this data set")
+        return AccessError("cannot read", name, why=f"the Hub has disabled this {_noun(request)}")
     if isinstance(error, hub.RevisionNotFoundError):
         return _no_revision(error, request)
     if isinstance(error, hub.RepositoryNotFoundError):
@@ -163,7 +165,8 @@ def _no_revision(error: HfHubHTTPError, request: Request) -> SourceError:
 
 def _gated(request: Request, is_unknown: bool) -> AccessError:
     why = "no valid token was given" if is_unknown else "this token has not been let in"
-    fix = f"ask for access at {endpoint()}/datasets/{request.name}, then {HOW_TO_GIVE}"
+    page = f"datasets/{request.name}" if request.kind == "dataset" else request.name
+    fix = f"ask for access at {endpoint()}/{page}, then {HOW_TO_GIVE}"
     return AccessError("cannot read", request.name, why=f"it is gated, and {why}", fix=fix)
 
 
@@ -174,7 +177,7 @@ def _has_token(response: httpx2.Response) -> bool:
 def _not_found(request: Request, who: str = "you") -> SourceError:
     why = f"not at {endpoint()}, or private and not open to {who}"
     fix = f"check owner/name; if it is private, {HOW_TO_GIVE}"
-    return SourceError("cannot find data set", request.name, why=why, fix=fix)
+    return SourceError(f"cannot find {_noun(request)}", request.name, why=why, fix=fix)
 
 
 def _of_status(response: httpx2.Response, said: str, request: Request) -> HffsError:
@@ -280,6 +283,10 @@ def _show_files(request: Request) -> str:
     given = request.data_files or ()
     groups = given.values() if isinstance(given, Mapping) else [given]
     return clean(", ".join(pattern for group in groups for pattern in group))
+
+
+def _noun(request: Request) -> str:
+    return "data set" if request.kind == "dataset" else request.kind
 
 
 def _unusable(request: Request, why: str, fix: str = "") -> DataError:

@@ -53,7 +53,7 @@ def fetch(
     """
     folder = fetch_files(request, commit, files, progress, patience)
     try:
-        _remember_revision(request, commit)
+        remember_revision(request, commit)
     except OSError as error:
         line = "cannot note which commit %s of %s is, so that --offline will not find it: %s"
         log.warning(line, request.revision, request.name, error)
@@ -68,7 +68,8 @@ def fetch_files(
     patience: Patience = PATIENCE,
 ) -> Path:
     """Do as `fetch`, without a word on what the revision means: these are not all of its files."""
-    storage, folder = repository_folder(request.name), snapshot_folder(request.name, commit)
+    storage = repository_folder(request.name, request.kind)
+    folder = snapshot_folder(request.name, commit, request.kind)
     for file in files:
         check_file(request.name, file)
     missing = [file for file in files if not is_whole(folder, file)]
@@ -79,7 +80,9 @@ def fetch_files(
         set_up_hub()
         tally = _Tally(files, missing, storage)
         token = Token(request)
-        job = Download(request.name, commit, storage, token, patience, tally.add, Event())
+        job = Download(
+            request.name, commit, storage, token, patience, tally.add, Event(), request.kind
+        )
         _run(missing, job, lambda: progress(tally.done, tally.total))
         progress(tally.total, tally.total)  # another process may have brought some
     return folder
@@ -154,11 +157,11 @@ def _figure(size_bytes: int) -> str:
     return f"{size:.0f} {units[0]}" if size_bytes < 1000 else f"{size:.1f} {units[0]}"
 
 
-def _remember_revision(request: Request, commit: str) -> None:
+def remember_revision(request: Request, commit: str) -> None:
     """Write what the revision means, where huggingface_hub looks for it when it is offline."""
     if is_commit(request.revision) or not is_plain(request.revision):
         return
-    ref = repository_folder(request.name) / "refs" / request.revision
+    ref = repository_folder(request.name, request.kind) / "refs" / request.revision
     if ref.is_file() and ref.read_text() == commit:
         return
     ref.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from hffs.data.hub.cached import cached_commit
-from hffs.data.hub.resolution import Request
+from hffs.data.hub.resolution import Kind, Request
 from hffs.errors import SourceError
 
 _LONGEST = 300
@@ -38,13 +38,16 @@ def endpoint() -> str:
 
 def or_offline(fix: str, request: Request) -> str:
     """Add that the cache can be mounted, and at which commit if there is one."""
+    if request.kind == "model":
+        return f"{fix}; with --offline only what is cached is looked at"
     commit = cached_commit(request) if request.mountable is None else request.mountable
     if not commit:
         return f"{fix}; --offline mounts what is cached (nothing yet)"
     return f"{fix}; or mount what is cached, commit {commit[:12]}, with --offline"
 
 
-def refuse_offline(name: str, why: str) -> SourceError:
+def refuse_offline(name: str, why: str, kind: Kind = "dataset") -> SourceError:
     """Return the error for what is not on this host, where nobody may be asked for it."""
-    fix = "mount it once without --offline and HF_HUB_OFFLINE"
+    verb = "mount it" if kind == "dataset" else "ask"
+    fix = f"{verb} once without --offline and HF_HUB_OFFLINE"
     return SourceError("cannot read", name, why=f"offline, and {why}", fix=fix)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from hffs.core.formats import Media
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 DataFiles = tuple[str, ...] | Mapping[str, tuple[str, ...]]
 """Files as in `load_dataset`: paths, or paths for each split."""
 
+
+Kind = Literal["dataset", "model"]
+"""What a repository of the Hub is of."""
 
 MAIN = "main"
 """The revision where none is given."""
@@ -29,7 +32,8 @@ class Request:
     `splits` are plain names (`train`), without slices. The token is the one in `token_file`, else
     the one that huggingface_hub finds (HF_TOKEN, the login file). `mountable` is the commit that
     could be mounted offline, "" if none could, None if that is for the Hub's own cache to tell. Of
-    a folder of several media the files of `media` are meant.
+    a folder of several media the files of `media` are meant. A repository of a model is asked for
+    its files alone.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Request:
     token_file: Path | None = None
     mountable: str | None = None
     media: Media = "image"
+    kind: Kind = "dataset"
 
 
 @dataclass(frozen=True, slots=True)

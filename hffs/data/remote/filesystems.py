@@ -3,12 +3,13 @@
 Owns fsspec, which is asked by its synchronous side: its file systems keep an asyncio loop in a
 thread of their own. fsspec and what it loads are imported when a store is opened. Must not know who
 asks. Credentials are what each library finds by itself, in the environment and in its own files.
-Invariant: only `SCHEMES` are opened, and never a chain of them (`simplecache::`), whatever fsspec
-has installed.
+Invariants: data sets are read of `SCHEMES` only, whatever fsspec has installed; objects may be kept
+in whatever it knows; a chain (`simplecache::`) is opened for neither.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ ANSWER_S = 10
 READ_S = 45.0
 LOOK_S = 30.0
 LIST_S = 60.0
-"""How long reading a range, looking at a file, and listing files may take in all.
+WHOLE_S = 300.0
+"""How long reading a range, looking at a file, listing files, and putting a file may take in all.
 
 adlfs and gcsfs would go on for minutes with a host that is not there.
 """
@@ -82,6 +84,8 @@ _AZ = Scheme("adlfs", "azure", _AZURE, {"connection_timeout": CONNECT_S, "read_t
 SCHEMES: Mapping[str, Scheme] = {
     "s3": _S3, "gs": _GS, "gcs": _GS, "az": _AZ, "abfs": _AZ, "abfss": _AZ,
 }  # fmt: skip
+
+_OTHER = Scheme("", "", "", {})
 
 _LOUD = ("aiobotocore", "azure", "botocore", "gcsfs", "google")
 """Libraries that log what they raise anyway, with tracebacks, or where they found credentials."""
@@ -130,6 +134,28 @@ class Store:
         info = self._ask("info", path, LOOK_S, refresh=True)
         return next(_list_entries([info]), None)
 
+    def find_aged(self, path: str) -> list[tuple[Entry, float]]:
+        """Every file below a folder, with the second of its last change; 0 where none is told."""
+        self._fs.invalidate_cache()
+        infos = self._ask("find", path, LIST_S, detail=True).values()
+        plain = [info for info in infos if info.get("type") != "directory"]
+        return list(zip(_list_entries(plain), map(_changed_s, plain), strict=True))
+
+    def read_part(self, path: str, start: int, stop: int | None) -> bytes:
+        """A range of a file, to its end where None; as much as there is."""
+        limit_s = WHOLE_S if stop is None else READ_S
+        found: bytes = self._ask("cat_file", path, limit_s, start=start or None, end=stop)
+        return found
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file, in the place of the one before."""
+        self._ask("pipe_file", path, WHOLE_S, data)
+
+    def remove(self, path: str) -> None:
+        """Take a file away, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._ask("rm_file", path, LOOK_S)
+
     def has_pinned_reads(self) -> bool:
         """Whether `read` itself sees that a file is not what was pinned."""
         return hasattr(self._fs, "call_s3")
@@ -156,10 +182,10 @@ class Store:
             raise changed(path)
         return data
 
-    def _ask(self, method: str, path: str, limit_s: float, **options: Any) -> Any:
+    def _ask(self, method: str, path: str, limit_s: float, *given: Any, **options: Any) -> Any:
         if self._fs.async_impl:
             options["timeout"] = limit_s  # kept by fsspec, whose own methods take none
-        return getattr(self._fs, method)(path, **options)
+        return getattr(self._fs, method)(path, *given, **options)
 
 
 async def _end_body(body: Any, is_wanted: bool) -> bytes:
@@ -196,22 +222,43 @@ def open_store(url: str, tries: int = TRIES) -> Store:
     return Store(fs)
 
 
+def open_any(url: str) -> Store:
+    """As `open_store`, of whatever fsspec knows."""
+    scheme = url.partition("://")[0]
+    if scheme in SCHEMES:
+        return open_store(url)
+    _check_place(url)
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, _ = url_to_fs(url, skip_instance_cache=True)
+    except ImportError as error:
+        raise SourceError("cannot open", show(url), why=f"{scheme}:// takes a package") from error
+    except store_errors() as error:
+        raise locating_error(explain_failure(error, url), url) from error
+    return Store(fs)
+
+
 def check_url(url: str) -> Scheme:
     """What opens a URL. Raises SourceError if nothing does, or if it says more than a place."""
     scheme = SCHEMES.get(url.partition("://")[0])
     if scheme is None:
         refuse(url, "no such store is known", f"stores: {', '.join(SCHEMES)}")
-    if "::" in url:
-        refuse(url, "chained URLs are not taken", "give the address alone")
-    refuse_user(url)
+    _check_place(url)
     if not url.partition("://")[2].partition("/")[0].partition("@")[0]:
         refuse(url, "it names no bucket")
     return scheme
 
 
+def _check_place(url: str) -> None:
+    if "::" in url:
+        refuse(url, "chained URLs are not taken", "give the address alone")
+    refuse_user(url)
+
+
 def explain_failure(error: Exception, url: str) -> Failure:
     """What went wrong with a URL."""
-    scheme = SCHEMES[url.partition("://")[0]]
+    scheme = SCHEMES.get(url.partition("://")[0], _OTHER)
     if scheme is _AZ and type(error) is ValueError:  # all that adlfs says without an account
         return Failure(Meaning.REFUSED, "no account was found", scheme.how_to_give)
     return explain(error, scheme.how_to_give)
@@ -221,6 +268,18 @@ def _list_entries(infos: Iterable[Mapping[str, Any]]) -> Iterator[Entry]:
     for info in infos:
         if info.get("type") != "directory":
             yield Entry(str(info["name"]), int(info.get("size") or 0), _tag(info))
+
+
+def _changed_s(info: Mapping[str, Any]) -> float:
+    for value in map(info.get, _TIMES):
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+        if isinstance(value, str):  # gcsfs gives what the server says
+            with contextlib.suppress(ValueError):
+                return datetime.fromisoformat(value).timestamp()
+    return 0.0
 
 
 def _tag(info: Mapping[str, Any]) -> str:

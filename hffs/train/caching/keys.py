@@ -7,6 +7,7 @@ flip, caption, encoder or type of numbers is another key; the same are the same 
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
@@ -17,6 +18,9 @@ KEY_BYTES = 32
 
 _VERSION = 1
 """Raised when the same facts come to mean other tensors: other resampling, other words of facts."""
+
+_BOX = struct.Struct("<10q")
+"""Stored, orientation, resized, left, top, size, flipped."""
 
 _LEAST, _MOST = 1, (1 << 63) - 1
 
@@ -36,7 +40,7 @@ def make_image_key(image: bytes, cut: Cut, encoder: str, *, flipped: bool) -> by
     `image` is what `hffs.train.caching.identities` says of it, `encoder` of `identify_encoder`.
     """
     box = (*cut.stored, cut.orientation, *cut.resized, cut.left, cut.top, *cut.size, flipped)
-    return _digest(b"image", image, json.dumps(box).encode(), encoder.encode())
+    return _digest(b"image", image, _BOX.pack(*box), encoder.encode())
 
 
 def make_text_key(text: str, encoder: str) -> bytes:
@@ -45,11 +49,8 @@ def make_text_key(text: str, encoder: str) -> bytes:
 
 
 def _digest(*parts: bytes) -> bytes:
-    digest = blake2b(digest_size=KEY_BYTES)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()
+    framed = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return blake2b(framed, digest_size=KEY_BYTES).digest()
 
 
 def make_seed(key: bytes) -> int:

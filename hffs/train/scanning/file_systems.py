@@ -10,8 +10,12 @@ import os
 from pathlib import Path
 
 _TABLE = Path("/proc/self/mountinfo")
-_VIEW = "user.hffs.view"
-_OURS = "fuse.hffs"
+VIEW = "user.hffs.view"
+"""What the root of a mount says of its view, as JSON."""
+
+OURS = "fuse.hffs"
+"""The type of a mount of hffs."""
+
 _FAR = ("fuse", "nfs", "cifs", "smb", "9p", "virtiofs", "ceph", "lustre", "gpfs", "beegfs", "afs")
 
 
@@ -41,10 +45,10 @@ def find_view(folder: int, kind: str) -> str | None:
     A writable layer over a mount tells of the same view, and may hold other files: so only a file
     system of ours is believed. Of folders in it none has the attribute.
     """
-    if kind != _OURS:
+    if kind != OURS:
         return None
     try:
-        fingerprint = json.loads(os.getxattr(folder, _VIEW))["fingerprint"]
+        fingerprint = json.loads(os.getxattr(folder, VIEW))["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return fingerprint if isinstance(fingerprint, str) and fingerprint else None

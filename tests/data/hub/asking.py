@@ -16,6 +16,15 @@ from typing import Any
 from hffs.config import build_config
 from hffs.data.hub.cached import cached_commit
 from hffs.data.hub.fetch import fetch
+from hffs.data.hub.model_files import find_vae
+from hffs.data.hub.models import (
+    HubAccess,
+    HubModel,
+    fetch_model,
+    list_model,
+    parse_model,
+    pin_model,
+)
 from hffs.data.hub.plain import resolve_plain
 from hffs.data.hub.resolution import HubFile, Request
 from hffs.data.hub.resolve import find_files, read_commit, resolve
@@ -105,6 +114,40 @@ def _acquire(task: dict[str, Any]) -> dict[str, Any]:
     return plain | {"work": told.work}
 
 
+def _model(task: dict[str, Any]) -> tuple[HubModel, HubAccess]:
+    request = _as_request(task)
+    return parse_model(request.name), HubAccess(request.offline, request.token_file)
+
+
+def _pin_model(task: dict[str, Any]) -> str:
+    return str(pin_model(*_model(task)))
+
+
+def _fetch_vae(task: dict[str, Any]) -> str:
+    model, access = _model(task)
+    listed = {file.name: file for file in list_model(model, access)}
+    names = {"model_index.json"} & set(listed)
+    wanted = [*find_vae(set(listed), model.folder, str(model)).files, *names]
+    return str(fetch_model(model, [listed[name] for name in wanted], access))
+
+
+def _fetch_named(task: dict[str, Any]) -> str:
+    model, access = _model(task)
+    files = [file for file in list_model(model, access) if file.name in task["names"]]
+    return str(fetch_model(model, files, access))
+
+
+def _identify_text(task: dict[str, Any]) -> dict[str, Any]:
+    # Late: they bring torch, which no other verb takes.
+    from hffs.train.caching.encoders import TextSpec
+    from hffs.train.caching.encoders.opening import open_text_encoder, pin
+
+    request = _as_request(task)
+    access = HubAccess(request.offline, request.token_file)
+    spec = pin(TextSpec((request.name,)), access)
+    return {"model": spec.models[0], "facts": dict(open_text_encoder(spec, access).identify())}
+
+
 VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "resolve": _resolve,
     "resolve_plain": _resolve_plain,
@@ -113,6 +156,10 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "read_commit": lambda task: read_commit(_as_request(task)),
     "find_files": _find_files,
     "fetch": _fetch,
+    "pin_model": _pin_model,
+    "fetch_vae": _fetch_vae,
+    "identify_text": _identify_text,
+    "fetch_named": _fetch_named,
     "acquire": _acquire,
     "read_media": _read_media,
     "cached_commit": lambda task: cached_commit(_as_request(task)),

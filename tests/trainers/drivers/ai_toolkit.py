@@ -40,6 +40,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache-latents-to-disk", action="store_true")
     parser.add_argument("--cache-text-embeddings", action="store_true")
+    parser.add_argument("--space", default="test", help="version of latents and embeddings")
     parser.add_argument("--num-frames", type=int, default=1)
     parser.add_argument("--audio", action="store_true")
     return parser.parse_args(arguments)
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     data_loader = importlib.import_module("toolkit.data_loader")
     model, opened = _Model(), _count_opened()
     model.is_audio_model = options.audio
+    model.latent_space_version = model.text_embedding_space_version = options.space
     began = time.perf_counter()
     batches = data_loader.get_dataloader_from_datasets([_configuration(options)], sd=model)
     scan_s = time.perf_counter() - began

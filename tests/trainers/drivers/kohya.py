@@ -30,6 +30,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--caption-extension", help="other than the trainer's own")
     parser.add_argument("--cache-latents", choices=("no", "memory", "disk"), default="no")
+    parser.add_argument("--cache-texts", action="store_true", help="as for SDXL")
     parser.add_argument("--cache-info", action="store_true")
     parser.add_argument("--metadata", action="store_true", help="fine-tuning by metadata.jsonl")
     parser.add_argument("--scan-only", action="store_true", help="no item is asked for")
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     group.set_current_strategies()
     if options.cache_latents != "no":
         group.new_cache_latents(vae, _ALONE)
+    encoded_texts = list[None]()
+    if options.cache_texts:
+        caching = importlib.import_module("library.strategy_base").TextEncoderOutputsCachingStrategy
+        encoded_texts = _count_calls(type(caching.get_strategy()), "cache_batch_outputs")
+        group.new_cache_text_encoder_outputs([], _ALONE)
     began = time.perf_counter()
     examples = [group[index] for index in range(len(group))]
     epoch_s = time.perf_counter() - began
@@ -60,6 +66,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "captions": {_name_of(e, options.folder): e["captions"][0] for e in examples},
         "pixels": {_name_of(e, options.folder): _digest(e) for e in examples},
         "encoded": vae.encoded,
+        "encoded_texts": len(encoded_texts),
+        "texts": {_name_of(e, options.folder): _look_at_texts(e) for e in examples},
         "measured": len(measured),
         "scan_s": scan_s,
         "epoch_s": epoch_s,
@@ -76,6 +84,10 @@ def _set_strategies(options: argparse.Namespace) -> Any:
     to_disk = options.cache_latents == "disk"
     caching = of_sd.SdSdxlLatentsCachingStrategy(True, to_disk, 4, False)
     base.LatentsCachingStrategy.set_strategy(caching)
+    if options.cache_texts:
+        of_sdxl = importlib.import_module("library.strategy_sdxl")
+        texts = of_sdxl.SdxlTextEncoderOutputsCachingStrategy(True, 1, False)
+        base.TextEncoderOutputsCachingStrategy.set_strategy(texts)
     return caching
 
 
@@ -126,6 +138,12 @@ def _name_of(example: dict[str, Any], folder: Path) -> str:
     key: str = example["image_keys"][0]
     # Fine-tuning has the names of its metadata, DreamBooth whole paths.
     return Path(folder, key).relative_to(folder).as_posix()
+
+
+def _look_at_texts(example: dict[str, Any]) -> list[list[int]]:
+    """The shape of each of the embeddings that an item has."""
+    found = example.get("text_encoder_outputs_list") or []
+    return [list(one.shape) for one in found]
 
 
 def _digest(example: dict[str, Any]) -> str:

@@ -19,14 +19,22 @@ the same tensor in any batch. Tensors may be left on the device.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-Kind = Literal["vae", "text"]
-Posterior = Literal["sample", "mode", "parameters"]
-DType = Literal["float32", "float16", "bfloat16"]
+from hffs.train.caching.specs import DType, Kind, Posterior, TextSpec, VaeSpec
+
+__all__ = [
+    "DType",
+    "Encoder",
+    "ImageEncoder",
+    "Kind",
+    "Posterior",
+    "TextEncoder",
+    "TextSpec",
+    "VaeSpec",
+]
 
 B_contra = TypeVar("B_contra", contravariant=True)
 
@@ -49,34 +57,3 @@ class Encoder(Protocol[B_contra]):
 
 ImageEncoder = Encoder[Tensor]
 TextEncoder = Encoder[list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class VaeSpec:
-    """Which VAE, and how it is asked.
-
-    `model` is a folder, or `OWNER/NAME[@REVISION][/SUBFOLDER]` on the Hub, of a VAE or of a
-    pipeline that has one; or `module:Class`. `posterior` says what is kept of the distribution:
-    a sample drawn by each sample's seed, its mode, or its parameters.
-    """
-
-    model: str
-    dtype: DType = "float32"
-    posterior: Posterior = "sample"
-    tiling: bool = False
-    slicing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TextSpec:
-    """Which text encoders, and what is kept of each.
-
-    `models` are as in `VaeSpec`; of a pipeline all text encoders are taken, in order. `max_length`
-    is in tokens, the tokenizer's own if None; `layer` counts hidden states from the last, which is
-    -1 (with its final norm), -2 is the last but one.
-    """
-
-    models: tuple[str, ...]
-    dtype: DType = "float32"
-    max_length: int | None = None
-    layer: int = -1

@@ -1,0 +1,1 @@
+"""What `hffs cache` does: encoding, looking after what is kept, and writing it for trainers."""

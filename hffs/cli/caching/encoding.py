@@ -1,0 +1,195 @@
+"""`hffs cache vae` and `hffs cache text`: encode what is not in the store yet.
+
+Owns the order of things, and what is told of each entry. How an entry comes to a job is in
+`hffs.cli.caching.entries`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hffs.cli.caching.entries import (
+    Entry,
+    Prepared,
+    Wanted,
+    open_files,
+    opening_entries,
+    plan,
+    prepare,
+)
+from hffs.cli.caching.options import (
+    EngineOptions,
+    Place,
+    RunOptions,
+    TextEncoders,
+    TextOptions,
+    Vae,
+    VaeOptions,
+    make_text_spec,
+    make_vae_spec,
+    parse_max_size,
+)
+from hffs.cli.drawing.output import find_screen, print_result
+from hffs.cli.drawing.programs import Json
+from hffs.cli.flags import Flags, with_config_flags
+from hffs.cli.folders import FolderSource
+from hffs.cli.optiongroups import with_options
+from hffs.cli.progress import TerminalListener
+from hffs.errors import DataError
+from hffs.train.caching.specs import VaeSpec
+
+if TYPE_CHECKING:
+    from hffs.cli.caching.facts import RunFacts
+    from hffs.train.caching.running import Outcome
+    from hffs.train.caching.store import Store
+
+
+@with_config_flags
+@with_options(EngineOptions, "engine")
+@with_options(RunOptions, "run")
+@with_options(VaeOptions, "kept")
+@with_options(Place, "place")
+def vae(  # noqa: PLR0913 - groups of options
+    source: FolderSource,
+    *,
+    model: Vae,
+    place: Place,
+    kept: VaeOptions,
+    run: RunOptions,
+    engine: EngineOptions,
+    flags: Flags,
+    as_json: Json = False,
+) -> None:
+    """Encode the images of a folder by a VAE, as their buckets want them, and keep the latents."""
+    wanted = Wanted(make_vae_spec(model, kept), place.output, kept.flip)
+    _encode(_Asked(source, flags, place, wanted), run, engine, as_json=as_json)
+
+
+@with_config_flags
+@with_options(EngineOptions, "engine")
+@with_options(RunOptions, "run")
+@with_options(TextOptions, "kept")
+@with_options(Place, "place")
+def text(  # noqa: PLR0913 - groups of options
+    source: FolderSource,
+    *,
+    models: TextEncoders,
+    place: Place,
+    kept: TextOptions,
+    run: RunOptions,
+    engine: EngineOptions,
+    flags: Flags,
+    as_json: Json = False,
+) -> None:
+    """Encode the captions of a folder's images, each text once, and keep the embeddings."""
+    wanted = Wanted(make_text_spec(models, kept), place.output, reader=kept.reader)
+    _encode(_Asked(source, flags, place, wanted), run, engine, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be encoded."""
+
+    source: str
+    flags: Flags
+    place: Place
+    wanted: Wanted
+
+
+def _encode(asked: _Asked, run: RunOptions, engine: EngineOptions, *, as_json: bool) -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
+    travels = engine.engine == "ray" and isinstance(asked.wanted.spec, VaeSpec)
+    opening = opening_entries(asked.source, asked.flags, asked.place, travels=travels)
+    with opening as entries:
+        told = [_encode_entry(entry, asked.wanted, run, engine) for entry in entries]
+    if as_json:
+        from hffs.cli.drawing.programs import as_json as write
+
+        print_result(write(told))
+    else:
+        from hffs.cli.caching.text import render_run
+
+        print_result("\n".join(render_run(facts, find_screen()) for facts in told))
+    for facts in told:
+        if facts.planned and not (facts.there or facts.done or facts.left):
+            raise DataError("nothing is encoded of", facts.id, why=facts.reason)
+
+
+def _encode_entry(
+    entry: Entry, wanted: Wanted, options: RunOptions, engine: EngineOptions
+) -> RunFacts:
+    from hffs.train.caching.store import Store
+
+    with closing(TerminalListener(entry.config.id)) as listener:
+        prepared = prepare(entry, plan(entry, listener), wanted, listener)
+        store = Store.open(prepared.address)
+        outcome = _run(prepared, store, options, engine, listener)
+    return _describe(prepared, store, outcome, is_dry=options.dry_run)
+
+
+def _run(
+    prepared: Prepared,
+    store: Store,
+    options: RunOptions,
+    engine: EngineOptions,
+    listener: TerminalListener,
+) -> Outcome:
+    from hffs.cli.caching.crews import open_crew
+    from hffs.train.caching.chunks import ImageJob
+    from hffs.train.caching.running import Settings, look, run
+    from hffs.train.caching.work import Work
+
+    job = prepared.job
+    if options.dry_run:
+        return look(job, store)
+    with open_crew(options, engine) as crew:
+        work = Work(
+            encoder=prepared.encoder.spec,
+            access=prepared.encoder.access,
+            files=open_files(prepared.entry) if isinstance(job, ImageJob) else None,
+            address=prepared.address,
+            decoders=crew.decoders,
+            threads=crew.threads,
+        )
+        settings = Settings(
+            work,
+            crew.needs,
+            prepared.encoder.facts,
+            options.batch,
+            options.length,
+            parse_max_size(options.max_size),
+        )
+        return run(job, store, crew.engine, settings, listener)
+
+
+def _describe(prepared: Prepared, store: Store, outcome: Outcome, *, is_dry: bool) -> RunFacts:
+    from hffs.cli.caching.facts import EncoderFacts, RunFacts, TimeFacts
+
+    encoder, spec = prepared.encoder, prepared.encoder.spec
+    models = (spec.model,) if isinstance(spec, VaeSpec) else spec.models
+    shares = outcome.shares
+    time = TimeFacts(
+        outcome.wall_s, outcome.per_s, shares.decode, shares.encode, shares.write, shares.idle
+    )
+    known = outcome.there + outcome.done + outcome.refused + outcome.failed
+    return RunFacts(
+        id=prepared.entry.config.id,
+        kind="vae" if isinstance(spec, VaeSpec) else "text",
+        store=store.address,
+        encoder=EncoderFacts(encoder.id, models, encoder.facts),
+        planned=outcome.planned,
+        there=outcome.there,
+        done=outcome.done,
+        refused=outcome.refused,
+        failed=outcome.failed,
+        left=outcome.planned - known if is_dry else 0,
+        added_bytes=outcome.size_bytes,
+        store_bytes=store.size_bytes,
+        smallest_batch=outcome.smallest_batch,
+        reason=outcome.reason,
+        time=time if outcome.done else None,
+    )

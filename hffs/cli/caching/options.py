@@ -1,0 +1,325 @@
+"""Options of `hffs cache`: which encoder, where tensors are kept, and who encodes.
+
+Owns their words. Must not know what is done with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+
+import typer
+
+from hffs.cli.folders import MountedAt
+from hffs.cli.sources import Entry
+from hffs.config.values import read_size
+from hffs.errors import UsageError
+from hffs.train.caching.specs import DType, Posterior, TextSpec, VaeSpec
+
+_ENCODER, _KEEPING, _RUN = "Encoder", "Store", "Run"
+
+_MODEL = (
+    "a folder, OWNER/NAME[@REVISION][/FOLDER] on the Hub, a pipeline of diffusers, or module:Class"
+)
+
+Vae = Annotated[
+    str,
+    typer.Option("--vae", metavar="MODEL", help=f"The VAE: {_MODEL}.", rich_help_panel=_ENCODER),
+]
+TextEncoders = Annotated[
+    list[str],
+    typer.Option(
+        "--text-encoder",
+        metavar="MODEL",
+        help=f"A text encoder: {_MODEL}, of which all are taken; may be repeated.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Dtype = Annotated[
+    str,
+    typer.Option(
+        metavar="[float32|bfloat16|float16]",
+        help="Numbers that are computed with, and kept.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Posterior = Annotated[
+    str,
+    typer.Option(
+        metavar="[sample|mode|parameters]",
+        help="Of the distribution that the VAE gives: a sample, its mode, or its parameters.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Tiling = Annotated[
+    bool,
+    typer.Option("--tiling", help="Encode large images by tiles.", rich_help_panel=_ENCODER),
+]
+_Slicing = Annotated[
+    bool,
+    typer.Option(
+        "--slicing", help="Encode the images of a batch one by one.", rich_help_panel=_ENCODER
+    ),
+]
+_Flip = Annotated[
+    bool,
+    typer.Option(
+        "--flip", help="Encode the mirror image of each image too.", rich_help_panel=_ENCODER
+    ),
+]
+_MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="TOKENS",
+        help="Tokens of a text; the tokenizer's own if nothing is said.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Layer = Annotated[
+    int,
+    typer.Option(
+        max=-1,
+        metavar="N",
+        help="Which hidden states: -1 the last, -2 the last but one.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Reader = Annotated[
+    str | None,
+    typer.Option(
+        "--captions-of",
+        metavar="[kohya|simpletuner|ai-toolkit]",
+        help="Encode captions as that trainer reads them, for `hffs cache export`.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+_Output = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|URL",
+        help="Keep vae/ID and text/ID there, not in cache_dir: a folder, or s3://BUCKET/...",
+        rich_help_panel=_KEEPING,
+    ),
+]
+_MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="What a store may hold (500G): what this run does not use goes for it.",
+        rich_help_panel=_KEEPING,
+    ),
+]
+_Batch = Annotated[
+    int | None,
+    typer.Option(
+        "--encode-batch",
+        min=1,
+        metavar="N",
+        help="Samples encoded at once; fewer if memory does not suffice. "
+        "By default 4 megapixels, or 32 texts.",
+        rich_help_panel=_RUN,
+    ),
+]
+_Length = Annotated[
+    int | None,
+    typer.Option(
+        "--shard-samples",
+        min=1,
+        metavar="N",
+        help="Samples of a shard: what a kill can cost. By default 256 images or 64 texts.",
+        rich_help_panel=_RUN,
+    ),
+]
+_Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="cpu, cuda:0 ...; may be repeated, one process each. By default all GPUs, or cpu.",
+        rich_help_panel=_RUN,
+    ),
+]
+_Decoders = Annotated[
+    int | None,
+    typer.Option(
+        "--decoders",
+        min=1,
+        metavar="N",
+        help="Threads that decode images for each device. By default the cores.",
+        rich_help_panel=_RUN,
+    ),
+]
+_DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be encoded.", rich_help_panel=_RUN),
+]
+
+
+_Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="[local|ray]",
+        help="Encode in processes of this host, or on a cluster of Ray.",
+        rich_help_panel=_RUN,
+    ),
+]
+
+
+_RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="The head of a cluster of Ray; without it one is started on this host.",
+        rich_help_panel=_RUN,
+    ),
+]
+_RayWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Workers on it; else as many as it has room for.",
+        rich_help_panel=_RUN,
+    ),
+]
+_RayGpus = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="X",
+        help="GPUs of a worker: 1, a part, or 0. By default 1 where this host has any.",
+        rich_help_panel=_RUN,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Who encodes."""
+
+    engine: _Engine = "local"
+    ray_address: _RayAddress = None
+    ray_workers: _RayWorkers = None
+    ray_gpus: _RayGpus = None
+
+    def __post_init__(self) -> None:
+        _choose("--engine", self.engine, Literal["local", "ray"])
+        if self.engine == "local" and (self.ray_address or self.ray_workers or self.ray_gpus):
+            why, fix = "the engine is local", "say --engine ray"
+            raise UsageError("cannot use --ray options", why=why, fix=fix)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which entries, and where tensors are kept."""
+
+    entry: Entry = None
+    mounted: MountedAt = None
+    output: _Output = None
+
+
+@dataclass(frozen=True, slots=True)
+class VaeOptions:
+    """What is kept of images."""
+
+    dtype: _Dtype = "float32"
+    posterior: _Posterior = "sample"
+    tiling: _Tiling = False
+    slicing: _Slicing = False
+    flip: _Flip = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """What is kept of texts."""
+
+    dtype: _Dtype = "float32"
+    max_length: _MaxLength = None
+    layer: _Layer = -1
+    reader: _Reader = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run goes about its work."""
+
+    max_size: _MaxSize = None
+    batch: _Batch = None
+    length: _Length = None
+    devices: _Devices = None
+    decoders: _Decoders = None
+    dry_run: _DryRun = False
+
+
+_AnyVae = Annotated[
+    str | None,
+    typer.Option("--vae", metavar="MODEL", help="The VAE of latents.", rich_help_panel=_ENCODER),
+]
+_AnyTextEncoders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text-encoder",
+        metavar="MODEL",
+        help="The text encoders of the embeddings.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """Which of the tensors in a store are meant: as they were said when these were made."""
+
+    vae: _AnyVae = None
+    text_encoder: _AnyTextEncoders = None
+    dtype: _Dtype = "float32"
+    posterior: _Posterior = "sample"
+    tiling: _Tiling = False
+    flip: _Flip = False
+    max_length: _MaxLength = None
+    layer: _Layer = -1
+    reader: _Reader = None
+
+    def vae_options(self) -> VaeOptions:
+        """Those of images."""
+        return VaeOptions(self.dtype, self.posterior, self.tiling, flip=self.flip)
+
+    def text_options(self) -> TextOptions:
+        """Those of texts."""
+        return TextOptions(self.dtype, self.max_length, self.layer, self.reader)
+
+
+def make_vae_spec(model: str, kept: VaeOptions) -> VaeSpec:
+    """The VAE that is meant. Raises UsageError."""
+    return VaeSpec(
+        model,
+        _choose("--dtype", kept.dtype, DType),
+        _choose("--posterior", kept.posterior, Posterior),
+        tiling=kept.tiling,
+        slicing=kept.slicing,
+    )
+
+
+def make_text_spec(models: list[str], kept: TextOptions) -> TextSpec:
+    """The text encoders that are meant. Raises UsageError."""
+    dtype = _choose("--dtype", kept.dtype, DType)
+    return TextSpec(tuple(models), dtype, kept.max_length, kept.layer)
+
+
+def _choose(flag: str, value: str, choices: Any) -> Any:
+    """A word, if it is one of a Literal's."""
+    known = get_args(choices)
+    if value not in known:
+        raise UsageError("cannot use", f"{flag} {value}", why=f"it is one of {', '.join(known)}")
+    return value
+
+
+def parse_max_size(text: str | None) -> int | None:
+    """Bytes of a size as it was typed. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return read_size(text)
+    except ValueError as error:
+        raise UsageError("cannot use", f"--max-size {text}", why=f"it {error}") from error

@@ -1,0 +1,217 @@
+"""What of a plan is in a store, and where: keys of its samples and captions, and their rows.
+
+Owns how many of them are looked up at once, in arrays. Must not know what tensors are used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hffs.core.types import Size
+from hffs.errors import ConfigError, DataError
+from hffs.train.caching.keys import KEY_BYTES, make_image_key, make_text_key
+from hffs.train.files import FolderFiles
+from hffs.train.loading import read_caption
+from hffs.train.plan import Cut, Plan
+
+_READERS = 16
+"""Threads that read captions: they wait, for a mount or a network."""
+
+_AT_ONCE = 4096
+
+
+class Found(Protocol):
+    """Where keys are: a shard (-1: nowhere) and a row of it for each, (n,) int32."""
+
+    @property
+    def shard(self) -> NDArray[np.int32]:
+        """The number of the shard, or -1."""
+        ...
+
+    @property
+    def row(self) -> NDArray[np.int32]:
+        """The row in it."""
+        ...
+
+
+class Tensors(Protocol):
+    """What is asked of a store. It is pickled, and opened again by who unpickles it."""
+
+    @property
+    def address(self) -> str:
+        """Where it is, fit for a message."""
+        ...
+
+    def find(self, keys: NDArray[np.uint8]) -> Found:
+        """Where keys are."""
+        ...
+
+    def read(
+        self, shard: int, rows: Sequence[int], expect: NDArray[np.uint8] | None = None
+    ) -> Mapping[str, Tensor]:
+        """The tensors of rows by name, each (n, ...); DataError where keys are not as expected."""
+        ...
+
+    def refused(self, keys: NDArray[np.uint8]) -> Mapping[bytes, str]:
+        """Why those of some keys, that could not be read, are not there."""
+        ...
+
+    def encoders(self) -> Mapping[str, Mapping[str, Any]]:
+        """What each encoder that is in it says of itself, by id."""
+        ...
+
+
+Where = Tensors | str | Path
+"""A store, or the path or fsspec address of one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Located:
+    """Keys (n, 32), and the shard (-1: none) and row of each in a store, (n,)."""
+
+    keys: NDArray[np.uint8]
+    shard: NDArray[np.int32]
+    row: NDArray[np.int32]
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which are there, (n,)."""
+        return self.shard >= 0
+
+    def take(self, which: NDArray[Any]) -> Located:
+        """Some of them, by numbers or by a mask."""
+        return Located(self.keys[which], self.shard[which], self.row[which])
+
+
+def locate(store: Tensors, keys: NDArray[np.uint8]) -> Located:
+    """Where keys are in a store."""
+    found = store.find(keys)
+    return Located(keys, found.shard, found.row)
+
+
+def choose_encoder(store: Tensors, named: str | None) -> str:
+    """The id of the encoder whose tensors are meant: that which is named (its beginning will do),
+    or the only one. Raises ConfigError where that is none, or one of several.
+    """
+    known = sorted(store.encoders())
+    fits = [one for one in known if one.startswith(named or "")]
+    if len(fits) == 1:
+        return fits[0]
+    why = f"there are {', '.join(one[:12] for one in known)}" if known else "nothing is in it"
+    fix = "name one of them" if known else "hffs cache fills it"
+    raise ConfigError("cannot choose an encoder of", store.address, why=why, fix=fix)
+
+
+def make_sample_keys(
+    plan: Plan, identities: NDArray[np.uint8], encoder: str, *, flipped: bool
+) -> NDArray[np.uint8]:
+    """The key of each sample, (s, 32); `identities` are those of the scan's images, (n, 32)."""
+    scan, assignment = plan.scan, plan.assignment
+    count = len(assignment.image)
+    keys = np.empty((count, KEY_BYTES), np.uint8)
+    shapes = [Size(*size) for size in assignment.sizes.tolist()]
+    for begin in range(0, count, _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        image = assignment.image[part]
+        turns = scan.orientation[image] if plan.upright else np.ones(len(image), np.uint8)
+        columns = (
+            [one.tobytes() for one in identities[image]],
+            scan.stored[image].tolist(),
+            turns.tolist(),
+            assignment.resized[part].tolist(),
+            assignment.crop[part].tolist(),
+            assignment.bucket[part].tolist(),
+        )
+        made = [
+            make_image_key(
+                identity,
+                Cut(Size(*stored), turn, Size(*resized), left, top, shapes[bucket]),
+                encoder,
+                flipped=flipped,
+            )
+            for identity, stored, turn, resized, (left, top), bucket in zip(*columns, strict=True)
+        ]
+        keys[part] = np.frombuffer(b"".join(made), np.uint8).reshape(-1, KEY_BYTES)
+    return keys
+
+
+def identify(plan: Plan) -> NDArray[np.uint8]:
+    """The identity of each image of a plan's scan, (n, 32)."""
+    from hffs.train.caching.identities import identify_images  # late: it loads sources
+
+    return identify_images(plan, lambda done, total: None).digests
+
+
+def make_text_keys(texts: Sequence[str], encoder: str) -> NDArray[np.uint8]:
+    """The key of each text, (n, 32)."""
+    joined = b"".join(make_text_key(text, encoder) for text in texts)
+    return np.frombuffer(joined, np.uint8).reshape(-1, KEY_BYTES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captions:
+    """The captions of a plan's images: each text once, and which is whose.
+
+    `of_image`: (n,) int32, which of the texts an image of the scan has; -1 for one without a
+    sample, or whose caption cannot be read, of which `problems` says why by name of the image.
+    """
+
+    texts: pa.LargeStringArray
+    of_image: NDArray[np.int32]
+    problems: Mapping[str, str]
+
+
+def read_captions(plan: Plan) -> Captions:
+    """The sidecars of all images that have a sample."""
+    files, names = FolderFiles(plan.scan.folder), plan.scan.names
+    problems = dict[str, str]()
+
+    def read(name: str) -> str | None:
+        try:
+            return read_caption(files, name, plan.caption_extension)
+        except DataError as error:
+            problems[name] = error.why
+            return None
+
+    image = np.unique(plan.assignment.image)
+    parts = []
+    with ThreadPoolExecutor(_READERS) as pool:
+        for begin in range(0, len(image), _AT_ONCE):
+            some = names.take(pa.array(image[begin : begin + _AT_ONCE])).to_pylist()
+            parts.append(pa.array(pool.map(read, some), pa.large_string()))
+    encoded = pa.chunked_array(parts, pa.large_string()).combine_chunks().dictionary_encode()
+    of_image = np.full(len(names), -1, np.int32)
+    of_image[image] = encoded.indices.fill_null(-1).to_numpy()
+    return Captions(encoded.dictionary, of_image, problems)
+
+
+def open_store(where: Where) -> Tensors:
+    """The store at a path or an fsspec address, or the one that is given."""
+    if not isinstance(where, str | Path):
+        return where
+    from hffs.train.caching.store import Store  # late: it loads file systems
+
+    return Store.open(where)
+
+
+def read_key(store: Tensors, key: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """The tensors of one key (32,) by name; DataError where it is gone.
+
+    It is looked up anew: in another process the store may number its shards otherwise.
+    """
+    keys = key[None]
+    found = store.find(keys)
+    if found.shard[0] < 0:
+        why, fix = "it is there no more", "hffs cache makes it again"
+        raise DataError("cannot read", f"a sample of {store.address}", why=why, fix=fix)
+    tensors = store.read(int(found.shard[0]), [int(found.row[0])], keys)
+    return {name: tensor[0] for name, tensor in tensors.items()}

@@ -1,0 +1,377 @@
+"""One device at work: samples are decoded ahead, encoded in batches, and written behind.
+
+Owns the order of the three and who waits for whom. Must not know where chunks come from, or what an
+encoder is. Invariants: a chunk is written whole, and only once all of it is encoded; a batch holds
+samples of one chunk, in their order, so that the same chunk is encoded the same way by anyone; as
+little as a few batches and shards are in memory.
+
+Decoding is done by threads: Pillow lets go of the interpreter while it decodes and resizes, and so
+nothing has to be sent between processes. What leaves a device is copied while the next batch is
+encoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hffs.errors import DataError, HffsError
+from hffs.train.caching.chunks import Chunk, ImageSample, Sample
+from hffs.train.caching.encoders import Encoder
+from hffs.train.caching.keys import make_seed
+from hffs.train.caching.shards import Shard
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_SHARDS_WAITING = 2
+"""Shards that may wait to be written before encoding does."""
+
+_BATCHES_AHEAD = 2
+"""Batches that are decoded ahead, beside what the threads are at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Where time went: `decode` of all threads together, `encode` on the device, `write`, `idle`
+    where the device waited for either; `total` is all that passed.
+    """
+
+    total: float = 0.0
+    decode: float = 0.0
+    encode: float = 0.0
+    write: float = 0.0
+    idle: float = 0.0
+
+    def __add__(self, other: Seconds) -> Seconds:
+        return Seconds(
+            self.total + other.total,
+            self.decode + other.decode,
+            self.encode + other.encode,
+            self.write + other.write,
+            self.idle + other.idle,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a chunk: samples that were encoded, `refused` for good, and `failed`, which
+    may pass; one reason is enough. `smallest_batch` is what memory allowed, if that was less than
+    was asked for.
+    """
+
+    name: str
+    done: int
+    refused: int
+    failed: int
+    size_bytes: int
+    seconds: Seconds
+    smallest_batch: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The parts of a pipeline: `load` gives the input of a sample (an image as uint8 (h, w, 3), a
+    text itself) or raises DataError; `write` keeps a shard and says how many bytes it took.
+
+    `facts` are the encoder's own; `tell` hears of every batch how many samples it had.
+    """
+
+    load: Callable[[Sample], Any]
+    encoder: Encoder[Any]
+    write: Callable[[Shard], int]
+    facts: Mapping[str, Any]
+    tell: Callable[[int], None] | None = None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A chunk that is being encoded: what is done of it."""
+
+    chunk: Chunk
+    good: list[int] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    failed: int = 0
+    reason: str = ""
+    parts: list[Mapping[str, Tensor]] = field(default_factory=list)
+    smallest: int | None = None
+    seconds: Seconds = Seconds()
+
+    def spend(self, **seconds: float) -> None:
+        """Note where time went."""
+        self.seconds += Seconds(**seconds)
+
+
+_Loaded = tuple[Any, float]
+"""An input, and the seconds that it took."""
+
+
+class Pipeline:
+    """Encodes chunks on one device, `workers` threads decoding."""
+
+    def __init__(self, stages: Stages, device: str, workers: int) -> None:
+        self._stages = stages
+        self._device = torch.device(device)
+        self._workers = workers
+        self._limits: dict[tuple[int, ...], int] = {}
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[Report]:
+        """What became of each chunk, in their order; closing it stops all threads."""
+        decoders = ThreadPoolExecutor(self._workers, "hffs-decode")
+        writer = ThreadPoolExecutor(1, "hffs-write")
+        writing = deque[Future[Report]]()
+        since = time.perf_counter()
+        try:
+            for opened, loaded in self._load_ahead(chunks, decoders):
+                with torch.inference_mode():
+                    self._encode(opened, loaded)
+                began = time.perf_counter()
+                while len(writing) >= _SHARDS_WAITING:
+                    yield writing.popleft().result()
+                now = time.perf_counter()
+                opened.spend(idle=now - began, total=now - since)
+                since = now
+                writing.append(writer.submit(self._finish, opened))
+                while writing and writing[0].done():
+                    yield writing.popleft().result()
+            while writing:
+                yield writing.popleft().result()
+        finally:
+            decoders.shutdown(cancel_futures=True)
+            writer.shutdown(cancel_futures=True)
+
+    def _load_ahead(
+        self, chunks: Iterable[Chunk], pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[_Open, Iterator[Future[_Loaded]]]]:
+        """Each chunk with its inputs, which threads are at work on, also on those behind it."""
+        waiting = deque[Future[_Loaded]]()
+        todo = iter(chunks)
+        # Samples of chunks that were begun ahead, to be submitted as others are taken.
+        begun = deque[tuple[Chunk, Iterator[Sample]]]()
+        known = deque[Chunk]()
+
+        def fill(room: int) -> None:
+            while len(waiting) < room:
+                if not begun:
+                    chunk = next(todo, None)
+                    if chunk is None:
+                        return
+                    begun.append((chunk, iter(chunk.samples)))
+                    known.append(chunk)
+                sample = next(begun[0][1], None)
+                if sample is None:
+                    begun.popleft()
+                else:
+                    waiting.append(pool.submit(self._load, sample))
+
+        def take(chunk: Chunk) -> Iterator[Future[_Loaded]]:
+            room = self._workers + _BATCHES_AHEAD * chunk.batch
+            for _ in chunk.samples:
+                fill(room)
+                yield waiting.popleft()
+                fill(room)
+
+        while True:
+            fill(1)
+            if not known:
+                return
+            chunk = known.popleft()
+            yield _Open(chunk), take(chunk)
+
+    def _load(self, sample: Sample) -> _Loaded:
+        began = time.perf_counter()
+        loaded = self._stages.load(sample)
+        return loaded, time.perf_counter() - began
+
+    def _encode(self, opened: _Open, loaded: Iterator[Future[_Loaded]]) -> None:
+        """Encode a chunk batch by batch; its tensors are in `parts` then, on the CPU."""
+        chunk = opened.chunk
+        last: _Copy | None = None
+        for start in range(0, len(chunk.samples), chunk.batch):
+            places = range(start, min(start + chunk.batch, len(chunk.samples)))
+            inputs, good = self._gather(opened, loaded, places)
+            began = time.perf_counter()
+            for copy in self._encode_batch(opened, inputs, good):
+                if last is not None:
+                    opened.parts.append(last.finish())
+                last = copy
+            opened.good += good
+            opened.spend(encode=time.perf_counter() - began)
+            if self._stages.tell is not None:
+                self._stages.tell(len(places))
+        if last is not None:
+            began = time.perf_counter()
+            opened.parts.append(last.finish())
+            opened.spend(encode=time.perf_counter() - began)
+
+    def _gather(
+        self, opened: _Open, loaded: Iterator[Future[_Loaded]], places: Sequence[int]
+    ) -> tuple[list[Any], list[int]]:
+        """The inputs of a batch, and which samples they are of: not of those that are bad."""
+        inputs, good = [], []
+        began, decode = time.perf_counter(), 0.0
+        for place in places:
+            try:
+                value, seconds = next(loaded).result()
+            except HffsError as error:
+                self._refuse(opened, place, error)
+                continue
+            inputs.append(value)
+            good.append(place)
+            decode += seconds
+        opened.spend(decode=decode, idle=time.perf_counter() - began)
+        return inputs, good
+
+    def _refuse(self, opened: _Open, place: int, error: HffsError) -> None:
+        opened.reason = opened.reason or str(error)
+        if _may_pass(error):
+            opened.failed += 1
+        else:
+            key = opened.chunk.keys[place].tobytes().hex()
+            opened.refused[key] = error.why
+
+    def _encode_batch(
+        self, opened: _Open, inputs: Sequence[Any], good: Sequence[int]
+    ) -> Iterator[_Copy]:
+        """Encode, by halves where memory does not suffice; then so is all of that shape."""
+        if not inputs:
+            return
+        chunk = opened.chunk
+        shape = np.shape(inputs[0]) if isinstance(inputs[0], np.ndarray) else ()
+        size = min(self._limits.get(shape, len(inputs)), len(inputs))
+        start = 0
+        while start < len(inputs):
+            if size < len(inputs):
+                opened.smallest = size
+            some = slice(start, start + size)
+            seeds = [make_seed(chunk.keys[place].tobytes()) for place in good[some]]
+            encoded = self._try(inputs[some], seeds)
+            if encoded is None:
+                if size == 1:
+                    raise _too_large(chunk.samples[good[start]], self._device)
+                size = self._limits[shape] = -(-size // 2)
+                log.warning("not enough memory on %s: %d at once from now on", self._device, size)
+                continue
+            yield _Copy(encoded, [chunk.samples[place] for place in good[some]])
+            start += size
+
+    def _try(self, inputs: Sequence[Any], seeds: Sequence[int]) -> Mapping[str, Tensor] | None:
+        """Encode a batch; None where there is not enough memory for it."""
+        try:
+            return self._stages.encoder.encode(self._make_batch(inputs), seeds)
+        except torch.OutOfMemoryError:
+            pass  # what the error holds has to go before memory is given back
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):
+                raise DataError("cannot encode", why=_shorten(error)) from error
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _make_batch(self, inputs: Sequence[Any]) -> Any:
+        """Texts as they are; of images a float32 tensor (n, 3, h, w) in [-1, 1] on the device."""
+        if not isinstance(inputs[0], np.ndarray):
+            return list(inputs)
+        pixels = torch.from_numpy(np.stack(inputs))
+        if self._device.type == "cuda":
+            pixels = pixels.pin_memory()
+        pixels = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        images = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return images.div_(127.5).sub_(1)
+
+    def _finish(self, opened: _Open) -> Report:
+        """Write the shard of a chunk, on a thread of its own."""
+        began = time.perf_counter()
+        chunk = opened.chunk
+        tensors = {
+            name: torch.cat([part[name] for part in opened.parts])
+            for name in (opened.parts[0] if opened.parts else ())
+        }
+        shard = Shard(
+            chunk.name, chunk.keys[opened.good], tensors, opened.refused, self._stages.facts
+        )
+        size = 0
+        if opened.good or opened.refused:
+            size = self._stages.write(shard)
+        opened.spend(write=time.perf_counter() - began)
+        return Report(
+            chunk.name,
+            len(opened.good),
+            len(opened.refused),
+            opened.failed,
+            size,
+            opened.seconds,
+            opened.smallest,
+            opened.reason,
+        )
+
+
+class _Copy:
+    """Tensors of a batch on their way from the device."""
+
+    def __init__(self, encoded: Mapping[str, Tensor], samples: Sequence[Sample]) -> None:
+        self._samples = samples
+        self._event: torch.cuda.Event | None = None
+        self._tensors = dict[str, Tensor]()
+        for name, tensor in sorted(encoded.items()):
+            if tensor.ndim < 1 or len(tensor) != len(samples):
+                raise DataError(
+                    "cannot use the encoder",
+                    why=f"{name} has shape {tuple(tensor.shape)} for {len(samples)} samples",
+                )
+            # Pinned memory, as torch has it for copies that nobody waits for.
+            self._tensors[name] = tensor.detach().contiguous().to("cpu", non_blocking=True)
+        if any(tensor.is_cuda for tensor in encoded.values()):
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call] # torch's own lack
+            self._event.record()
+
+    def finish(self) -> Mapping[str, Tensor]:
+        """The tensors once they are here. DataError where one has no number."""
+        if self._event is not None:
+            self._event.synchronize()
+        for name, tensor in self._tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                finite = torch.isfinite(tensor.flatten(1)).all(1).tolist()
+                which = _show(self._samples[finite.index(False)])
+                raise DataError(
+                    f"cannot keep the {name} of",
+                    which,
+                    why="they are not finite, as those of some encoders in float16",
+                    fix="use --dtype bfloat16 or float32",
+                )
+        return self._tensors
+
+
+def _may_pass(error: HffsError) -> bool:
+    """Whether a file may be readable another time: it could not be had, or is no data at all.
+
+    What a view says of a row that is broken for good counts as that too, since through a mount the
+    same row is a system's error like any other.
+    """
+    cause = error.__cause__
+    is_system = isinstance(cause, OSError) and cause.errno is not None
+    return is_system or type(error) is not DataError
+
+
+def _too_large(sample: Sample, device: torch.device) -> DataError:
+    fix = "use --tiling, a smaller resolution, or another device"
+    return DataError("cannot encode", _show(sample), why=f"not enough memory on {device}", fix=fix)
+
+
+def _show(sample: Sample) -> str:
+    return sample.name if isinstance(sample, ImageSample) else repr(sample[:60])
+
+
+def _shorten(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
