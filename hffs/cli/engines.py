@@ -64,8 +64,8 @@ class EngineChoice:
             return
         for flag, value in self.list_of_ray():
             if value is not None:
-                fix = "add --engine ray"
-                raise UsageError("cannot use", flag, why="Ray is not asked for", fix=fix)
+                fix = "say --engine ray"
+                raise UsageError("cannot use", flag, why="the engine is local", fix=fix)
 
     def list_of_ray(self) -> Iterator[tuple[str, object]]:
         """Options that only Ray has, and what was said."""

@@ -126,28 +126,23 @@ def _record(config: Config, path: Path, choice: EngineChoice, *, reads: bool) ->
 
         def work(apart: Listener, workers: int) -> bytes:
             from hffs.data.arrow import do_without_pandas
-            from hffs.view.portable.recording import record_view
+            from hffs.data.locating.recording import Reading
+            from hffs.view.opening import find_or_decide, get_source
+            from hffs.view.places import find_places
+            from hffs.view.portable.recording import record_decided
 
-            if choice.engine is EngineName.RAY:
-                _decide_by_engine(config, choice, apart, workers)
-            else:
+            if choice.engine is EngineName.LOCAL:  # Ray looks for it
                 do_without_pandas()
             with _writing(path):
-                summary = record_view(config, file, apart, workers, reads=reads)
+                places = find_places(config, get_source(config, apart))
+                with open_engine(choice) as engine:
+                    decided = find_or_decide(config, places, apart, workers, engine)
+                reading = Reading(reads, workers, apart)
+                summary = record_decided(config, places, decided, file, reading)
             return json.dumps(asdict(summary)).encode()
 
         recorded: dict[str, Any] = json.loads(ask_child(config, work))
     return recorded
-
-
-def _decide_by_engine(config: Config, choice: EngineChoice, apart: Listener, workers: int) -> None:
-    """Decide the view, which is kept, and so found when it is recorded."""
-    from hffs.view.opening import find_or_decide, get_source
-    from hffs.view.places import find_places
-
-    places = find_places(config, get_source(config, apart))
-    with open_engine(choice) as engine:
-        find_or_decide(config, places, apart, workers, engine)
 
 
 @contextmanager

@@ -39,8 +39,8 @@ def test_buckets_are_the_same_by_whomever_images_are_measured(hffs: Hffs, tmp_pa
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (("--ray-workers", "2"), "cannot use --ray-workers: Ray is not asked for"),
-        (("--ray-address", "a:1"), "cannot use --ray-address: Ray is not asked for"),
+        (("--ray-workers", "2"), "cannot use --ray-workers: the engine is local"),
+        (("--ray-address", "a:1"), "cannot use --ray-address: the engine is local"),
         (
             ("--engine", "ray", "--ray-address", "127.0.0.1:9"),
             "cannot reach the Ray cluster at 127.0.0.1:9: Connection refused",

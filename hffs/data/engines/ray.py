@@ -101,22 +101,28 @@ class RayEngine:
             _require_reachable(self._address)
         if ray.is_initialized():
             return
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        with _hushed():
-            if self._address is None:
-                ray.init(
-                    address="local",  # whatever RAY_ADDRESS says
-                    num_cpus=max(len(os.sched_getaffinity(0)), self._workers or 1),
-                    object_store_memory=_choose_store_bytes(),
-                    include_dashboard=False,
-                    **quiet,
-                )
-            else:
-                try:
-                    ray.init(address=self._address, **quiet)
-                except (ConnectionError, RuntimeError, ValueError) as error:
-                    raise _unreachable(self._address, str(error)) from error
+        try:
+            with _hushed():
+                self._init(ray)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            if self._address is not None:
+                raise _unreachable(self._address, str(error)) from error
+            why = _take_first_line(str(error))
+            raise DataError("cannot start Ray", "on this host", why=why) from error
         self._has_joined = True
+
+    def _init(self, ray: ModuleType) -> None:
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address is not None:
+            ray.init(address=self._address, **quiet)
+            return
+        ray.init(
+            address="local",  # whatever RAY_ADDRESS says
+            num_cpus=max(len(os.sched_getaffinity(0)), self._workers or 1),
+            object_store_memory=_choose_store_bytes(),
+            include_dashboard=False,
+            **quiet,
+        )
 
 
 class Actor:
@@ -189,10 +195,9 @@ def _count_room(ray: ModuleType, needs: Needs) -> int:
     room = 0
     for node in ray.nodes():
         has = node["Resources"] if node["Alive"] else {}
-        fit = has.get("CPU", 0) // needs.cpus if needs.cpus else len(has)
-        if needs.gpus:
-            fit = min(fit, has.get("GPU", 0) // needs.gpus)
-        room += int(fit)
+        wanted = (("CPU", needs.cpus), ("GPU", needs.gpus))
+        fits = (has.get(kind, 0) // count for kind, count in wanted if count)
+        room += int(min(fits, default=has.get("CPU", 0)))
     if not room:
         takes = f"{needs.cpus:g} CPUs" + (f" and {needs.gpus:g} GPUs" if needs.gpus else "")
         raise UsageError("cannot start workers", "on Ray", why=f"no host of it has {takes}")
@@ -229,8 +234,8 @@ def _tell(ray: ModuleType, error: Exception, count: int) -> DataError:
     cause: BaseException = error
     while (inner := getattr(cause, "cause", None) or cause.__cause__) is not None:
         cause = inner
-    words = f"{type(cause).__name__}: {cause}".strip().splitlines()[0]
-    return DataError("a worker failed", "on Ray", why=words)
+    why = _take_first_line(f"{type(cause).__name__}: {cause}")
+    return DataError("a worker failed", "on Ray", why=why)
 
 
 def _import_ray() -> ModuleType:
@@ -276,5 +281,9 @@ def _require_reachable(address: str) -> None:
 
 
 def _unreachable(address: str, why: str) -> SourceError:
-    first = why.strip().splitlines()[0] if why.strip() else ""
-    return SourceError("cannot reach the Ray cluster at", address, why=first)
+    why = _take_first_line(why)
+    return SourceError("cannot reach the Ray cluster at", address, why=why)
+
+
+def _take_first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

@@ -92,24 +92,29 @@ def record_view(
     other times is known for the same. Raises as deciding does, OutageError where images could not
     be fetched, and OSError where the file cannot be written.
     """
-    located = get_source(config, watcher)
-    places = find_places(config, located)
+    places = find_places(config, get_source(config, watcher))
     decided = find_or_decide(config, places, watcher, workers)
+    return record_decided(config, places, decided, file, Reading(reads, workers, watcher))
+
+
+def record_decided(
+    config: Config, places: Places, decided: Decided, file: BinaryIO, reading: Reading
+) -> Summary:
+    """Write the file of a view that is decided; raises as `record_view`."""
     info = decided.manifest.info
     if info.unsettled:
         why = f"{info.unsettled} of its images could not be fetched to see how large they are"
         raise OutageError("cannot record", info.source, why=why, fix="try again")
     used = np.unique(np.asarray(decided.manifest.cells))
     view = _View(config, places, decided, parse_rendering(config), used)
-    reading = Reading(reads, workers, watcher)
     wanted, store = name_source(config), find_store(config)
-    source = record_source(wanted, located, take_cells(view.index, used), store, reading)
+    source = record_source(wanted, places.located, take_cells(view.index, used), store, reading)
     sizes = _read_learned(view)
 
     def make_header(arrays: dict[str, PackedArray]) -> Header:
         return _make_header(view, source, arrays)
 
-    batches = _make_batches(view, sizes, _read_sides(view, watcher))
+    batches = _make_batches(view, sizes, _read_sides(view, reading.watcher))
     try:
         write_view_file(file, batches, _name_arrays(view, source, sizes), make_header)
     except ValidationError as error:  # of what no sound data set has
