@@ -44,6 +44,11 @@ _LEAST_STORE_BYTES = 80 << 20
 _PORT = 6379
 """Where the head of a cluster listens if nothing else was said (`ray start --head`)."""
 
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How a client of gRPC begins (RFC 9113, 3.4): a server answers with such a frame of settings."""
+
+_SETTINGS = 4
+
 _TASK, _ANSWER, _REFUSAL = "task", "answer", "refusal"
 
 
@@ -264,7 +269,10 @@ def _choose_store_bytes() -> int:
 
 
 def _require_reachable(address: str) -> None:
-    """Raise SourceError where nobody listens at an address."""
+    """Raise SourceError where no head of a cluster listens at an address.
+
+    Ray itself would wait for minutes, and then end this process.
+    """
     if address == "auto":
         return
     if "://" in address:
@@ -275,7 +283,11 @@ def _require_reachable(address: str) -> None:
     if not port.isdecimal():
         raise UsageError("cannot use --ray-address", address, why="it is not HOST:PORT")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S) as head:
+            if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+                head.sendall(_GREETING)
+                if head.recv(len(_GREETING))[3:4] != bytes((_SETTINGS,)):
+                    raise _unreachable(address, "what answers there is no Ray")
     except OSError as error:
         raise _unreachable(address, error.strerror or str(error)) from error
 

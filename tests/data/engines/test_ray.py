@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,14 @@ def test_a_cluster_that_cannot_be_reached_is_told_at_once(
     with pytest.raises(kind, match=why) as caught:
         list(RayEngine(address).run(work.make_teller, [1], Needs()))
     assert address in str(caught.value)
+
+
+def test_what_is_no_cluster_is_not_waited_for() -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(SourceError, match="what answers there is no Ray"):
+            list(RayEngine(f"127.0.0.1:{server.server_port}").run(work.make_teller, [1], Needs()))
+        server.shutdown()
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
