@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
 from tests.command import Hffs
@@ -45,9 +44,8 @@ def _read_blocks(text: str) -> list[Example]:
     examples = []
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            lines = example.splitlines(keepends=True)
-            count = 1 + sum(1 for _ in takewhile(lambda line: line.endswith("\\\n"), lines))
-            examples.append(Example("".join(lines[:count]).rstrip(), "".join(lines[count:])))
+            command, _, output = example.partition("\n")
+            examples.append(Example(command, output))
     return examples
 
 
