@@ -37,6 +37,13 @@ _MODULES = (
 )  # fmt: skip
 """Without `datasets`, which looks at variables, but with pandas, half of what it brings."""
 
+_MODULES_OF_CACHE = (
+    "hffs.cli.cache", "hffs.cli.caching.exporting", "hffs.data.engines.local",
+    "hffs.train.caching.preparing", "hffs.train.caching.running", "hffs.train.caching.upkeep",
+    "hffs.train.planning",
+)  # fmt: skip
+"""What `hffs cache` takes besides, torch for the most part; loaded before the first of these."""
+
 _AT_START = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "TERM", "COVERAGE", "OPENBLAS_", "OMP_")
 """What begins variables that Python, its libraries or the terminal read when they start."""
 
@@ -148,11 +155,7 @@ class _Running:
 
 def serve(listening: int, parent: int) -> None:
     """Fork for every command that is asked for, until the other end of `parent` is closed."""
-    for module in _MODULES:
-        importlib.import_module(module)
-    if "huggingface_hub" in sys.modules or len(os.listdir("/proc/self/task")) > 1:
-        raise SystemExit("what was imported looks at variables, or has started threads")
-    gc.freeze()
+    _load(_MODULES)
     running: dict[int, _Running] = {}
     with socket.socket(fileno=listening) as server, selectors.DefaultSelector() as selector:
         selector.register(server, selectors.EVENT_READ)
@@ -164,6 +167,9 @@ def serve(listening: int, parent: int) -> None:
             if listening in ready:
                 channel, _ = server.accept()
                 message, streams, _, _ = socket.recv_fds(channel, _MOST_BYTES, 3)
+                asked = json.loads(message)
+                if asked["arguments"][:1] == ["cache"]:
+                    _load(_MODULES_OF_CACHE)
                 pid = os.fork()
                 if not pid:
                     selector.close()
@@ -172,13 +178,24 @@ def serve(listening: int, parent: int) -> None:
                     server.close()
                     channel.close()
                     os.close(parent)
-                    _become(streams, **json.loads(message))
+                    _become(streams, **asked)
                 for stream in streams:
                     os.close(stream)
                 begun = _Running(pid, os.pidfd_open(pid), channel)
                 running[begun.watched] = begun
                 selector.register(begun.watched, selectors.EVENT_READ, begun.watched)
                 selector.register(channel, selectors.EVENT_READ, begun.watched)
+
+
+def _load(modules: Sequence[str]) -> None:
+    """Import for all that are forked from now on; what has been imported costs nothing more."""
+    if all(module in sys.modules for module in modules):
+        return
+    for module in modules:
+        importlib.import_module(module)
+    if "huggingface_hub" in sys.modules or len(os.listdir("/proc/self/task")) > 1:
+        raise SystemExit("what was imported looks at variables, or has started threads")
+    gc.freeze()
 
 
 def _end(selector: selectors.BaseSelector, ended: _Running, *, is_over: bool) -> None:

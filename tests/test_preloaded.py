@@ -21,6 +21,7 @@ from tests.command import Hffs
         ("mount", "nowhere.parquet", "/nowhere"),
         ("inspect", "nowhere.parquet"),
         ("umount",),
+        ("cache", "verify", "nowhere"),
     ],
 )
 def test_a_forked_command_says_what_a_started_one_says(

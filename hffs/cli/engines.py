@@ -32,7 +32,7 @@ _Engine = Annotated[
     typer.Option(
         "--engine",
         help="Who does the work: this host (local), or workers of Ray (pip install "
-        "'hffs-mount[ray]'), on this host or a cluster.",
+        r"'hffs-mount\[ray]'), on this host or a cluster.",
     ),
 ]
 _RayAddress = Annotated[

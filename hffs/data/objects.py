@@ -26,7 +26,7 @@ from hffs.data.remote.troubles import (
     show,
     store_errors,
 )
-from hffs.errors import AccessError, DataError, HffsError, SourceError
+from hffs.errors import AccessError, ConfigError, DataError, HffsError, SourceError
 
 R = TypeVar("R")
 
@@ -152,7 +152,13 @@ class LocalObjects:
         """
         path = self.path(name)
         if not self._folder.is_dir():
-            prepare_private_folder(self._folder)
+            try:
+                prepare_private_folder(self._folder)
+            except ConfigError as error:
+                fix = "name a folder that you can write to"
+                raise ConfigError(
+                    "cannot write to", self.address, why=error.why, fix=fix
+                ) from error
         with _telling("write", str(path)):
             mode = stat.S_IMODE(self._folder.stat().st_mode)
             if not path.parent.is_dir():

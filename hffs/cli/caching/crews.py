@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hffs.cli.caching.options import CacheEngine, RunOptions
 from hffs.cli.engines import EngineName, open_engine
 from hffs.data.engines import Engine, Needs
-from hffs.train.caching.work import count_cores, find_devices, find_streams
+from hffs.train.caching.work import check_device, count_cores, find_devices, find_streams
 
 _AT_ONCE = 4
 """Shards that a worker of a cluster is given at once: between them it need not wait."""
@@ -35,6 +35,9 @@ class Crew:
 def open_crew(run: RunOptions, choice: CacheEngine) -> Iterator[Crew]:
     """Workers as they were asked for, to the end of the block."""
     devices, cores, needs = tuple(run.devices or find_devices()), count_cores(), Needs()
+    if choice.engine is EngineName.LOCAL:
+        for device in devices:
+            check_device(device)
     decoders, streams = run.decoders or cores, find_streams(devices[0], cores // len(devices))
     if choice.engine is EngineName.RAY:
         gpus = choice.ray_gpus

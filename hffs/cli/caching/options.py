@@ -20,8 +20,10 @@ from hffs.train.caching.specs import DType, Posterior, TextSpec, VaeSpec
 
 _ENCODER, _KEEPING, _RUN = "Encoder", "Store", "Run"
 
+# Escaped: rich takes square brackets for markup.
 _MODEL = (
-    "a folder, OWNER/NAME[@REVISION][/FOLDER] on the Hub, a pipeline of diffusers, or module:Class"
+    r"a folder, OWNER/NAME\[@REVISION]\[/FOLDER] on the Hub, a pipeline of diffusers, or "
+    "module:Class"
 )
 
 Vae = Annotated[

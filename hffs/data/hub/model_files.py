@@ -81,7 +81,7 @@ def find_text_encoders(names: Collection[str], folder: str, which: str) -> tuple
 
 
 def _missing(what: str, folder: str, which: str) -> DataError:
-    why = f"{what} has a {CONFIG}, and none is at {folder or '.'}"
+    why = f"{what} has a {CONFIG}, and none is {f'at {folder}' if folder else 'in it'}"
     return DataError("cannot use", which, why=why, fix="name the folder that it is in")
 
 

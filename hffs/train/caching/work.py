@@ -18,6 +18,7 @@ import torch
 
 from hffs.data.engines import Worker
 from hffs.data.hub.models import HubAccess
+from hffs.errors import UsageError
 from hffs.train.caching.chunks import Chunk, ImageSample, Sample
 from hffs.train.caching.encoders import Encoder, TextSpec, VaeSpec
 from hffs.train.caching.encoders.opening import open_image_encoder, open_text_encoder
@@ -95,6 +96,18 @@ def find_devices() -> tuple[str, ...]:
     """All GPUs of this host, else its CPU."""
     count = torch.cuda.device_count()
     return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError for a device that this host does not have."""
+    kind, _, number = device.partition(":")
+    count = torch.cuda.device_count()
+    if device == "cpu" or (kind == "cuda" and count > 0 and not number):
+        return
+    if kind == "cuda" and number.isdecimal() and int(number) < count:
+        return
+    has = ", ".join(["cpu", *(f"cuda:{each}" for each in range(count))])
+    raise UsageError("cannot use --device", device, why=f"this host has {has}")
 
 
 def find_streams(device: str, cores: int) -> int:

@@ -245,7 +245,7 @@ def _lead_astray(folder: Path) -> None:
         (lambda at: (at / "config.json").write_text(" " * (5 << 20)), "larger than any should be"),
         (_lead_astray, "index.json names files that are not among its weights"),
         (lambda at: (at / WEIGHTS).rename(at / "diffusion_pytorch_model.bin"), "may hold code"),
-        (lambda at: (at / "config.json").unlink(), "a VAE has a config.json, and none is at"),
+        (lambda at: (at / "config.json").unlink(), "a VAE has a config.json, and none is in it"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_model_is_one_line(
