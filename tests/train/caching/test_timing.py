@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from hffs.train.caching import timing
 from hffs.train.caching.timing import BusyClock, Seconds
 
 
 def spend(monkeypatch: pytest.MonkeyPatch, clock: BusyClock, what: str) -> None:
     """One second each: "+" one more thing begins before it, "-" one ends, "." nothing."""
-    now_s = timing.time.perf_counter()
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now_s)
+    now_s = time.perf_counter()
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s)
     for each in what:
         if each == "+":
             clock.__enter__()
