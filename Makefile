@@ -90,7 +90,7 @@ coverage: $(VENV)/.dev $(OLAH)/.ready ## line by line, every test and the daemon
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=90
 
-bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pillow, first image beside load_dataset, local mounts beside the disk, remote reads, far videos, recorded views, scans beside kohya's, training on a mount
+bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pillow, first image beside load_dataset, local mounts beside the disk, remote reads, far videos, recorded views, scans beside kohya's, training on a mount, latents beside the bare encoder
 	@$(BIN)/python tests/bench/filters.py
 	@$(BIN)/python tests/bench/composites.py
 	@$(BIN)/python -m tests.bench.hub
@@ -100,6 +100,7 @@ bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pill
 	@$(BIN)/python -m tests.bench.portable
 	@$(BIN)/python -m tests.bench.loading
 	@$(BIN)/python -m tests.bench.scan
+	@$(BIN)/python -m tests.bench.caching
 
 # A fresh environment, so that nothing which only lies about is locked. `+cpu` and the like name
 # one machine's build of torch: the lock pins the version alone.

@@ -31,6 +31,7 @@ from hffs.train.caching.chunks import Chunk, ImageSample, Sample
 from hffs.train.caching.encoders import Encoder
 from hffs.train.caching.keys import make_seed
 from hffs.train.caching.shards import Shard
+from hffs.train.caching.timing import BusyClock, Seconds
 
 log = logging.getLogger(__name__)
 
@@ -39,24 +40,6 @@ _SHARDS_WAITING = 2
 
 _BATCHES_AHEAD = 2
 """Batches that are decoded ahead, beside what the threads are at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    """Where time went: `total` is what passed, the others are of all threads of a kind together."""
-
-    total: float = 0.0
-    decode: float = 0.0
-    encode: float = 0.0
-    write: float = 0.0
-
-    def __add__(self, other: Seconds) -> Seconds:
-        return Seconds(
-            self.total + other.total,
-            self.decode + other.decode,
-            self.encode + other.encode,
-            self.write + other.write,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +81,6 @@ class _Encoded:
     places: list[int]
     parts: list[dict[str, Tensor]] = field(default_factory=list)
     smallest: int | None = None
-    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -112,7 +94,7 @@ class _Open:
     reason: str = ""
     parts: list[Mapping[str, Tensor]] = field(default_factory=list)
     smallest: int | None = None
-    seconds: Seconds = Seconds()
+    seconds: Seconds = field(default_factory=Seconds)
 
     def spend(self, **seconds: float) -> None:
         """Note where time went."""
@@ -140,6 +122,7 @@ class Pipeline:
         self._device = torch.device(device)
         self._decoders, self._streams = decoders, streams
         self._limits: dict[tuple[int, ...], int] = {}
+        self._clock = BusyClock(streams if self._device.type == "cpu" else 1)
 
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Report]:
         """What became of each chunk, in their order; closing it stops all threads."""
@@ -153,7 +136,7 @@ class Pipeline:
                 while len(writing) >= _SHARDS_WAITING:
                     yield writing.popleft().result()
                 now = time.perf_counter()
-                opened.spend(total=now - since)
+                opened.spend(total=now - since, encode=self._clock.take_s())
                 since = now
                 writing.append(writer.submit(self._finish, opened))
                 while writing and writing[0].done():
@@ -184,7 +167,6 @@ class Pipeline:
         opened, encoded = going.opened, going.encoded.result()
         opened.parts += encoded.parts
         opened.good += encoded.places
-        opened.spend(encode=encoded.seconds)
         if encoded.smallest is not None:
             opened.smallest = min(opened.smallest or encoded.smallest, encoded.smallest)
         if self._stages.tell is not None:
@@ -262,7 +244,7 @@ class Pipeline:
 
     def _encode(self, chunk: Chunk, inputs: Sequence[Any], places: list[int]) -> _Encoded:
         """Encode a batch, by halves where memory does not suffice; then so is all of that shape."""
-        began, encoded = time.perf_counter(), _Encoded(places)
+        encoded = _Encoded(places)
         if not inputs:
             return encoded
         shape = np.shape(inputs[0]) if isinstance(inputs[0], np.ndarray) else ()
@@ -273,23 +255,26 @@ class Pipeline:
             some = slice(start, start + size)
             samples = [chunk.samples[place] for place in places[some]]
             seeds = [make_seed(chunk.keys[place].tobytes()) for place in places[some]]
-            tensors = self._try(inputs[some], seeds)
+            tensors = self._try(inputs[some], samples, seeds)
             if tensors is not None:
-                encoded.parts.append(_fetch(tensors, samples))
+                encoded.parts.append(tensors)
                 start += size
             elif size == 1:
                 raise _too_large(samples[0], self._device)
             else:
                 size = self._limits[shape] = -(-size // 2)
                 log.warning("not enough memory on %s: %d at once from now on", self._device, size)
-        encoded.seconds = time.perf_counter() - began
         return encoded
 
-    def _try(self, inputs: Sequence[Any], seeds: Sequence[int]) -> Mapping[str, Tensor] | None:
+    def _try(
+        self, inputs: Sequence[Any], samples: Sequence[Sample], seeds: Sequence[int]
+    ) -> dict[str, Tensor] | None:
         """Encode a batch; None where there is not enough memory for it."""
         try:
             with torch.inference_mode():
-                return self._stages.encoder.encode(self._make_batch(inputs), seeds)
+                batch = self._make_batch(inputs)
+                with self._clock:  # a GPU is done once its tensors are here
+                    return _fetch(self._stages.encoder.encode(batch, seeds), samples)
         except torch.OutOfMemoryError:
             pass  # what the error holds has to go before memory is given back
         except RuntimeError as error:

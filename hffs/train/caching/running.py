@@ -20,8 +20,9 @@ from hffs.data.engines import Engine, Needs
 from hffs.data.watcher import Watcher
 from hffs.train.caching.capping import Cap
 from hffs.train.caching.chunks import CHUNK_IMAGES, CHUNK_TEXTS, Chunks, ImageJob, TextJob
-from hffs.train.caching.pipeline import Report, Seconds
+from hffs.train.caching.pipeline import Report
 from hffs.train.caching.store import Store
+from hffs.train.caching.timing import Seconds
 from hffs.train.caching.work import Work, make_worker
 
 
@@ -189,7 +190,7 @@ class _Bar:
 def _share(spent: Seconds, work: Work) -> Shares:
     if not spent.total:
         return Shares(0.0, 0.0, 0.0, 0.0)
-    encode = min(1.0, spent.encode / (spent.total * work.streams))
+    encode = min(1.0, spent.encode / spent.total)
     return Shares(
         decode=spent.decode / (spent.total * work.decoders),
         encode=encode,
