@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import preloaded
 from tests.command import Hffs
+
+_CLIENT = Path(__file__).with_name("light_client.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ def _read_blocks(text: str) -> list[Example]:
     return examples
 
 
+def _find_program(hffs: Hffs) -> str:
+    """What runs a command: a process that has imported it already, where it would start alike."""
+    if not preloaded.is_alike(hffs.environ):
+        return "-m hffs"
+    return f"-I -S {_CLIENT} {preloaded.start()}"
+
+
 def run_example(example: Example, hffs: Hffs, places: Mapping[str, object]) -> str:
     """What a command prints in a shell that knows `hffs`, as a terminal would show it.
 
@@ -58,7 +68,7 @@ def run_example(example: Example, hffs: Hffs, places: Mapping[str, object]) -> s
     command = example.command
     for told, real in places.items():
         command = command.replace(told, str(real)) if told else command
-    program = f'hffs() {{ "{sys.executable}" -m hffs "$@"; }}'
+    program = f'hffs() {{ "{sys.executable}" {_find_program(hffs)} "$@"; }}'
     shell = ["bash", "-c", f"exec 2>&1; {program}; {command}"]
     environ = hffs.environ | {"LC_ALL": "C", "COLUMNS": "100"}
     done = subprocess.run(shell, stdout=subprocess.PIPE, text=True, env=environ, check=False)

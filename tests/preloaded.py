@@ -74,7 +74,7 @@ def run(
     nothing = os.open(os.devnull, os.O_RDONLY)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
         try:
-            channel.connect(_start())
+            channel.connect(f"\0{start()}")
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_BYTES)
             socket.send_fds(channel, [asked.encode()], [nothing, *writers])
         finally:
@@ -113,12 +113,14 @@ def _follow(
 
 
 @cache
-def _start() -> str:
-    """Start the process that forks, which ends with this one; the address that it listens at."""
-    name = f"\0hffs-preloaded-{os.getpid()}"
+def start() -> str:
+    """Start the process that forks, which ends with this one; the abstract address of its socket,
+    without the zero that begins such.
+    """
+    name = f"hffs-preloaded-{os.getpid()}"
     ours, theirs = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
-        listening.bind(name)
+        listening.bind(f"\0{name}")
         listening.listen()
         descriptors = listening.fileno(), ours
         code = f"from tests.preloaded import serve; serve{descriptors}"
