@@ -280,18 +280,3 @@ def test_verify_and_prune(hffs: Hffs, folder: Path) -> None:
     capped = cache(hffs, "vae", folder, "--vae", f"{ENCODERS}:Slow", *PLAN, "--max-size", "20kB")
     assert count(capped) == (5, 0, 5)
     assert capped["store_bytes"] <= 20_000
-
-
-def test_what_will_not_fit_is_told_before_anything_is_loaded(
-    hffs: Hffs, folder: Path, tmp_path: Path
-) -> None:
-    """The configuration of a VAE tells how large latents are; these weights could not be loaded."""
-    model = tmp_path / "vae"
-    model.mkdir()
-    config = {"_class_name": "AutoencoderKL", "latent_channels": 4, "block_out_channels": [8, 16]}
-    (model / "config.json").write_text(json.dumps(config))
-    (model / "diffusion_pytorch_model.safetensors").write_bytes(b"none")
-    done = hffs.run("cache", "vae", folder, "--vae", model, *PLAN, "--max-size", "1kB")
-    assert (done.returncode, done.stderr.count("\n"), FULL in done.stderr) == (5, 1, True)
-    assert "raise --max-size" in done.stderr
-    assert not (tmp_path / "cache/hffs/vae").exists()
