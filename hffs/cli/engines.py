@@ -78,7 +78,7 @@ def open_engine(choice: EngineChoice, devices: Sequence[str] = ()) -> Iterator[E
     """The engine that is asked for; what it started ends with the block.
 
     Without Ray it is the local one of some devices, None where there are none: then commands do the
-    work in their own way. With Ray nothing may be printed inside the block: Ray tells of workers
+    work in their own way. With one nothing may be printed inside the block: Ray tells of workers
     that died on standard output, where results go, so that goes to standard error.
     """
     if choice.engine is EngineName.RAY:
@@ -92,6 +92,7 @@ def open_engine(choice: EngineChoice, devices: Sequence[str] = ()) -> Iterator[E
     elif devices:
         from hffs.data.engines.local import LocalEngine
 
-        yield LocalEngine(devices)
+        with redirect_stdout(sys.stderr):  # code of the user's may print
+            yield LocalEngine(devices)
     else:
         yield None

@@ -137,7 +137,11 @@ class LocalObjects:
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """See `Objects`."""
         path = self.path(name)
-        with _telling("read", str(path)), open(path, "rb", buffering=0) as file:
+        with (
+            _telling("read", str(path)),
+            open(path, "rb") as file,
+        ):
+            # Buffered: of a file without a buffer one call reads 2 GiB at most.
             size_bytes = os.fstat(file.fileno()).st_size
             end = size_bytes if stop is None else min(stop, size_bytes)
             if start >= end:
@@ -159,6 +163,9 @@ class LocalObjects:
                 raise ConfigError(
                     "cannot write to", self.address, why=error.why, fix=fix
                 ) from error
+        if path.parent != self._folder and path.parent.is_symlink():
+            why, fix = "it is a symbolic link, and what is below it is not listed", "link all of it"
+            raise DataError("cannot write below", str(path.parent), why=why, fix=fix)
         with _telling("write", str(path)):
             mode = stat.S_IMODE(self._folder.stat().st_mode)
             if not path.parent.is_dir():

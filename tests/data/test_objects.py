@@ -16,7 +16,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from hffs.data.folders import replace_file
-from hffs.data.objects import Objects, open_objects
+from hffs.data.objects import LocalObjects, Objects, open_objects
 from hffs.data.remote.filesystems import Entry, Store
 from hffs.errors import AccessError, DataError, HffsError, SourceError
 from tests.data.buckets import serving_buckets, use_endpoint, write_keys
@@ -209,3 +209,12 @@ def test_what_a_store_refuses_is_said_without_credentials(
     with pytest.raises(HffsError, match=r"s3://none-such/a/b: no such bucket") as caught:
         open_objects("s3://none-such/a").write("b", b"")
     assert "something" not in str(caught.value)
+
+
+def test_nothing_is_written_where_it_would_not_be_listed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/shards").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="it is a symbolic link"):
+        LocalObjects(tmp_path / "store").write("shards/a", b"a")
+    assert not list((tmp_path / "elsewhere").iterdir())

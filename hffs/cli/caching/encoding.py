@@ -105,28 +105,41 @@ def _encode(asked: _Asked, run: RunOptions, engine: CacheEngine, *, as_json: boo
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     travels = engine.engine is EngineName.RAY and isinstance(asked.wanted.spec, VaeSpec)
     opening = opening_entries(asked.source, asked.flags, asked.place, travels=travels)
+    told = list[RunFacts]()
     with opening as entries:
-        told = [_encode_entry(entry, asked.wanted, run, engine) for entry in entries]
-    if as_json:
-        from hffs.cli.drawing.programs import as_json as write
-
-        print_result(write(told))
-    else:
-        from hffs.cli.caching.text import render_run
-
-        print_result("\n".join(render_run(facts, find_screen()) for facts in told))
+        # All before any: what is wrong with the last one is not found out after hours.
+        prepared = [_prepare(entry, asked.wanted) for entry in entries]
+        try:
+            for each in prepared:
+                told.append(_encode_entry(each, run, engine))
+        finally:
+            if told:
+                _print(told, as_json=as_json)
     for facts in told:
         if facts.planned and not (facts.there or facts.done or facts.left):
             raise DataError("nothing is encoded of", facts.id, why=facts.reason)
 
 
-def _encode_entry(
-    entry: Entry, wanted: Wanted, options: RunOptions, engine: CacheEngine
-) -> RunFacts:
+def _print(told: list[RunFacts], *, as_json: bool) -> None:
+    if as_json:
+        from hffs.cli.drawing.programs import as_json as write
+
+        print_result(write(told))
+        return
+    from hffs.cli.caching.text import render_run
+
+    print_result("\n".join(render_run(facts, find_screen()) for facts in told))
+
+
+def _prepare(entry: Entry, wanted: Wanted) -> Prepared:
+    with closing(TerminalListener(entry.config.id)) as listener:
+        return prepare(entry, plan(entry, listener), wanted, listener)
+
+
+def _encode_entry(prepared: Prepared, options: RunOptions, engine: CacheEngine) -> RunFacts:
     from hffs.train.caching.store import Store
 
-    with closing(TerminalListener(entry.config.id)) as listener:
-        prepared = prepare(entry, plan(entry, listener), wanted, listener)
+    with closing(TerminalListener(prepared.entry.config.id)) as listener:
         store = Store.open(prepared.address)
         outcome = _run(prepared, store, options, engine, listener)
     return _describe(prepared, store, outcome, is_dry=options.dry_run)

@@ -113,6 +113,16 @@ def _check(trainer: str, trained: _TrainerOptions) -> None:
     if trainer not in _TRAINERS:
         why = f"it is one of {', '.join(_TRAINERS)}"
         raise UsageError("cannot export to", trainer, why=why)
+    is_simpletuner = trainer == "simpletuner"
+    of_simpletuner = {
+        "--to": trained.to is not None,
+        "--no-hash-filenames": not trained.hash_filenames,
+        "--compress-disk-cache": trained.compress_cache,
+    }
+    ignored = {"--model": trained.model is not None} if is_simpletuner else of_simpletuner
+    for flag, is_given in ignored.items():
+        if is_given:
+            raise UsageError("cannot use", flag, why=f"{trainer} has none", fix="leave it out")
     known = _MODELS.get(trainer)
     if known is not None and trained.model not in known:
         what = f"--model {trained.model}" if trained.model else "without --model"

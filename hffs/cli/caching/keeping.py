@@ -83,7 +83,7 @@ def prune(
     flags: Flags,
     as_json: Json = False,
 ) -> None:
-    """Remove from the stores of a folder what its plan and encoder do not use."""
+    """Remove of an encoder's tensors what the plan of a folder does not use; of others none."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     wanted = make_wanted(encoder, place)
     with opening_entries(source, flags, place) as entries:
@@ -98,7 +98,9 @@ def _prune(entry: Entry, wanted: Wanted) -> PrunedFacts:
     with closing(TerminalListener(entry.config.id)) as listener:
         prepared = prepare(entry, plan(entry, listener), wanted, listener)
         store = Store.open(prepared.address)
-        done = prune(store, prepared.job.keys)
+        # Of other encoders nothing is known here: they may be in use.
+        spare = store.encoders().keys() - {prepared.encoder.id}
+        done = prune(store, prepared.job.keys, spare=spare)
     return PrunedFacts(
         entry.config.id,
         store.address,

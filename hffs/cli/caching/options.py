@@ -5,6 +5,7 @@ Owns their words. Must not know what is done with them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
@@ -190,6 +191,15 @@ class Place:
     entry: Entry = None
     mounted: MountedAt = None
     output: _Output = None
+
+    def __post_init__(self) -> None:
+        output = self.output
+        if output is not None and (not output or re.fullmatch(r"\w+:/?", output)):
+            fix = "name a folder, or a URL such as s3://BUCKET/latents"
+            raise UsageError("cannot use", f"--output {output!r}", why="it names no place", fix=fix)
+        if output is not None and output.startswith("memory:"):
+            why = "nothing would be left of it"
+            raise UsageError("cannot use", f"--output {output}", why=why, fix="name a folder")
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,13 +134,17 @@ class Actor:
     """A worker in a process of Ray's: takes blocks of tasks, gives blocks of answers."""
 
     def __init__(self, make: bytes, device: str) -> None:
-        # Made by the driver, as all that Ray itself sends.
-        self._worker: Worker[Any, Any] = pickle.loads(make)(device)  # noqa: S301
+        self._make, self._device = make, device
+        self._worker: Worker[Any, Any] | None = None
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Answer each task of a block, or say why not: an error raised here would cross as text."""
         tasks = block.column(_TASK)
         try:
+            if self._worker is None:
+                # At the first task: an actor that dies while it is made is made anew for ever. Of
+                # the driver, as all that Ray itself sends.
+                self._worker = pickle.loads(self._make)(self._device)  # noqa: S301
             for result in self._worker(pickle.loads(task.as_py()) for task in tasks):  # noqa: S301
                 yield _make_answer(_ANSWER, result)
         except HffsError as error:

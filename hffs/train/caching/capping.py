@@ -29,12 +29,12 @@ class Cap:
     """The most bytes of a store. `keep` are the keys (n, 32) of all that a run uses, also of what
     was there before.
 
-    What is needed is computed of what the encoder says of itself, else guessed of the first shard.
+    What is needed is computed of what the encoder says of itself, else guessed of shards so far.
     """
 
     def __init__(self, store: Store, max_bytes: int, keep: NDArray[np.uint8]) -> None:
         self._store, self._max_bytes, self._keep = store, max_bytes, keep
-        self._is_settled = False
+        self._is_settled, self._reserved_bytes = False, 0
 
     def begin(self, missing: ImageJob | TextJob, facts: Mapping[str, Any], shards: int) -> None:
         """See to it for all that is missing, in so many shards. DataError where it will not fit."""
@@ -43,11 +43,13 @@ class Cap:
         reserve(self._store, size_bytes or 0, self._max_bytes, self._keep)
 
     def check(self, done: int, left: int, added_bytes: int) -> None:
-        """See to it once a shard tells how large samples are."""
-        if not self._is_settled and done:
-            self._is_settled = True
-            self._store.refresh()
-            reserve(self._store, added_bytes * left // done, self._max_bytes, self._keep)
+        """See to it as shards tell how large samples are."""
+        if self._is_settled or not done:
+            return
+        needed_bytes = added_bytes + added_bytes * left // done
+        if needed_bytes > self._reserved_bytes:  # samples are larger than those before
+            self._reserved_bytes = needed_bytes
+            reserve(self._store, needed_bytes - added_bytes, self._max_bytes, self._keep)
 
 
 def estimate_bytes(job: ImageJob | TextJob, facts: Mapping[str, Any], shards: int) -> int | None:

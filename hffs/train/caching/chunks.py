@@ -29,7 +29,7 @@ CHUNK_IMAGES = 256
 CHUNK_TEXTS = 64
 """The same of texts, whose embeddings are large: 512 tokens of T5-XXL are 4 MB."""
 
-_NAME_BYTES = 16
+NAME_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Chunks(Sequence[Chunk]):
             return [self[each] for each in range(*number.indices(len(self)))]
         start, stop = self._bounds[number]
         keys, size = self._job.keys[start:stop], self._job.size(start)
-        digest = blake2b(keys.tobytes(), digest_size=_NAME_BYTES).hexdigest()
+        digest = blake2b(keys.tobytes(), digest_size=NAME_BYTES).hexdigest()
         shape = "text" if size is None else f"{size.width}x{size.height}"
         samples: tuple[Sample, ...] = tuple(self._job.pick(at) for at in range(start, stop))
         batch = self._batch or find_batch(size)

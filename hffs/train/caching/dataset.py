@@ -143,6 +143,8 @@ class CachedDataset(Dataset[CachedSample]):
         flip: float = 0.0,
         **options: Unpack[Options],
     ) -> None:
+        if unknown := options.keys() - Options.__annotations__.keys():
+            raise TypeError(f"CachedDataset has no {sorted(unknown)[0]}")
         on_missing = options.get("on_missing", "raise")
         _check(vae, text, flip, on_missing)
         self._flip = flip

@@ -31,7 +31,8 @@ _SCHEMA = pa.schema(
 )
 _GROUP_ROWS = 1 << 20
 _BROKEN = (
-    pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    OverflowError,
 )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def unpack_index(data: bytes, most_rows: int) -> list[Known]:
     """The shards that an index tells of; none where it is broken, or of more rows than can be."""
     try:
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=["why"])
-        if file.metadata.num_rows > most_rows:
+        if file.metadata.num_rows > most_rows or _is_swollen(file.metadata):
             return []
         about = json.loads(file.schema_arrow.metadata[_ABOUT])
         if about["version"] != _VERSION:
@@ -110,6 +111,13 @@ def unpack_index(data: bytes, most_rows: int) -> list[Known]:
         return _split(table, about["shards"], about["encoders"])
     except _BROKEN:
         return []
+
+
+def _is_swollen(about: pq.FileMetaData) -> bool:
+    """Whether a few bytes may become many: an index is written without compression."""
+    groups = map(about.row_group, range(about.num_row_groups))
+    columns = (group.column(at) for group in groups for at in range(group.num_columns))
+    return any(column.compression != "UNCOMPRESSED" for column in columns)
 
 
 def _split(

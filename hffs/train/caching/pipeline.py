@@ -14,12 +14,14 @@ by several threads depends on their number.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +29,7 @@ import torch
 from torch import Tensor
 
 from hffs.errors import DataError, HffsError
-from hffs.train.caching.chunks import Chunk, ImageSample, Sample
+from hffs.train.caching.chunks import NAME_BYTES, Chunk, ImageSample, Sample
 from hffs.train.caching.encoders import Encoder
 from hffs.train.caching.keys import make_seed
 from hffs.train.caching.shards import Shard
@@ -122,6 +124,8 @@ class Pipeline:
         self._device = torch.device(device)
         self._decoders, self._streams = decoders, streams
         self._limits: dict[tuple[int, ...], int] = {}
+        self._alone = threading.Lock()
+        self._is_alone = streams == 1
         self._clock = BusyClock(streams if self._device.type == "cpu" else 1)
 
     def run(self, chunks: Iterable[Chunk]) -> Iterator[Report]:
@@ -255,7 +259,7 @@ class Pipeline:
             some = slice(start, start + size)
             samples = [chunk.samples[place] for place in places[some]]
             seeds = [make_seed(chunk.keys[place].tobytes()) for place in places[some]]
-            tensors = self._try(inputs[some], samples, seeds)
+            tensors = self._try_alone(inputs[some], samples, seeds)
             if tensors is not None:
                 encoded.parts.append(tensors)
                 start += size
@@ -266,6 +270,18 @@ class Pipeline:
                 log.warning("not enough memory on %s: %d at once from now on", self._device, size)
         return encoded
 
+    def _try_alone(
+        self, inputs: Sequence[Any], samples: Sequence[Sample], seeds: Sequence[int]
+    ) -> dict[str, Tensor] | None:
+        """As `_try`; where memory does not suffice for several batches, from then on one by one."""
+        if not self._is_alone:
+            tensors = self._try(inputs, samples, seeds)
+            if tensors is not None:
+                return tensors
+            self._is_alone = True
+        with self._alone:  # others that are at it still end, and take it then
+            return self._try(inputs, samples, seeds)
+
     def _try(
         self, inputs: Sequence[Any], samples: Sequence[Sample], seeds: Sequence[int]
     ) -> dict[str, Tensor] | None:
@@ -275,11 +291,11 @@ class Pipeline:
                 batch = self._make_batch(inputs)
                 with self._clock:  # a GPU is done once its tensors are here
                     return _fetch(self._stages.encoder.encode(batch, seeds), samples)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError):
             pass  # what the error holds has to go before memory is given back
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             if "can't allocate memory" not in str(error):
-                raise DataError("cannot encode", why=_shorten(error)) from error
+                raise DataError("cannot encode", _show(samples[0]), why=_shorten(error)) from error
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -298,20 +314,15 @@ class Pipeline:
     def _finish(self, opened: _Open) -> Report:
         """Write the shard of a chunk, on a thread of its own."""
         began = time.perf_counter()
-        chunk = opened.chunk
-        tensors = {
-            name: torch.cat([part[name] for part in opened.parts])
-            for name in (opened.parts[0] if opened.parts else ())
-        }
-        shard = Shard(
-            chunk.name, chunk.keys[opened.good], tensors, opened.refused, self._stages.facts
-        )
+        tensors = _join(opened.parts)
+        name, keys = _name(opened), opened.chunk.keys[opened.good]
+        shard = Shard(name, keys, tensors, opened.refused, self._stages.facts)
         size = 0
         if opened.good or opened.refused:
             size = self._stages.write(shard)
         opened.spend(write=time.perf_counter() - began)
         return Report(
-            chunk.name,
+            name,
             len(opened.good),
             len(opened.refused),
             opened.failed,
@@ -328,6 +339,28 @@ def _open_pool(stack: ExitStack, threads: int, name: str) -> ThreadPoolExecutor:
     return pool
 
 
+def _name(opened: _Open) -> str:
+    """The name of a shard: that of its chunk, if all of that is in it; else one of what is.
+
+    So nothing takes the place of a shard that is whole.
+    """
+    chunk = opened.chunk
+    if not opened.failed:
+        return chunk.name
+    held = chunk.keys[opened.good].tobytes() + "".join(sorted(opened.refused)).encode()
+    shape = chunk.name.rpartition("-")[0]
+    return f"{shape}-{blake2b(held, digest_size=NAME_BYTES).hexdigest()}"
+
+
+def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of a chunk. DataError where batches differ in more than their length."""
+    kinds = [{name: (each.dtype, each.shape[1:]) for name, each in part.items()} for part in parts]
+    if any(kind != kinds[0] for kind in kinds):
+        why = "it made tensors of other names, types or shapes in another batch"
+        raise DataError("cannot use the encoder", why=why, fix="pad texts to one length")
+    return {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+
+
 def _fetch(encoded: Mapping[str, Tensor], samples: Sequence[Sample]) -> dict[str, Tensor]:
     """The tensors of a batch, on the CPU. DataError where they are not of that batch, or have no
     numbers.
@@ -337,10 +370,14 @@ def _fetch(encoded: Mapping[str, Tensor], samples: Sequence[Sample]) -> dict[str
         if tensor.ndim < 1 or len(tensor) != len(samples):
             why = f"{name} has shape {tuple(tensor.shape)} for {len(samples)} samples"
             raise DataError("cannot use the encoder", why=why)
+        if tensor.layout != torch.strided or tensor.is_complex() or not name.isprintable():
+            why = f"{name!r} is of {tensor.dtype}, {tensor.layout}: plain numbers are kept"
+            raise DataError("cannot use the encoder", why=why)
         fetched[name] = tensor.detach().to("cpu").contiguous()
         if not tensor.is_floating_point():
             continue
-        finite = torch.isfinite(fetched[name].flatten(1)).all(1).tolist()
+        numbers = fetched[name].reshape(len(samples), -1)
+        finite = torch.isfinite(numbers.float()).all(1).tolist()
         if not all(finite):
             which = _show(samples[finite.index(False)])
             why = "they are not finite, as those of some encoders in float16"
@@ -357,7 +394,10 @@ def _may_pass(error: HffsError) -> bool:
     """
     cause = error.__cause__
     is_system = isinstance(cause, OSError) and cause.errno is not None
-    return is_system or type(error) is not DataError
+    is_full = isinstance(
+        cause, MemoryError | RuntimeError
+    )  # also of threads that cannot be started
+    return is_system or is_full or type(error) is not DataError
 
 
 def _too_large(sample: Sample, device: torch.device) -> DataError:
@@ -370,4 +410,5 @@ def _show(sample: Sample) -> str:
 
 
 def _shorten(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    said = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+    return said.splitlines()[0][:300]

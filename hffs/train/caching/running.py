@@ -194,6 +194,6 @@ def _share(spent: Seconds, work: Work) -> Shares:
     return Shares(
         decode=spent.decode / (spent.total * work.decoders),
         encode=encode,
-        write=spent.write / spent.total,
+        write=min(1.0, spent.write / spent.total),  # the last shard is written behind the end
         idle=1.0 - encode,
     )

@@ -117,7 +117,9 @@ def pack(shard: Shard) -> bytes:
 
 
 def _cut(refused: Mapping[str, str]) -> dict[str, str]:
-    return {key: str(why)[:MOST_WHY] for key, why in refused.items()}
+    return {
+        key: str(why)[:MOST_WHY].encode("utf-8", "replace").decode() for key, why in refused.items()
+    }
 
 
 def unpack(data: bytes, name: str) -> Shard:
@@ -166,7 +168,7 @@ def parse_head(data: bytes, size_bytes: int, name: str) -> Head:
         about = json.loads(header.pop("__metadata__")[_ABOUT])
         placed = {str(key): _parse_placed(at, start) for key, at in header.items()}
         head = Head(
-            dict(about["encoder"]),
+            _require_object(about["encoder"]),
             {bytes.fromhex(key).hex(): why for key, why in _cut(about["refused"]).items()},
             placed,
             placed.pop(_KEYS),
@@ -181,10 +183,18 @@ def parse_head(data: bytes, size_bytes: int, name: str) -> Head:
     return head
 
 
+def _require_object(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:  # pairs would be taken by `dict` too, with keys of any kind
+        raise TypeError("not an object")
+    return value
+
+
 def _parse_placed(at: Mapping[str, Any], base: int) -> Placed:
     start, stop = at["data_offsets"]
     shape = tuple(at["shape"])
-    if not all(type(each) is int and each >= 0 for each in (start, stop, *shape)):
+    if len(shape) > _MOST_DIMENSIONS:
+        raise ValueError("too many dimensions")
+    if not all(type(each) is int and 0 <= each <= _MOST_EXTENT for each in (start, stop, *shape)):
         raise ValueError("sizes are numbers")
     return Placed(str(at["dtype"]), shape, base + start, base + stop)
 

@@ -64,6 +64,9 @@ def verify(store: Store, progress: Progress | None = None, *, remove: bool = Fal
         for done, (name, each) in enumerate(zip(names, found, strict=True), 1):
             if isinstance(each, str):
                 damaged[name] = each
+                # At once, and looked at again: a run beside this may have made it anew.
+                if remove and isinstance(_check(store, name), str):
+                    store.remove(name)
             elif each is not None:
                 shards, samples = shards + 1, samples + len(each.keys)
                 if name not in known or not _is_same(known[name], each):
@@ -71,9 +74,6 @@ def verify(store: Store, progress: Progress | None = None, *, remove: bool = Fal
                     store.learn(each)
             if progress is not None:
                 progress(done, len(names))
-    if remove:
-        for name in damaged:
-            store.remove(name)
     store.write_index(anew=is_index_wrong)
     return Verified(shards, samples, damaged, is_index_wrong)
 
@@ -198,9 +198,10 @@ def reserve(store: Store, size_bytes: int, max_bytes: int, keep: NDArray[np.uint
     """
     if store.size_bytes + size_bytes <= max_bytes:
         return
-    shrink(store, max(max_bytes - size_bytes, 0), keep)
-    held_bytes = store.size_bytes
-    if held_bytes + size_bytes > max_bytes:
+    store.refresh()
+    used = {number for number, rows in _find_used(store, keep).items() if rows.size}
+    held_bytes = sum(store.shards[number].size_bytes for number in used)
+    if held_bytes + size_bytes > max_bytes:  # before anything goes in vain
         raise DataError(
             "the cache is full",
             store.address,
@@ -208,6 +209,7 @@ def reserve(store: Store, size_bytes: int, max_bytes: int, keep: NDArray[np.uint
             f"{_show(max_bytes)} are allowed",
             fix="raise --max-size",
         )
+    shrink(store, max(max_bytes - size_bytes, 0), keep)
 
 
 def _show(size_bytes: int) -> str:

@@ -71,7 +71,7 @@ def _forge(change: object = None, why: str | None = None, key: pa.DataType | Non
         about.update(change)
     raw = json.dumps(about) if change is None or isinstance(change, dict) else str(change)
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({"hffs.store": raw}), sink)
+    pq.write_table(table.replace_schema_metadata({"hffs.store": raw}), sink, compression="none")
     return bytes(sink.getvalue())
 
 
@@ -100,3 +100,10 @@ def _forge(change: object = None, why: str | None = None, key: pa.DataType | Non
 def test_one_that_is_broken_tells_nothing(data: bytes) -> None:
     assert len(unpack_index(_forge(), 100)) == 3
     assert unpack_index(data, 100) == []
+
+
+def test_regression_a_few_bytes_do_not_become_many() -> None:
+    table = pq.read_table(pa.BufferReader(pack_index(SHARDS)))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    assert unpack_index(bytes(sink.getvalue()), 100) == []

@@ -185,13 +185,63 @@ def test_memory_that_does_not_suffice_halves_batches_of_that_shape(
     assert caplog.messages[-1] == "not enough memory on cpu: 2 at once from now on"
 
 
+def test_memory_that_suffices_for_one_batch_at_a_time_is_used_so() -> None:
+    class OneByOne(Mean):
+        inside = 0
+
+        def encode(self, batch: Tensor, seeds: Sequence[int]) -> Mapping[str, Tensor]:
+            self.inside += 1
+            try:
+                if not met.is_set():  # the first two are at it together
+                    meeting.wait(30)
+                    met.set()
+                    raise torch.OutOfMemoryError("no memory")
+                wait_until(
+                    lambda: self.inside == 1
+                )  # two that were at it would wait for each other
+                return super().encode(batch, seeds)
+            finally:
+                self.inside -= 1
+
+    meeting, met = threading.Barrier(2), threading.Event()
+    kept = Kept()
+    stages = Stages(load, OneByOne(), kept.write, {})
+    chunks = [make_chunk(str(n), range(n, n + 3)) for n in range(6)]
+    reports = list(Pipeline(stages, "cpu", 2, 2).run(chunks))
+    assert [report.done for report in reports] == [3] * 6
+    assert [report.smallest_batch for report in reports] == [None] * 6
+
+
+def test_images_that_memory_did_not_suffice_for_are_not_called_broken() -> None:
+    def full(sample: Sample) -> Any:
+        raise DataError("cannot read", "it", why="not enough memory") from MemoryError()
+
+    reports, _ = encode([make_chunk("a", [1])], Mean(), full)
+    assert (reports[0].refused, reports[0].failed) == (0, 1)
+
+
+def test_a_shard_that_lacks_a_sample_does_not_take_the_name_of_the_whole_one() -> None:
+    def some(sample: Sample) -> Any:
+        assert isinstance(sample, ImageSample)
+        if sample.name == "1":
+            raise OutageError("cannot fetch", "1")
+        return load(sample)
+
+    _, shards = encode([make_chunk("6x4-abc", range(3))], Mean(), some)
+    assert shards[0].name.startswith("6x4-")
+    assert shards[0].name != "6x4-abc"
+    assert len(shards[0].keys) == 2
+
+
 def test_one_image_that_is_too_large_is_an_error() -> None:
     with pytest.raises(DataError, match=r"cannot encode 5: not enough memory on cpu; use --tiling"):
         encode([make_chunk("a", [5])], Mean(most=0))
 
 
 def test_what_else_an_encoder_fails_at_is_one_line() -> None:
-    with pytest.raises(DataError, match="cannot encode: weights are of another shape"):
+    with pytest.raises(
+        DataError, match="cannot encode 5: RuntimeError: weights are of another shape"
+    ):
         encode([make_chunk("a", [5])], Mean(0, RuntimeError, "weights are of another shape\nat"))
 
 
@@ -201,6 +251,11 @@ def test_what_else_an_encoder_fails_at_is_one_line() -> None:
         (lambda batch: {"x": torch.full((len(batch), 2), torch.nan)}, r"the x of 0: .*not finite"),
         (lambda batch: {"x": torch.zeros(1)}, r"x has shape \(1,\) for 3 samples"),
         (lambda batch: {"x": torch.tensor(0.0)}, r"x has shape \(\) for 3 samples"),
+        (lambda batch: {"x": torch.zeros(len(batch), dtype=torch.complex64)}, "plain numbers"),
+        (lambda batch: {"x": torch.eye(len(batch)).to_sparse()}, "plain numbers"),
+        (lambda batch: {"x" * len(batch): torch.zeros(len(batch))}, "in another batch"),
+        (lambda batch: {"x": torch.zeros(len(batch), len(batch))}, "in another batch"),
+        (lambda batch: {"x": batch[:, :, :, :9].tolist()["a"]}, "cannot encode 0: TypeError"),
     ],
 )
 def test_tensors_that_are_no_use_end_the_run(
@@ -211,7 +266,7 @@ def test_tensors_that_are_no_use_end_the_run(
             return made(batch)
 
     with pytest.raises(DataError, match=line):
-        encode([make_chunk("a", range(3))], Bad())
+        encode([make_chunk("a", range(4))], Bad())
 
 
 def test_images_are_decoded_ahead_of_the_device_but_not_all_of_them() -> None:

@@ -182,6 +182,8 @@ def _latents(**changed: Any) -> Callable[[dict[str, Any]], None]:
         _about(version=2),
         _about(version=[1]),
         _about(encoder=3),
+        _about(encoder=[[1, 2], ["a", 3]]),
+        _latents(shape=[2, *[10**999] * 600]),
         _about(refused={"zz": ""}),
         _about(refused={"00": ""}),
         _about(refused=[]),

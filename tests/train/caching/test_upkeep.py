@@ -203,3 +203,24 @@ def test_a_store_that_is_down_is_no_reason_to_remove_anything(
         assert store.find(make_keys(0, 5)).present.all()
         assert 1 <= len(store.shards) <= 3
         assert torch.equal(store.read(0, [1])["latents"], make_shard("a", 1, 1).tensors["latents"])
+
+
+def test_regression_nothing_goes_for_a_run_that_would_not_fit(tmp_path: Path) -> None:
+    store = _fill(tmp_path)
+    before = _names(store)
+    with pytest.raises(DataError, match="the cache is full"):
+        reserve(store, store.size_bytes * 3, store.size_bytes, NONE)
+    assert _names(Store.open(tmp_path)) == before
+
+
+def test_regression_a_shard_that_was_made_anew_meanwhile_is_not_removed(tmp_path: Path) -> None:
+    store = _fill(tmp_path)
+    whole = _file(tmp_path, "a").read_bytes()
+    _spoil(_file(tmp_path, "a"), len(whole) - 3)
+
+    def mend(done: int, total: int) -> None:
+        _file(tmp_path, "a").write_bytes(whole)
+
+    _file(tmp_path, "0").write_bytes(b"")  # it is looked at first, and tells of progress then
+    assert set(verify(store, mend, remove=True).damaged) == {"0", "a"}
+    assert _file(tmp_path, "a").read_bytes() == whole

@@ -43,7 +43,7 @@ class _Guard(AbstractContextManager[None]):
         trace: TracebackType | None,
     ) -> None:
         passes = isinstance(error, HffsError | OutOfMemoryError | MemoryError)
-        if passes or not isinstance(error, Exception):
+        if passes or not isinstance(error, Exception | SystemExit):
             return
         frames = traceback.extract_tb(trace)
         place = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})"
@@ -69,7 +69,7 @@ class Custom(Generic[B]):
             facts = self._own.identify()
         try:
             plain = json.loads(json.dumps(facts, allow_nan=False))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise self._refuse("identify must return what JSON has") from None
         return {"custom": self._name, "facts": plain}
 

@@ -61,6 +61,7 @@ def import_errors(name: str) -> Iterator[None]:
 @contextmanager
 def model_errors(what: str, which: str) -> Iterator[None]:
     """Raise what a library says of a model's files as a DataError."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
@@ -73,7 +74,7 @@ def model_errors(what: str, which: str) -> Iterator[None]:
         raise MissingLibraryError(what, which, why=why, fix=_INSTALL) from None
     except (
         OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError,
-        ArithmeticError, AssertionError, SafetensorError,
+        ArithmeticError, AssertionError, SafetensorError, StrictDataclassError,
     ) as error:  # fmt: skip
         raise DataError(what, which, why=clean(str(error)) or type(error).__name__) from error
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -79,6 +81,28 @@ class ModelFiles:
         except OSError as error:
             why = f"{error.filename}: {error.strerror}"
             raise DataError("cannot read", self.name, why=why) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[tuple[Path, Path]]:
+        """Folders with its model, and with its tokenizer, in which is nothing but what is digested.
+
+        The libraries look through a folder by rules of their own: for an index before a single
+        file, for adapters, for whatever a configuration names. They can only be given what is
+        known.
+        """
+        with tempfile.TemporaryDirectory(prefix="hffs-model-") as place:
+            model, tokenizer = Path(place, "model"), Path(place, "tokenizer")
+            wanted = [(model, self.folder, (CONFIG, *self.part.weights))]
+            if self.part.tokenizer is not None:
+                is_beside = self.part.tokenizer == self.part.folder
+                tokenizer = model if is_beside else tokenizer
+                wanted.append((tokenizer, self.tokenizer, self.part.tokenizer_files))
+            for made, folder, names in wanted:
+                made.mkdir(exist_ok=True)
+                for name in names:
+                    if not (made / name).is_symlink():
+                        (made / name).symlink_to(os.path.realpath(folder / name))
+            yield model, tokenizer
 
     def check_index(self) -> None:
         """Refuse an index of weights that leads anywhere but to those beside it."""

@@ -77,14 +77,14 @@ class _TextModel:
         options: dict[str, Any] = {"local_files_only": True}
         if self._class == "AutoModel":
             options["trust_remote_code"] = False
-        with model_errors("cannot load", which):
+        with model_errors("cannot load", which), self._files.alone() as (folder, beside):
             tokenizer = tokenizers.from_pretrained(
-                str(self._files.tokenizer), trust_remote_code=False, local_files_only=True
+                str(beside), trust_remote_code=False, local_files_only=True
             )
             if tokenizer.pad_token is None:
                 tokenizer.pad_token = tokenizer.eos_token
             model, info = kind.from_pretrained(
-                str(self._files.folder),
+                str(folder),
                 dtype=getattr(torch, self._spec.dtype),
                 use_safetensors=True,
                 variant=self._files.part.variant,
@@ -149,8 +149,8 @@ class _TextModel:
             why = "its config.json names no model_type"
             raise DataError("cannot use", self._files.name, why=why, fix="is it of transformers?")
         if kind in _CLIP:
-            named = self._config.get("architectures") or []
-            projects = "CLIPTextModelWithProjection" in named
+            named = self._config.get("architectures")
+            projects = isinstance(named, list) and "CLIPTextModelWithProjection" in named
             return "CLIPTextModelWithProjection" if projects else "CLIPTextModel"
         return _ENCODERS.get(kind, "AutoModel")
 

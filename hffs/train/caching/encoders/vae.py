@@ -65,9 +65,9 @@ class DiffusersVae:
         """Read the weights. Raises DataError, UsageError for what this class cannot do."""
         kind, which = self._find_class(), self._files.name
         dtype = self._computed(_defaults(kind) | self._config)
-        with model_errors("cannot load", which):
+        with model_errors("cannot load", which), self._files.alone() as (folder, _):
             model, info = kind.from_pretrained(
-                str(self._files.folder),
+                str(folder),
                 torch_dtype=dtype,
                 use_safetensors=True,
                 local_files_only=True,

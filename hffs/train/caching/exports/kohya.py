@@ -11,7 +11,9 @@ kohya looks for names, of files and arrays, alone. So it is made sure that the p
 from __future__ import annotations
 
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,13 +196,33 @@ def _refuse_old(path: Path) -> None:
         raise DataError("cannot export beside", str(path), why=why, fix=fix)
 
 
+_BROKEN = (
+    OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError,
+    TypeError, KeyError, SyntaxError,
+)  # fmt: skip
+"""What a damaged file ends in; an unknown compression is a kind of RuntimeError."""
+
+
 def _read_arrays(path: Path) -> Arrays:
     """The arrays in a file; none if there is no such file, or it is not of sane size."""
     try:
         with zipfile.ZipFile(path) as opened:
             if sum(member.file_size for member in opened.infolist()) > _MOST_BYTES:
                 return {}
+            if not all(_is_whole(opened, member) for member in opened.infolist()):
+                return {}
         with np.load(path, allow_pickle=False) as loaded:
             return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except _BROKEN:
         return {}
+
+
+def _is_whole(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Whether an array is as large as its header says, for which memory would be taken."""
+    with opened.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        return math.prod(shape) * dtype.itemsize + file.tell() == member.file_size

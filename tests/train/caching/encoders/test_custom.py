@@ -61,6 +61,9 @@ class Strange(Lengths):
 class Unready(Lengths):
     def load(self, device): raise OSError("no such device\\nat all")
 
+class Leaving(Lengths):
+    def encode(self, batch, seeds): raise SystemExit(0)
+
 class Told(Lengths):
     def encode(self, batch, seeds): raise DataTold
 
@@ -143,6 +146,7 @@ def _use(name: str) -> None:
         ("wrong_encoders:Strange", DataError, "identify must return what JSON has"),
         ("wrong_encoders:Unready", DataError, "load raised OSError: no such device at all"),
         ("wrong_encoders:Told", DataError, "encode raised NameError: name 'DataTold'"),
+        ("wrong_encoders:Leaving", DataError, "encode raised SystemExit: 0"),
         ("wrong_encoders:Nothing", DataError, "encode returned NoneType, not tensors by name"),
         ("wrong_encoders:Listed", DataError, "encode returned list as 'length'"),
         ("wrong_encoders:Short", DataError, r"returned 'length' of shape \(1, 3\) for 2"),

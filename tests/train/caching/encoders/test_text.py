@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hffs.data.hub.models import HubAccess
-from hffs.errors import DataError, MissingLibraryError, UsageError
+from hffs.errors import DataError, HffsError, MissingLibraryError, UsageError
 from hffs.train.caching.encoders import TextSpec
 from hffs.train.caching.encoders.locating import read_json
 from hffs.train.caching.encoders.opening import open_text_encoder, pin
@@ -262,3 +262,31 @@ def test_no_model_is_a_wrong_use() -> None:
 def test_encoding_before_loading_is_a_mistake_of_the_caller(t5: Path) -> None:
     with pytest.raises(RuntimeError, match="only once it is loaded"):
         _open(t5).encode(TEXTS, [1, 2, 3])
+
+
+def test_regression_a_configuration_cannot_name_other_weights(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    other = save_clip(tmp_path / "other", seed=3)
+    (folder / "x.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    wanted = _encode(folder)["hidden"]
+    other_weights = config | {"transformers_weights": "x.safetensors"}
+    (folder / "config.json").write_text(json.dumps(other_weights))
+    with pytest.raises(DataError, match="cannot load"):
+        _encode(folder)
+    assert wanted.isfinite().all()
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": "x"}, {"architectures": 5}])
+def test_regression_what_a_configuration_says_is_no_traceback(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = save_clip(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    raised = ""
+    try:
+        _encode(folder)
+    except HffsError as error:
+        raised = str(error)
+    assert "\n" not in raised

@@ -300,3 +300,15 @@ def test_a_folder_is_pinned_to_where_it_really_is(
     spec = VaeSpec("link", dtype="bfloat16")
     assert pin(spec, ACCESS) == replace(spec, model=str(pipeline.resolve()))
     assert pin(pin(spec, ACCESS), ACCESS) == pin(spec, ACCESS)
+
+
+def test_regression_only_what_is_digested_is_loaded(pipeline: Path, tmp_path: Path) -> None:
+    """diffusers takes an index before a single file, whatever else is known of the folder."""
+    folder = shutil.copytree(pipeline / "vae", tmp_path / "vae")
+    plain = _encode(folder, _pixels(), [1, 2, 3])["latents"]
+    other = save_vae(tmp_path / "other", seed=5)
+    shutil.copy(other / WEIGHTS, folder / "evil.safetensors")
+    names = load_file(folder / "evil.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "evil.safetensors")}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    assert torch.equal(_encode(folder, _pixels(), [1, 2, 3])["latents"], plain)
