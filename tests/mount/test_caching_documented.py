@@ -6,6 +6,9 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,26 +26,34 @@ def read_python() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder whose name is short: a longer one would be cut where a line ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.timeout(240)
 def test_every_command_and_the_python_hold(
-    hffs: Hffs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hffs: Hffs, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = tmp_path / "photos"
+    hffs = replace(hffs, environ=hffs.environ | {"XDG_CACHE_HOME": str(place)})
+    photos = place / "photos"
     photos.mkdir()
     for number, photo in enumerate(find_photos()[:12]):
         (photos / f"{number:02}{photo.suffix}").write_bytes(photo.read_bytes())
-    save_pipeline(tmp_path / "sdxl")
+    save_pipeline(place / "sdxl")
     own, loading = read_python()
-    (tmp_path / "own_encoder.py").write_text(own)
-    monkeypatch.chdir(tmp_path)
+    (place / "own_encoder.py").write_text(own)
+    monkeypatch.chdir(place)
     cache = Path(hffs.environ["XDG_CACHE_HOME"]) / "hffs"
     places = {
         "/data/photos": photos,
-        "/models/sdxl": tmp_path / "sdxl",
+        "/models/sdxl": place / "sdxl",
         "~/.cache/hffs": cache,
     }
     examples = read_examples(DOCUMENT)
-    assert len(examples) >= 4
+    assert len(examples) >= 3
     for example in examples:
         shown = run_example(example, hffs, places)
         assert example.is_met_by(shown), f"$ {example.command}\n{shown}"
@@ -59,5 +70,5 @@ def test_every_command_and_the_python_hold(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     shapes = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
-    assert len(shapes) >= 4
+    assert len(shapes) >= 3
     assert all(shape[:2] == (2, 3) for shape in shapes)

@@ -105,7 +105,7 @@ def _encode(asked: _Asked, run: RunOptions, engine: CacheEngine, *, as_json: boo
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     travels = engine.engine is EngineName.RAY and isinstance(asked.wanted.spec, VaeSpec)
     opening = opening_entries(asked.source, asked.flags, asked.place, travels=travels)
-    told = list[RunFacts]()
+    told: list[RunFacts] = []
     with opening as entries:
         # All before any: what is wrong with the last one is not found out after hours.
         prepared = [_prepare(entry, asked.wanted) for entry in entries]

@@ -40,6 +40,13 @@ def find_endpoint() -> str:
     return str(constants.ENDPOINT)
 
 
+def find_config_error() -> type[Exception]:
+    """Return what is raised for a model's configuration whose values are of other types."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return StrictDataclassError
+
+
 def tell_of_waits(tell: Callable[[str], None]) -> None:
     """Have `tell` called with a line for each wait that the Hub asks for, from any thread."""
     global _tell

@@ -29,9 +29,10 @@ import torch
 from torch import Tensor
 
 from hffs.errors import DataError, HffsError
-from hffs.train.caching.chunks import NAME_BYTES, Chunk, ImageSample, Sample
+from hffs.train.caching.chunks import NAME_BYTES, Chunk, Sample
 from hffs.train.caching.encoders import Encoder
 from hffs.train.caching.keys import make_seed
+from hffs.train.caching.outputs import fetch, join, show
 from hffs.train.caching.shards import Shard
 from hffs.train.caching.timing import BusyClock, Seconds
 
@@ -290,12 +291,12 @@ class Pipeline:
             with torch.inference_mode():
                 batch = self._make_batch(inputs)
                 with self._clock:  # a GPU is done once its tensors are here
-                    return _fetch(self._stages.encoder.encode(batch, seeds), samples)
+                    return fetch(self._stages.encoder.encode(batch, seeds), samples)
         except (torch.OutOfMemoryError, MemoryError):
             pass  # what the error holds has to go before memory is given back
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             if "can't allocate memory" not in str(error):
-                raise DataError("cannot encode", _show(samples[0]), why=_shorten(error)) from error
+                raise DataError("cannot encode", show(samples[0]), why=_shorten(error)) from error
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -314,7 +315,7 @@ class Pipeline:
     def _finish(self, opened: _Open) -> Report:
         """Write the shard of a chunk, on a thread of its own."""
         began = time.perf_counter()
-        tensors = _join(opened.parts)
+        tensors = join(opened.parts)
         name, keys = _name(opened), opened.chunk.keys[opened.good]
         shard = Shard(name, keys, tensors, opened.refused, self._stages.facts)
         size = 0
@@ -352,40 +353,6 @@ def _name(opened: _Open) -> str:
     return f"{shape}-{blake2b(held, digest_size=NAME_BYTES).hexdigest()}"
 
 
-def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of a chunk. DataError where batches differ in more than their length."""
-    kinds = [{name: (each.dtype, each.shape[1:]) for name, each in part.items()} for part in parts]
-    if any(kind != kinds[0] for kind in kinds):
-        why = "it made tensors of other names, types or shapes in another batch"
-        raise DataError("cannot use the encoder", why=why, fix="pad texts to one length")
-    return {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-
-
-def _fetch(encoded: Mapping[str, Tensor], samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """The tensors of a batch, on the CPU. DataError where they are not of that batch, or have no
-    numbers.
-    """
-    fetched = dict[str, Tensor]()
-    for name, tensor in sorted(encoded.items()):
-        if tensor.ndim < 1 or len(tensor) != len(samples):
-            why = f"{name} has shape {tuple(tensor.shape)} for {len(samples)} samples"
-            raise DataError("cannot use the encoder", why=why)
-        if tensor.layout != torch.strided or tensor.is_complex() or not name.isprintable():
-            why = f"{name!r} is of {tensor.dtype}, {tensor.layout}: plain numbers are kept"
-            raise DataError("cannot use the encoder", why=why)
-        fetched[name] = tensor.detach().to("cpu").contiguous()
-        if not tensor.is_floating_point():
-            continue
-        numbers = fetched[name].reshape(len(samples), -1)
-        finite = torch.isfinite(numbers.float()).all(1).tolist()
-        if not all(finite):
-            which = _show(samples[finite.index(False)])
-            why = "they are not finite, as those of some encoders in float16"
-            fix = "use --dtype bfloat16 or float32"
-            raise DataError(f"cannot keep the {name} of", which, why=why, fix=fix)
-    return fetched
-
-
 def _may_pass(error: HffsError) -> bool:
     """Whether a file may be readable another time: it could not be had, or is no data at all.
 
@@ -402,11 +369,7 @@ def _may_pass(error: HffsError) -> bool:
 
 def _too_large(sample: Sample, device: torch.device) -> DataError:
     fix = "use --tiling, a smaller resolution, or another device"
-    return DataError("cannot encode", _show(sample), why=f"not enough memory on {device}", fix=fix)
-
-
-def _show(sample: Sample) -> str:
-    return sample.name if isinstance(sample, ImageSample) else repr(sample[:60])
+    return DataError("cannot encode", show(sample), why=f"not enough memory on {device}", fix=fix)
 
 
 def _shorten(error: Exception) -> str:

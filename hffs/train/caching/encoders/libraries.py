@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch.cuda import OutOfMemoryError
 
-from hffs.data.hub.libraries import without_warnings
+from hffs.data.hub.libraries import find_config_error, without_warnings
 from hffs.data.hub.messages import clean
 from hffs.errors import DataError, HffsError, MissingLibraryError, UsageError
 
@@ -61,7 +61,6 @@ def import_errors(name: str) -> Iterator[None]:
 @contextmanager
 def model_errors(what: str, which: str) -> Iterator[None]:
     """Raise what a library says of a model's files as a DataError."""
-    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
@@ -74,7 +73,7 @@ def model_errors(what: str, which: str) -> Iterator[None]:
         raise MissingLibraryError(what, which, why=why, fix=_INSTALL) from None
     except (
         OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError,
-        ArithmeticError, AssertionError, SafetensorError, StrictDataclassError,
+        ArithmeticError, AssertionError, SafetensorError, find_config_error(),
     ) as error:  # fmt: skip
         raise DataError(what, which, why=clean(str(error)) or type(error).__name__) from error
 
