@@ -10,7 +10,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 VENV := .venv
 LOCK := requirements-dev.lock
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -qq --constraint $(LOCK)
+PIP := $(BIN)/python -m pip install -qq --no-compile --constraint $(LOCK)
+
+# What pip would do by one core. Some packages have templates among their modules, which fail.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 # Tests start thousands of processes, each of which would compile all that it imports once more.
 unexport PYTHONDONTWRITEBYTECODE
@@ -51,12 +54,14 @@ test-system:
 $(VENV)/.demo: pyproject.toml $(LOCK) | system
 	@echo "setup: installing hffs into $(VENV)"
 	@$(PIP) --editable '.[demo]'
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(LOCK) | test-system
 	@echo "setup: installing hffs and what its tests need into $(VENV) (torch is large)"
 	@$(PIP) --editable '.[dev]'
 	@$(PIP) --no-deps --upgrade --target $(VENV)/apart $(TORCHVISION)
+	@$(COMPILE)
 	@touch $@ $(VENV)/.demo
 
 $(OLAH)/.ready: tests/olah.txt | $(VENV)/.dev

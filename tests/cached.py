@@ -18,8 +18,11 @@ TEXT = ("--text-encoder", f"{ENCODERS}:Words", *PLAN)
 
 
 def cache(hffs: Hffs, *arguments: str | Path) -> Any:
-    """What `hffs cache` tells programs, of a command that has to succeed."""
-    return json.loads(hffs("cache", *arguments, "--json"))
+    """What `hffs cache` tells programs, of a command that has to succeed.
+
+    Ray takes long to start workers where other tests keep the cores busy.
+    """
+    return json.loads(hffs("cache", *arguments, "--json", timeout_s=240))
 
 
 def count(facts: dict[str, Any]) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ import s3fs
 from hffs.data.engines import Needs
 from hffs.data.engines.ray import RayEngine
 from hffs.errors import UsageError
-from tests.cached import ENCODERS, PLAN, VAE, cache, count
+from tests.cached import ENCODERS, PLAN, cache, count
 from tests.command import Hffs
 from tests.data.buckets import serving_buckets, use_endpoint
 from tests.data.engines import work
@@ -27,6 +27,7 @@ from tests.mount.test_bucket import SIZES, write_folder, write_photos
 from tests.train.caching.runs import digest_store
 
 pytestmark = [
+    pytest.mark.timeout(300),  # as `tests.cached.cache`
     pytest.mark.fuse,
     # Of what Ray does to itself, and of files that it leaves to the garbage collector.
     pytest.mark.filterwarnings(
@@ -55,17 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         yield ray.get_runtime_context().gcs_address, marks, buckets.endpoint
 
 
-def test_workers_make_what_one_process_makes(hffs: Hffs, tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "photos")
-    flags = (*VAE, "--flip", "--shard-samples", "2", "--output")
-    cache(hffs, "vae", folder, *flags, tmp_path / "local")
-    started = ("--engine", "ray", "--ray-workers", str(WORKERS))
-    facts = cache(hffs, "vae", folder, *flags, tmp_path / "ray", *started)
-    assert count(facts) == (2 * len(SIZES), 0, 2 * len(SIZES))
-    assert digest_store(tmp_path / "ray") == digest_store(tmp_path / "local")
-
-
-def test_a_worker_that_is_killed_loses_nothing(
+def test_workers_make_what_one_process_makes_also_if_one_is_killed(
     hffs: Hffs, cluster: tuple[str, Path, str], tmp_path: Path
 ) -> None:
     address, marks, _ = cluster

@@ -174,11 +174,12 @@ def test_the_order_of_reading_is_fetched_ahead(
     hub.clear()
     folder = mount("owner/tars", "--streaming", "--order", tmp_path / "order.txt")
     hub.wait_until_sent(sum(len(photo_of(int(number))) for number in order), FILES)
-    hub.clear()
+    hub.faults.append(
+        Fail(r"GET .*\.tar", 404, times=None)
+    )  # the last ones may be on their way yet
     for number in order[:5]:
         if number % 12 != 5:
             assert (folder / f"{number}.jpg").read_bytes() == photo_of(int(number))
-    assert hub.requests == []
 
 
 def test_who_is_interrupted_while_indexing_goes_on(

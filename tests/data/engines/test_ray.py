@@ -25,11 +25,14 @@ from hffs.errors import (
 from tests.data.engines import work
 
 # Of what Ray does to itself, and of files that it leaves to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore::DeprecationWarning:ray\.",
-    "ignore::ResourceWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
+pytestmark = [
+    pytest.mark.timeout(300),  # Ray takes long to start on cores that are busy
+    pytest.mark.filterwarnings(
+        r"ignore::DeprecationWarning:ray\.",
+        "ignore::ResourceWarning",
+        "ignore::pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import pytest
 from hffs.train.caching.specs import VaeSpec
 from hffs.train.caching.store import Store
 from hffs.train.caching.upkeep import verify
-from tests.tiny_models import save_vae
 from tests.train.caching.runs import digest_store, encode
 from tests.train.planning import write_folder
 from tests.waiting import wait_until
@@ -48,11 +47,11 @@ def has_written(process: BaseProcess, store: Path, before: int) -> bool:
 
 @pytest.mark.timeout(240)
 def test_a_store_is_the_same_however_often_its_runs_are_killed(tmp_path: Path) -> None:
-    spec = VaeSpec(str(save_vae(tmp_path / "vae")))
+    spec = VaeSpec("tests.train.caching.small_encoders:Noisy")  # which is quick to import
     folder = write_folder(tmp_path / "photos", IMAGES)
     encode(folder, spec, tmp_path / "whole", flip=True)
     wanted = digest_store(tmp_path / "whole")
-    _SERVER.set_forkserver_preload(["diffusers.models.autoencoders", "tests.train.caching.runs"])
+    _SERVER.set_forkserver_preload(["tests.train.caching.runs"])
     waits_s, store, inside = np.random.default_rng(9).random(KILLS) * 0.2, tmp_path / "killed", 0
     for number, wait_s in enumerate(waits_s.tolist()):
         before = count_shards(store)
