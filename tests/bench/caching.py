@@ -8,9 +8,9 @@ a thread a core. *Pipeline* is a run from a folder of JPEGs to a store, without 
 Both take their turn in each round; a figure is the median over rounds, a ratio that of each round's
 own. The goal is 0.95. *Host* is what all cores decode with nothing else to do; of it and of the
 bare loop follows what can be had at all: on one processor both times add up, a device of its own is
-only as quick as the slower of the two. `tests.bench.caching_devices` stands in for such a device:
-that it idles should be told as 1 less the ratio. Floats are made of its images by the host, which
-is counted, although a GPU makes them itself.
+only as quick as the slower of the two. `tests.bench.caching_devices` stands in for such a device;
+its shares are told as those of a CPU, which does two batches at a time. Floats are made of its
+images by the host, which is counted, although a GPU makes them itself.
 
 Then what goes with many samples (`tests.bench.caching_scale`). Printed as the tables of
 docs/performance.md.

@@ -1,11 +1,12 @@
 """Encoders that stand in for devices, for `tests.bench.caching`: they take time, and no processor.
 
-Each does two batches at a time, which is how many the pipeline gives it, and says how many images
-that is a second; the host is free meanwhile.
+Each does one batch at a time, as a GPU does, and is given two; it says how many images that is a
+second. The host is free meanwhile.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 FACTOR, LANES = 8, 2
+_ALONE = threading.Lock()
 
 
 class Slow:
@@ -29,8 +31,9 @@ class Slow:
         """It has no weights."""
 
     def encode(self, batch: Tensor, seeds: Sequence[int]) -> Mapping[str, Tensor]:
-        """Wait, without the interpreter."""
-        time.sleep(LANES * len(seeds) / self.per_s)
+        """Wait for the batch before, then the time of this one, without the interpreter."""
+        with _ALONE:
+            time.sleep(len(seeds) / self.per_s)
         height, width = (each // FACTOR for each in batch.shape[2:])
         return {"latents": torch.zeros(len(seeds), 4, height, width)}
 
