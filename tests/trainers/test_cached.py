@@ -16,8 +16,8 @@ from hffs.train.caching.exports import Sources, export
 from hffs.train.caching.exports.ai_toolkit import AiToolkit
 from hffs.train.caching.exports.kohya import Kohya
 from hffs.train.caching.exports.simpletuner import SimpleTuner
-from hffs.train.caching.finding import identify, make_sample_keys, make_text_keys
-from hffs.train.caching.keys import identify_encoder
+from hffs.train.caching.finding import identify
+from hffs.train.caching.keys import identify_encoder, make_sample_keys, make_text_keys
 from hffs.train.caching.shards import Shard
 from hffs.train.caching.store import Store
 from hffs.train.plan import Plan

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,9 +31,8 @@ from hffs.cli.caching.options import (
     VaeOptions,
     make_text_spec,
     make_vae_spec,
-    parse_max_size,
 )
-from hffs.cli.drawing.output import find_screen, print_result
+from hffs.cli.caching.telling import tell
 from hffs.cli.drawing.programs import Json
 from hffs.cli.engines import EngineName
 from hffs.cli.flags import Flags, with_config_flags
@@ -44,6 +43,7 @@ from hffs.errors import DataError
 from hffs.train.caching.specs import VaeSpec
 
 if TYPE_CHECKING:
+    from hffs.cli.caching.crews import Crew
     from hffs.cli.caching.facts import RunFacts
     from hffs.train.caching.running import Outcome
     from hffs.train.caching.store import Store
@@ -110,25 +110,15 @@ def _encode(asked: _Asked, run: RunOptions, engine: CacheEngine, *, as_json: boo
         # All before any: what is wrong with the last one is not found out after hours.
         prepared = [_prepare(entry, asked.wanted) for entry in entries]
         try:
-            for each in prepared:
-                told.append(_encode_entry(each, run, engine))
+            with _opening_crew(run, engine) as crew:
+                for each in prepared:
+                    told.append(_encode_entry(each, run, crew))
         finally:
             if told:
-                _print(told, as_json=as_json)
+                tell(told, as_json=as_json)
     for facts in told:
         if facts.planned and not (facts.there or facts.done or facts.left):
             raise DataError("nothing is encoded of", facts.id, why=facts.reason)
-
-
-def _print(told: list[RunFacts], *, as_json: bool) -> None:
-    if as_json:
-        from hffs.cli.drawing.programs import as_json as write
-
-        print_result(write(told))
-        return
-    from hffs.cli.caching.text import render_run
-
-    print_result("\n".join(render_run(facts, find_screen()) for facts in told))
 
 
 def _prepare(entry: Entry, wanted: Wanted) -> Prepared:
@@ -136,12 +126,19 @@ def _prepare(entry: Entry, wanted: Wanted) -> Prepared:
         return prepare(entry, plan(entry, listener), wanted, listener)
 
 
-def _encode_entry(prepared: Prepared, options: RunOptions, engine: CacheEngine) -> RunFacts:
+def _opening_crew(options: RunOptions, engine: CacheEngine) -> AbstractContextManager[Crew | None]:
+    """Who encodes all entries: nobody in a dry run."""
+    from hffs.cli.caching.crews import open_crew
+
+    return nullcontext() if options.dry_run else open_crew(options, engine)
+
+
+def _encode_entry(prepared: Prepared, options: RunOptions, crew: Crew | None) -> RunFacts:
     from hffs.train.caching.store import Store
 
     with closing(TerminalListener(prepared.entry.config.id)) as listener:
         store = Store.open(prepared.address)
-        outcome = _run(prepared, store, options, engine, listener)
+        outcome = _run(prepared, store, options, crew, listener)
     return _describe(prepared, store, outcome, is_dry=options.dry_run)
 
 
@@ -149,35 +146,33 @@ def _run(
     prepared: Prepared,
     store: Store,
     options: RunOptions,
-    engine: CacheEngine,
+    crew: Crew | None,
     listener: TerminalListener,
 ) -> Outcome:
-    from hffs.cli.caching.crews import open_crew
     from hffs.train.caching.chunks import ImageJob
     from hffs.train.caching.running import Settings, look, run
     from hffs.train.caching.work import Work
 
     job = prepared.job
-    if options.dry_run:
+    if crew is None:
         return look(job, store)
-    with open_crew(options, engine) as crew:
-        work = Work(
-            encoder=prepared.encoder.spec,
-            access=prepared.encoder.access,
-            files=open_files(prepared.entry) if isinstance(job, ImageJob) else None,
-            address=prepared.address,
-            decoders=crew.decoders,
-            streams=crew.streams,
-        )
-        settings = Settings(
-            work,
-            crew.needs,
-            prepared.encoder.facts,
-            options.batch,
-            options.length,
-            parse_max_size(options.max_size),
-        )
-        return run(job, store, crew.engine, settings, listener)
+    work = Work(
+        encoder=prepared.encoder.spec,
+        access=prepared.encoder.access,
+        files=open_files(prepared.entry) if isinstance(job, ImageJob) else None,
+        address=prepared.address,
+        decoders=crew.decoders,
+        streams=crew.streams,
+    )
+    settings = Settings(
+        work,
+        crew.needs,
+        prepared.encoder.facts,
+        options.batch,
+        options.length,
+        options.max_bytes,
+    )
+    return run(job, store, crew.engine, settings, listener)
 
 
 def _describe(prepared: Prepared, store: Store, outcome: Outcome, *, is_dry: bool) -> RunFacts:
@@ -189,7 +184,6 @@ def _describe(prepared: Prepared, store: Store, outcome: Outcome, *, is_dry: boo
     time = TimeFacts(
         outcome.wall_s, outcome.per_s, shares.decode, shares.encode, shares.write, shares.idle
     )
-    known = outcome.there + outcome.done + outcome.refused + outcome.failed
     return RunFacts(
         id=prepared.entry.config.id,
         kind="vae" if isinstance(spec, VaeSpec) else "text",
@@ -200,7 +194,7 @@ def _describe(prepared: Prepared, store: Store, outcome: Outcome, *, is_dry: boo
         done=outcome.done,
         refused=outcome.refused,
         failed=outcome.failed,
-        left=outcome.planned - known if is_dry else 0,
+        left=outcome.planned - outcome.settled if is_dry else 0,
         added_bytes=outcome.size_bytes,
         store_bytes=store.size_bytes,
         smallest_batch=outcome.smallest_batch,

@@ -26,7 +26,7 @@ from hffs.cli.caching.entries import (
 )
 from hffs.cli.caching.facts import ExportedFacts
 from hffs.cli.caching.options import EncoderOptions, Place
-from hffs.cli.drawing.output import find_screen, print_result
+from hffs.cli.caching.telling import tell
 from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.folders import FolderSource
@@ -99,14 +99,7 @@ def export(  # noqa: PLR0913 - groups of options
     with opening_entries(source, flags, place) as entries:
         _check_folders(entries)
         told = [_export(entry, wanted, trainer, trained) for entry in entries]
-    if as_json:
-        from hffs.cli.drawing.programs import as_json as write
-
-        print_result(write(told))
-        return
-    from hffs.cli.caching.text import render_exported
-
-    print_result("\n".join(render_exported(facts, find_screen()) for facts in told))
+    tell(told, as_json=as_json)
 
 
 def _check(trainer: str, trained: _TrainerOptions) -> None:

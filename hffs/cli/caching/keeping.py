@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import closing
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from hffs.cli.caching.entries import (
 )
 from hffs.cli.caching.facts import PrunedFacts, VerifiedFacts
 from hffs.cli.caching.options import EncoderOptions, Place
-from hffs.cli.drawing.output import find_screen, print_result
+from hffs.cli.caching.telling import tell
 from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.folders import FolderSource
@@ -44,7 +44,7 @@ def verify(stores: _Stores, *, remove: _Remove = False, as_json: Json = False) -
     """Read every tensor of some stores, and compare them with their checksums."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     told = [_verify(address, remove=remove) for address in stores]
-    _print(told, as_json=as_json)
+    tell(told, as_json=as_json)
     damaged = sum(len(each.damaged) for each in told)
     if damaged and not remove:
         where = ", ".join(each.store for each in told if each.damaged)
@@ -88,7 +88,7 @@ def prune(
     wanted = make_wanted(encoder, place)
     with opening_entries(source, flags, place) as entries:
         told = [_prune(entry, each) for entry in entries for each in wanted]
-    _print(told, as_json=as_json)
+    tell(told, as_json=as_json)
 
 
 def _prune(entry: Entry, wanted: Wanted) -> PrunedFacts:
@@ -109,16 +109,3 @@ def _prune(entry: Entry, wanted: Wanted) -> PrunedFacts:
         done.freed_bytes,
         store.size_bytes,
     )
-
-
-def _print(told: list[Any], *, as_json: bool) -> None:
-    if as_json:
-        from hffs.cli.drawing.programs import as_json as write
-
-        print_result(write(told))
-        return
-    from hffs.cli.caching.text import render_pruned, render_verified
-
-    screen = find_screen()
-    render = render_verified if isinstance(told[0], VerifiedFacts) else render_pruned
-    print_result("\n".join(render(each, screen) for each in told))

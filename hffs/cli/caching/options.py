@@ -234,6 +234,20 @@ class RunOptions:
     decoders: _Decoders = None
     dry_run: _DryRun = False
 
+    def __post_init__(self) -> None:
+        _ = self.max_bytes  # refused before anything is looked at
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The size as bytes. Raises UsageError."""
+        if self.max_size is None:
+            return None
+        try:
+            return read_size(self.max_size)
+        except ValueError as error:
+            what = f"--max-size {self.max_size}"
+            raise UsageError("cannot use", what, why=f"it {error}") from error
+
 
 _AnyVae = Annotated[
     str | None,
@@ -296,13 +310,3 @@ def _choose(flag: str, value: str, choices: Any) -> Any:
     if value not in known:
         raise UsageError("cannot use", f"{flag} {value}", why=f"it is one of {', '.join(known)}")
     return value
-
-
-def parse_max_size(text: str | None) -> int | None:
-    """Bytes of a size as it was typed. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        return read_size(text)
-    except ValueError as error:
-        raise UsageError("cannot use", f"--max-size {text}", why=f"it {error}") from error

@@ -14,7 +14,20 @@ from hffs.cli.drawing.terminal import Screen, align, draw_sections
 _NOUNS = {"vae": "images", "text": "texts"}
 
 
-def render_run(facts: RunFacts, screen: Screen) -> str:
+def render(facts: RunFacts | VerifiedFacts | PrunedFacts | ExportedFacts, screen: Screen) -> str:
+    """Facts of any kind."""
+    match facts:
+        case RunFacts():
+            return _render_run(facts, screen)
+        case VerifiedFacts():
+            return _render_verified(facts, screen)
+        case PrunedFacts():
+            return _render_pruned(facts, screen)
+        case ExportedFacts():
+            return _render_exported(facts, screen)
+
+
+def _render_run(facts: RunFacts, screen: Screen) -> str:
     """An entry: where its tensors are, and how long that took."""
     lines = align(_describe(facts), screen)
     return draw_sections([(f"{facts.id}: {facts.store}", lines)], screen)
@@ -48,7 +61,7 @@ def _because(facts: RunFacts) -> str:
     return f", one: {facts.reason}" if facts.reason else ""
 
 
-def render_verified(facts: VerifiedFacts, screen: Screen) -> str:
+def _render_verified(facts: VerifiedFacts, screen: Screen) -> str:
     """How a store is."""
     counts = f"{show_number(facts.samples)} in {show_number(facts.shards)} shards"
     rows = [("sound", f"{counts}, {show_bytes(facts.size_bytes)}")]
@@ -57,7 +70,7 @@ def render_verified(facts: VerifiedFacts, screen: Screen) -> str:
     return draw_sections([(facts.store, align(rows, screen))], screen)
 
 
-def render_pruned(facts: PrunedFacts, screen: Screen) -> str:
+def _render_pruned(facts: PrunedFacts, screen: Screen) -> str:
     """What of a store is gone, and what is left."""
     rows = [
         ("removed", f"{show_number(facts.removed)} shards"),
@@ -68,7 +81,7 @@ def render_pruned(facts: PrunedFacts, screen: Screen) -> str:
     return draw_sections([(f"{facts.id}: {facts.store}", align(rows, screen))], screen)
 
 
-def render_exported(facts: ExportedFacts, screen: Screen) -> str:
+def _render_exported(facts: ExportedFacts, screen: Screen) -> str:
     """What a trainer will find, and how."""
     counts = (
         ("written", facts.written),

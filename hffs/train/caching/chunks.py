@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.types import Size
-from hffs.train.caching.finding import make_sample_keys, make_text_keys
 from hffs.train.caching.identities import Identified
-from hffs.train.caching.keys import KEY_BYTES
+from hffs.train.caching.keys import KEY_BYTES, make_sample_keys, make_text_keys
 from hffs.train.files import Stamp
 from hffs.train.plan import Cut, Plan
 

@@ -28,12 +28,11 @@ from hffs.train.caching.finding import (
     Where,
     choose_encoder,
     identify,
-    make_sample_keys,
-    make_text_keys,
     open_store,
     read_captions,
     read_key,
 )
+from hffs.train.caching.keys import make_sample_keys, make_text_keys
 from hffs.train.files import FolderFiles
 from hffs.train.loading import read_caption
 from hffs.train.plan import Cut, Plan

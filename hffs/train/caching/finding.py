@@ -1,4 +1,4 @@
-"""What of a plan is in a store, and where: keys of its samples and captions, and their rows.
+"""What of a plan is in a store, and where: its captions, and the rows of keys.
 
 Owns how many of them are looked up at once, in arrays. Must not know what tensors are used for.
 """
@@ -16,12 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hffs.core.types import Size
 from hffs.errors import ConfigError, DataError
-from hffs.train.caching.keys import KEY_BYTES, make_image_key, make_text_key
 from hffs.train.files import FolderFiles
 from hffs.train.loading import read_caption
-from hffs.train.plan import Cut, Plan
+from hffs.train.plan import Plan
 
 _READERS = 16
 """Threads that read captions: they wait, for a mount or a network."""
@@ -111,50 +109,11 @@ def choose_encoder(store: Tensors, named: str | None) -> str:
     raise ConfigError("cannot choose an encoder of", store.address, why=why, fix=fix)
 
 
-def make_sample_keys(
-    plan: Plan, identities: NDArray[np.uint8], encoder: str, *, flipped: bool
-) -> NDArray[np.uint8]:
-    """The key of each sample, (s, 32); `identities` are those of the scan's images, (n, 32)."""
-    scan, assignment = plan.scan, plan.assignment
-    count = len(assignment.image)
-    keys = np.empty((count, KEY_BYTES), np.uint8)
-    shapes = [Size(*size) for size in assignment.sizes.tolist()]
-    for begin in range(0, count, _AT_ONCE):
-        part = slice(begin, begin + _AT_ONCE)
-        image = assignment.image[part]
-        turns = scan.orientation[image] if plan.upright else np.ones(len(image), np.uint8)
-        columns = (
-            [one.tobytes() for one in identities[image]],
-            scan.stored[image].tolist(),
-            turns.tolist(),
-            assignment.resized[part].tolist(),
-            assignment.crop[part].tolist(),
-            assignment.bucket[part].tolist(),
-        )
-        made = [
-            make_image_key(
-                identity,
-                Cut(Size(*stored), turn, Size(*resized), left, top, shapes[bucket]),
-                encoder,
-                flipped=flipped,
-            )
-            for identity, stored, turn, resized, (left, top), bucket in zip(*columns, strict=True)
-        ]
-        keys[part] = np.frombuffer(b"".join(made), np.uint8).reshape(-1, KEY_BYTES)
-    return keys
-
-
 def identify(plan: Plan) -> NDArray[np.uint8]:
     """The identity of each image of a plan's scan, (n, 32)."""
     from hffs.train.caching.identities import identify_images  # late: it loads sources
 
     return identify_images(plan, lambda done, total: None).digests
-
-
-def make_text_keys(texts: Sequence[str], encoder: str) -> NDArray[np.uint8]:
-    """The key of each text, (n, 32)."""
-    joined = b"".join(make_text_key(text, encoder) for text in texts)
-    return np.frombuffer(joined, np.uint8).reshape(-1, KEY_BYTES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Latents as a diffusion model takes them: shifted and scaled by what their VAE says.
+"""Latents as a diffusion model takes them: drawn, shifted and scaled by what their VAE says.
 
 Owns the arithmetic alone. Stored latents are as the VAE makes them; what is done to them is told by
 the facts that an encoder says of itself, and as the pipelines of diffusers do it: `(x - shift) *
@@ -7,7 +7,7 @@ scale`, or where a VAE has a mean and a deviation for each channel `(x - mean) *
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,3 +46,15 @@ def _read_scale(latents: Tensor, facts: Mapping[str, Any]) -> tuple[Tensor, Tens
     if mean is not None and deviation is not None:
         return spread(mean), spread(1.0 if scale is None else scale) / spread(deviation)
     return spread(0.0 if shift is None else shift), spread(scale)
+
+
+def draw(mean: Tensor, logvar: Tensor, seeds: Sequence[int]) -> Tensor:
+    """A sample of each distribution by its own seed, in float32."""
+    noise = torch.stack(
+        [
+            torch.randn(mean.shape[1:], generator=torch.Generator("cpu").manual_seed(seed))
+            for seed in seeds
+        ]
+    )
+    deviation = torch.exp(0.5 * logvar.float())
+    return mean.float() + deviation * noise.to(mean.device)

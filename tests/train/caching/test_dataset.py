@@ -26,8 +26,7 @@ from hffs.train import (
     collate_cached,
     time_ids,
 )
-from hffs.train.caching.finding import make_sample_keys
-from hffs.train.caching.keys import identify_encoder
+from hffs.train.caching.keys import identify_encoder, make_sample_keys
 from hffs.train.caching.shards import Shard
 from hffs.train.caching.store import Store
 from hffs.train.plan import Plan

@@ -22,6 +22,7 @@ from hffs.train.caching.encoders.libraries import (
     model_errors,
 )
 from hffs.train.caching.encoders.locating import ModelFiles, settled
+from hffs.train.caching.scaling import draw
 
 _SCALES = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
 
@@ -134,18 +135,6 @@ class DiffusersVae:
             return torch.float32
         dtype: torch.dtype = getattr(torch, self._spec.dtype)
         return dtype
-
-
-def draw(mean: Tensor, logvar: Tensor, seeds: Sequence[int]) -> Tensor:
-    """A sample of each distribution by its own seed, in float32."""
-    noise = torch.stack(
-        [
-            torch.randn(mean.shape[1:], generator=torch.Generator("cpu").manual_seed(seed))
-            for seed in seeds
-        ]
-    )
-    deviation = torch.exp(0.5 * logvar.float())
-    return mean.float() + deviation * noise.to(mean.device)
 
 
 def find_spatial_factor(config: Mapping[str, Any]) -> int | None:

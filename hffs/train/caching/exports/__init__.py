@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,12 +31,11 @@ from hffs.train.caching.finding import (
     choose_encoder,
     identify,
     locate,
-    make_sample_keys,
-    make_text_keys,
     open_store,
     read_captions,
 )
-from hffs.train.caching.keys import make_seed
+from hffs.train.caching.keys import make_sample_keys, make_seed, make_text_keys
+from hffs.train.caching.scaling import draw
 from hffs.train.plan import Cut, Plan
 
 Facts = Mapping[str, Any]
@@ -292,10 +290,7 @@ def _draw(tensors: Mapping[str, Tensor], key: NDArray[np.uint8]) -> Tensor:
         why = f"it has {', '.join(sorted(tensors))}"
         raise DataError("cannot export a sample", why=why, fix="a trainer takes latents")
     mean, logvar = tensors["mean"], tensors["logvar"]
-    chance = torch.Generator().manual_seed(make_seed(key.tobytes()))
-    noise = torch.randn(mean.shape, generator=chance)
-    drawn = mean.float() + torch.exp(0.5 * logvar.float()) * noise
-    return drawn.to(mean.dtype)
+    return draw(mean[None], logvar[None], [make_seed(key.tobytes())])[0].to(mean.dtype)
 
 
 class _Writing:
