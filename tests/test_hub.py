@@ -41,7 +41,7 @@ FILE = "/datasets/ann/set/resolve/main/x.bin"
 def ask(hub: HubServer, tmp_path: Path) -> Ask:
     def run(code: str, **env: str) -> Any:
         done = _start(hub, tmp_path, code, **env)
-        said, complaint = done.communicate(timeout=60)
+        said, complaint = done.communicate(timeout=100)
         assert done.returncode == 0, complaint
         return json.loads(said)
 
@@ -164,7 +164,7 @@ def test_a_killed_download_is_seen_in_the_middle(hub: HubServer, tmp_path: Path)
     loading = _start(hub, tmp_path, "hf_hub_download('ann/set', 'x.bin', repo_type='dataset')")
     hub.wait_until_sent(100_000, "GET .*x.bin")
     loading.send_signal(signal.SIGKILL)
-    loading.communicate(timeout=20)
+    loading.communicate(timeout=60)
     assert 100_000 <= hub.sent_bytes("GET .*x.bin") < len(LARGE)
 
 
@@ -372,10 +372,10 @@ def test_a_certificate_of_its_own_is_not_trusted_but_where_it_is_named(tmp_path:
     code = "print(HfApi().dataset_info('ann/set').sha)"
     with HubServer(tls=context) as hub:
         commit = hub.add("ann/set").commit
-        _, complaint = _start(hub, tmp_path, code).communicate(timeout=60)
+        _, complaint = _start(hub, tmp_path, code).communicate(timeout=100)
         assert "CERTIFICATE_VERIFY_FAILED" in complaint
         trusted = _start(hub, tmp_path, code, SSL_CERT_FILE=str(tmp_path / "ca.pem"))
-        assert trusted.communicate(timeout=60)[0].strip() == commit
+        assert trusted.communicate(timeout=100)[0].strip() == commit
 
 
 def test_it_runs_by_hand(tmp_path: Path) -> None:

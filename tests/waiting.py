@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], within_s: float = 100.0) -> None:
     """Return when a condition holds; it has to within a deadline."""
     deadline = time.monotonic() + within_s
     while not condition():

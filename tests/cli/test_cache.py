@@ -170,7 +170,7 @@ def test_what_a_run_that_is_ended_has_written_stays(
     process.send_signal(number)
     if processes == 1:  # a batch that is on the device is waited for; processes are not
         held.unlink()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=100)
     assert out == ""
     if number == signal.SIGINT:
         assert (process.returncode, err) == (InterruptedRun.exit_code, "hffs: interrupted\n")

@@ -227,7 +227,7 @@ def test_an_interrupt_ends_the_reader_and_is_one_line(hffs: Hffs, source: Path) 
         assert process.stdout is not None
         assert process.stdout.readline() == "reading\n"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        out, err = process.communicate(timeout=30)  # the reader is gone: its end is closed
+        out, err = process.communicate(timeout=100)  # the reader is gone: its end is closed
     assert (process.returncode, out, err) == (130, "", "hffs: interrupted\n")
 
 

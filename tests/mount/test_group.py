@@ -361,7 +361,7 @@ def test_in_the_foreground_a_signal_ends_all(
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
         process.send_signal(number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=100)
         assert process.returncode == 0, said
         assert f"INFO {number.name}: unmounting all" in said
         for name in ROWS:
@@ -377,7 +377,7 @@ def test_in_the_foreground_ctrl_c_reaches_all_of_them_and_that_is_fine(
         pids = _pids(hffs, folder)
         for pid in (process.pid, *pids.values()):
             os.kill(pid, signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=100)
         assert process.returncode == 0, said
         _expect_nothing_left(hffs, folder, pids)
 
@@ -389,7 +389,7 @@ def test_in_the_foreground_all_end_with_one(
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
         hffs("umount", folder / place)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=100)
         assert process.returncode == 0, said
         assert "is unmounted: unmounting all" in said
         _expect_nothing_left(hffs, folder, pids)
@@ -401,7 +401,7 @@ def test_in_the_foreground_all_end_with_one_that_is_killed(
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
         os.kill(pids["cats"], signal.SIGKILL)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=100)
         assert process.returncode == 4, said
         assert said.splitlines()[-1] == "hffs: lost the mount of entry cats (SIGKILL)"
         _expect_nothing_left(hffs, folder, pids)

@@ -171,7 +171,7 @@ def test_no_worker_outlives_an_interrupted_mount(
     waiting: subprocess.Popen[str], hffs: Hffs, module: Path, number: signal.Signals
 ) -> None:
     os.killpg(waiting.pid, number)  # as a terminal does
-    _, told = waiting.communicate(timeout=30)
+    _, told = waiting.communicate(timeout=100)
     assert waiting.returncode == 130
     if "--foreground" in str(waiting.args):  # what the child logs may stand in between
         assert "hffs: interrupted\n" in told

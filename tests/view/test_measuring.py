@@ -80,7 +80,7 @@ def test_nothing_wanted_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_images_are_measured_by_several_threads(tmp_path: Path) -> None:
-    meeting = threading.Barrier(WORKERS, timeout=30)
+    meeting = threading.Barrier(WORKERS, timeout=60)
 
     class Meeting(Rows):
         def load(self, cell: int) -> memoryview:

@@ -266,7 +266,7 @@ def test_images_that_could_not_be_fetched_are_measured_by_the_next_mount(
 def test_images_are_measured_by_many_threads(
     open_tree: OpenTree, tmp_path: Path, server: Server
 ) -> None:
-    meeting = threading.Barrier(8, timeout=20)
+    meeting = threading.Barrier(8, timeout=60)
 
     def meet(exchange: Exchange) -> None:
         meeting.wait()

@@ -656,7 +656,7 @@ def test_failures_that_are_remembered_are_bounded(
 
 
 def test_a_host_is_sent_few_requests_at_a_time(serve: Any, fetcher: Fetch) -> None:
-    meeting = threading.Barrier(3, timeout=10)
+    meeting = threading.Barrier(3, timeout=60)
 
     def meet(exchange: Exchange) -> None:
         meeting.wait()
@@ -671,7 +671,7 @@ def test_a_host_is_sent_few_requests_at_a_time(serve: Any, fetcher: Fetch) -> No
 
 
 def test_all_hosts_together_are_sent_few_requests(serve: Any, fetcher: Fetch) -> None:
-    meeting = threading.Barrier(4, timeout=10)
+    meeting = threading.Barrier(4, timeout=60)
 
     def meet(exchange: Exchange) -> None:
         meeting.wait()
