@@ -282,10 +282,10 @@ def _require_reachable(address: str) -> None:
     if "://" in address:
         why = "it is not HOST:PORT"
         fix = "name the head of the cluster, or say auto on a host of it"
-        raise UsageError("cannot use --ray-address", address, why=why, fix=fix)
+        raise UsageError("cannot use --ray-address", _show(address), why=why, fix=fix)
     host, _, port = address.rpartition(":") if ":" in address else (address, "", str(_PORT))
     if not port.isdecimal():
-        raise UsageError("cannot use --ray-address", address, why="it is not HOST:PORT")
+        raise UsageError("cannot use --ray-address", _show(address), why="it is not HOST:PORT")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S) as head:
             if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
@@ -298,7 +298,11 @@ def _require_reachable(address: str) -> None:
 
 def _unreachable(address: str, why: str) -> SourceError:
     why = _take_first_line(why)
-    return SourceError("cannot reach the Ray cluster at", address, why=why)
+    return SourceError("cannot reach the Ray cluster at", _show(address), why=why)
+
+
+def _show(address: str) -> str:
+    return address.rpartition("@")[2]  # without a user and a password
 
 
 def _take_first_line(text: str) -> str:

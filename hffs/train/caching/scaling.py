@@ -31,21 +31,20 @@ def unscale_latents(latents: Tensor, facts: Mapping[str, Any]) -> Tensor:
     return latents / times + minus
 
 
-def _read_scale(latents: Tensor, facts: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def _read_scale(latents: Tensor, facts: Mapping[str, Any]) -> tuple[Tensor | float, Tensor | float]:
     scale, shift = facts.get("scaling_factor"), facts.get("shift_factor")
     mean, deviation = facts.get("latents_mean"), facts.get("latents_std")
-    if scale is None and (mean is None or deviation is None):
+    if mean is not None and deviation is not None:
+        of_channels = (-1,) + (1,) * (latents.ndim - 2)
+        minus, divide = (
+            torch.tensor(each, dtype=latents.dtype, device=latents.device).reshape(of_channels)
+            for each in (mean, deviation)
+        )
+        return minus, (1.0 if scale is None else scale) / divide
+    if scale is None:
         why = "its configuration has neither a scaling factor nor means of channels"
         raise UsageError("cannot scale latents of", str(facts.get("class", "a VAE")), why=why)
-    of_channels = (-1,) + (1,) * (latents.ndim - 2)
-
-    def spread(values: Any) -> Tensor:
-        made = torch.tensor(values, dtype=latents.dtype, device=latents.device)
-        return made.reshape(of_channels) if made.ndim else made
-
-    if mean is not None and deviation is not None:
-        return spread(mean), spread(1.0 if scale is None else scale) / spread(deviation)
-    return spread(0.0 if shift is None else shift), spread(scale)
+    return shift or 0.0, scale  # Python's numbers, which are not rounded to the type of the latents
 
 
 def draw(mean: Tensor, logvar: Tensor, seeds: Sequence[int]) -> Tensor:

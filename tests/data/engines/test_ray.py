@@ -54,6 +54,7 @@ def test_no_tasks_need_no_ray() -> None:
         ("127.0.0.1:1", SourceError, "Connection refused"),
         ("ray://127.0.0.1:10001", UsageError, "not HOST:PORT"),
         ("127.0.0.1:head", UsageError, "not HOST:PORT"),
+        ("ray://reader:s3cret@127.0.0.1:10001", UsageError, "not HOST:PORT"),
     ],
 )
 def test_a_cluster_that_cannot_be_reached_is_told_at_once(
@@ -61,7 +62,8 @@ def test_a_cluster_that_cannot_be_reached_is_told_at_once(
 ) -> None:
     with pytest.raises(kind, match=why) as caught:
         list(RayEngine(address).run(work.make_teller, [1], Needs()))
-    assert address in str(caught.value)
+    assert address.removeprefix("ray://reader:s3cret@") in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_what_is_no_cluster_is_not_waited_for() -> None:

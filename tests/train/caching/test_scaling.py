@@ -32,6 +32,11 @@ def test_latents_are_scaled_and_scaled_back(facts: dict[str, Any], first: float)
     assert scale_latents(X.unsqueeze(2), facts).shape == (1, 2, 1, 1, 2)
 
 
+def test_a_factor_is_not_rounded_to_the_type_of_latents() -> None:
+    x = torch.linspace(-4.0, 4.0, 500).bfloat16()
+    assert torch.equal(scale_latents(x, {"scaling_factor": 0.13025}), x * 0.13025)
+
+
 def test_each_channel_has_its_own_scale() -> None:
     facts = {"latents_mean": [0.0, 3.0], "latents_std": [1.0, 2.0]}
     assert scale_latents(X, facts)[0, 1].flatten().tolist() == [0.0, 0.5]

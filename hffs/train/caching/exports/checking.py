@@ -14,6 +14,7 @@ from torch import Tensor
 from hffs.core.buckets.spec import Generator
 from hffs.errors import ConfigError
 from hffs.train.caching.exports import Facts
+from hffs.train.caching.scaling import scale_latents
 from hffs.train.plan import Plan
 
 
@@ -96,15 +97,13 @@ def find_own(facts: Facts) -> Facts:
 
 
 def scale(latents: Tensor, facts: Facts) -> Tensor:
-    """Latents as a model takes them: (z - shift) * scale, by Python's numbers as trainers do.
+    """Latents as a model takes them: (z - shift) * scale, as trainers compute it.
 
-    `hffs.train.caching.scaling` rounds both to the type of the latents first. Raises ConfigError
-    where the VAE has statistics of its channels instead, which each trainer applies in its own way,
-    or says nothing of either.
+    Raises ConfigError where the VAE has statistics of its channels instead, which each trainer
+    applies in its own way, or says nothing of either.
     """
     own = find_own(facts)
-    factor, shift = own.get("scaling_factor"), own.get("shift_factor")
-    if own.get("latents_mean") is not None or factor is None:
+    if own.get("latents_mean") is not None or own.get("scaling_factor") is None:
         why = "its VAE has no scaling factor, or means of channels beside it"
         raise ConfigError("cannot export latents", why=why, fix="let the trainer cache them")
-    return (latents - (shift or 0.0)) * float(factor)
+    return scale_latents(latents, own)
