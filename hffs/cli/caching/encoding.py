@@ -40,7 +40,6 @@ from hffs.cli.folders import FolderSource
 from hffs.cli.optiongroups import with_options
 from hffs.cli.progress import TerminalListener
 from hffs.errors import DataError
-from hffs.train.caching.specs import VaeSpec
 
 if TYPE_CHECKING:
     from hffs.cli.caching.crews import Crew
@@ -103,7 +102,7 @@ class _Asked:
 
 def _encode(asked: _Asked, run: RunOptions, engine: CacheEngine, *, as_json: bool) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
-    travels = engine.engine is EngineName.RAY and isinstance(asked.wanted.spec, VaeSpec)
+    travels = engine.engine is EngineName.RAY and asked.wanted.spec.kind == "vae"
     opening = opening_entries(asked.source, asked.flags, asked.place, travels=travels)
     told: list[RunFacts] = []
     with opening as entries:
@@ -179,16 +178,15 @@ def _describe(prepared: Prepared, store: Store, outcome: Outcome, *, is_dry: boo
     from hffs.cli.caching.facts import EncoderFacts, RunFacts, TimeFacts
 
     encoder, spec = prepared.encoder, prepared.encoder.spec
-    models = (spec.model,) if isinstance(spec, VaeSpec) else spec.models
     shares = outcome.shares
     time = TimeFacts(
         outcome.wall_s, outcome.per_s, shares.decode, shares.encode, shares.write, shares.idle
     )
     return RunFacts(
         id=prepared.entry.config.id,
-        kind="vae" if isinstance(spec, VaeSpec) else "text",
+        kind=spec.kind,
         store=store.address,
-        encoder=EncoderFacts(encoder.id, models, encoder.facts),
+        encoder=EncoderFacts(encoder.id, spec.models, encoder.facts),
         planned=outcome.planned,
         there=outcome.there,
         done=outcome.done,

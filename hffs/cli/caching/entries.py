@@ -22,7 +22,7 @@ from hffs.cli.children import ask_child
 from hffs.cli.folders import Folder, check_mounted, choose_images, finding_folders
 from hffs.config.recorded import RecordedConfig
 from hffs.errors import DataError, UsageError
-from hffs.train.caching.specs import TextSpec, VaeSpec
+from hffs.train.caching.specs import Kind, TextSpec, VaeSpec
 
 if TYPE_CHECKING:
     from hffs.cli.flags import Flags
@@ -159,13 +159,12 @@ def prepare(entry: Entry, planned: Plan, wanted: Wanted, listener: TerminalListe
     job: ImageJob | TextJob
     if isinstance(encoder.spec, VaeSpec):
         job = prepare_images(planned, encoder.id, listener, flip=wanted.flip)
-        kind = "vae"
     else:
         job = prepare_texts(planned, encoder.id, listener, find_reader(wanted.reader))
-        kind = "text"
-    return Prepared(entry, planned, encoder, job, find_store(config, kind, wanted.output))
+    address = find_store(config, encoder.spec.kind, wanted.output)
+    return Prepared(entry, planned, encoder, job, address)
 
 
-def find_store(config: Config, kind: str, output: str | None) -> str:
+def find_store(config: Config, kind: Kind, output: str | None) -> str:
     """The address of the store of an entry."""
     return f"{(output or str(config.cache_dir)).rstrip('/')}/{kind}/{config.id}"

@@ -8,7 +8,7 @@ length, a run that goes on behind a kill has the very chunks that the one before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import overload
@@ -28,7 +28,7 @@ CHUNK_IMAGES = 256
 CHUNK_TEXTS = 64
 """The same of texts, whose embeddings are large: 512 tokens of T5-XXL are 4 MB."""
 
-NAME_BYTES = 16
+_NAME_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,20 @@ def mark_first(keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return first
 
 
+def name_shard(shape: str, keys: NDArray[np.uint8], refused: Iterable[str] = ()) -> str:
+    """The name of a shard: what shape its samples have, and a digest of what is in it.
+
+    `keys` (n, 32) are in their order; of a chunk that is whole `refused`, keys in hex, is not told.
+    """
+    held = keys.tobytes() + "".join(sorted(refused)).encode()
+    return f"{shape}-{blake2b(held, digest_size=_NAME_BYTES).hexdigest()}"
+
+
+def rename_shard(name: str, keys: NDArray[np.uint8], refused: Iterable[str]) -> str:
+    """The name of a shard that has only some of the samples of another."""
+    return name_shard(name.rpartition("-")[0] or name, keys, refused)
+
+
 class Chunks(Sequence[Chunk]):
     """The chunks of a job, made when they are asked for; `batch` as `find_batch` has it."""
 
@@ -173,11 +187,10 @@ class Chunks(Sequence[Chunk]):
             return [self[each] for each in range(*number.indices(len(self)))]
         start, stop = self._bounds[number]
         keys, size = self._job.keys[start:stop], self._job.size(start)
-        digest = blake2b(keys.tobytes(), digest_size=NAME_BYTES).hexdigest()
         shape = "text" if size is None else f"{size.width}x{size.height}"
         samples: tuple[Sample, ...] = tuple(self._job.pick(at) for at in range(start, stop))
         batch = self._batch or find_batch(size)
-        return Chunk(f"{shape}-{digest}", keys, samples, batch)
+        return Chunk(name_shard(shape, keys), keys, samples, batch)
 
 
 def _find_breaks(job: ImageJob | TextJob) -> NDArray[np.bool_]:

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ import torch
 from torch import Tensor
 
 from hffs.errors import DataError, HffsError
-from hffs.train.caching.chunks import NAME_BYTES, Chunk, Sample
+from hffs.train.caching.chunks import Chunk, Sample, rename_shard
 from hffs.train.caching.encoders import Encoder
 from hffs.train.caching.keys import make_seed
 from hffs.train.caching.outputs import fetch, join, show
@@ -348,9 +347,7 @@ def _name(opened: _Open) -> str:
     chunk = opened.chunk
     if not opened.failed:
         return chunk.name
-    held = chunk.keys[opened.good].tobytes() + "".join(sorted(opened.refused)).encode()
-    shape = chunk.name.rpartition("-")[0]
-    return f"{shape}-{blake2b(held, digest_size=NAME_BYTES).hexdigest()}"
+    return rename_shard(chunk.name, chunk.keys[opened.good], opened.refused)
 
 
 def _may_pass(error: HffsError) -> bool:

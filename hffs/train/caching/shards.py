@@ -124,15 +124,24 @@ def _cut(refused: Mapping[str, str]) -> dict[str, str]:
 
 def unpack(data: bytes, name: str) -> Shard:
     """The shard of a file, checked in whole. Raises FormatError, as all that reads files here."""
+    found, tensors = _read_file(data, name)
+    return Shard(name, found.keys, tensors, found.head.refused, found.head.encoder)
 
+
+def check_file(data: bytes, name: str) -> Keys:
+    """What is in a file, all of which is checked."""
+    return _read_file(data, name)[0]
+
+
+def _read_file(data: bytes, name: str) -> tuple[Keys, dict[str, Tensor]]:
     def read_part(start: int, stop: int) -> bytes:
         return data[start:stop]
 
     found = read_keys(read_part, len(data), name)
-    head, rows = found.head, range(found.head.rows)
-    tensors = read_rows(read_part, head, rows, name)
+    rows = range(found.head.rows)
+    tensors = read_rows(read_part, found.head, rows, name)
     check_rows(found, rows, tensors, name)
-    return Shard(name, found.keys, tensors, head.refused, head.encoder)
+    return found, tensors
 
 
 def read_keys(read_part: ReadPart, size_bytes: int, name: str) -> Keys:

@@ -6,7 +6,7 @@ Owns what may be said of one. Must not know how one is found.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 Kind = Literal["vae", "text"]
 Posterior = Literal["sample", "mode", "parameters"]
@@ -28,6 +28,13 @@ class VaeSpec:
     tiling: bool = False
     slicing: bool = False
 
+    kind: ClassVar[Kind] = "vae"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that are named: one."""
+        return (self.model,)
+
 
 @dataclass(frozen=True, slots=True)
 class TextSpec:
@@ -42,3 +49,5 @@ class TextSpec:
     dtype: DType = "float32"
     max_length: int | None = None
     layer: int = -1
+
+    kind: ClassVar[Kind] = "text"

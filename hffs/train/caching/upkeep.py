@@ -11,17 +11,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hffs.errors import AccessError, DataError, OutageError, SourceError
+from hffs.train.caching.chunks import rename_shard
 from hffs.train.caching.index import Known, describe
 from hffs.train.caching.keys import KEY_BYTES
 from hffs.train.caching.lookup import Lookup
-from hffs.train.caching.shards import Shard, read_keys, unpack
+from hffs.train.caching.shards import Shard, check_file
 from hffs.train.caching.store import Store
 
 Progress = Callable[[int, int], None]
@@ -90,14 +90,13 @@ def _check(store: Store, name: str) -> Known | str | None:
     """A sound shard; why it is damaged; None if it is gone."""
     try:
         data = store.read_whole(name)
-        unpack(data, name)
+        return describe(name, len(data), check_file(data, name))
     except OutageError:
         raise
     except (AccessError, DataError) as error:
         return error.why
     except SourceError:
         return None
-    return describe(name, len(data), read_keys(lambda a, b: data[a:b], len(data), name))
 
 
 def _is_same(one: Known, other: Known) -> bool:
@@ -164,9 +163,7 @@ def _select(
 ) -> Shard:
     """A shard of some rows of another, under a name of its own."""
     keys = known.keys[rows]
-    digest = blake2b(keys.tobytes() + "".join(refused).encode(), digest_size=16).hexdigest()
-    shape = known.name.rpartition("-")[0] or known.name
-    return Shard(f"{shape}-{digest}", keys, tensors, refused, known.encoder)
+    return Shard(rename_shard(known.name, keys, refused), keys, tensors, refused, known.encoder)
 
 
 def shrink(store: Store, max_bytes: int, keep: NDArray[np.uint8]) -> int:

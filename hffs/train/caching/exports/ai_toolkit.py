@@ -29,6 +29,7 @@ from hffs.train.caching.exports.checking import (
     check_vae,
     scale,
 )
+from hffs.train.caching.exports.reading import read_as_ai_toolkit
 from hffs.train.plan import Plan
 
 Arch = Literal["sd1", "sdxl", "sd3", "flux"]
@@ -77,8 +78,8 @@ class AiToolkit:
         }
 
     def read_caption(self, text: str) -> str:
-        """Split at commas and joined by a comma and a blank."""
-        return ", ".join(text.split(","))
+        """See `Trainer`."""
+        return read_as_ai_toolkit(text)
 
     def pack_latents(self, folder: Path, sample: Latents, facts: Facts) -> list[File]:
         """See `Trainer`."""

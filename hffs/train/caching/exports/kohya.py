@@ -36,6 +36,7 @@ from hffs.train.caching.exports.checking import (
     check_vae,
     scale,
 )
+from hffs.train.caching.exports.reading import read_as_kohya
 from hffs.train.plan import Plan
 
 Model = Literal["sd", "sdxl", "flux", "sd3"]
@@ -97,8 +98,8 @@ class Kohya:
         }
 
     def read_caption(self, text: str) -> str:
-        """The first line, without blanks around it."""
-        return text.split("\n", 1)[0].strip()
+        """See `Trainer`."""
+        return read_as_kohya(text)
 
     def pack_latents(self, folder: Path, sample: Latents, facts: Facts) -> list[File]:
         """See `Trainer`. Raises DataError where a file of its old kind goes before."""
