@@ -22,7 +22,7 @@ from torch.utils.data import Dataset, default_collate
 from hffs.errors import ConfigError, DataError
 from hffs.train.files import FolderFiles
 from hffs.train.loading import load_pixels, read_caption
-from hffs.train.plan import Plan
+from hffs.train.plan import Cut, Plan
 
 OnError = Literal["raise", "skip"]
 Transform = Callable[[Tensor], Tensor]
@@ -33,16 +33,15 @@ _MOST_STAND_INS = 100
 _log = logging.getLogger(__name__)
 
 
-class Sample(TypedDict):
-    """An image at one resolution.
+class Described(TypedDict):
+    """What a sample of any kind says of itself.
 
-    `image` is float32 (3, h, w) in [-1, 1], RGB. `original_size` is the image's before anything was
-    done to it but turning it upright, `crop_top_left` the crop's corner in the resized image,
-    `target_size` the bucket's: int64 (2,) each, height or top first. `index` is the number of the
-    sample, `entry` the plan's id; `replaced` says that it stands in for one that cannot be read.
+    `original_size` is the image's before anything was done to it but turning it upright,
+    `crop_top_left` the crop's corner in the resized image, `target_size` the bucket's: int64 (2,)
+    each, height or top first. `index` is the number of the sample, `entry` the plan's id;
+    `replaced` says that it stands in for one that cannot be read.
     """
 
-    image: Tensor
     caption: str
     name: str
     index: int
@@ -54,23 +53,10 @@ class Sample(TypedDict):
     replaced: bool
 
 
-class Batch(TypedDict):
-    """Samples of one bucket of one entry.
-
-    `image` is float32 (n, 3, h, w), `index` int64 (n,), `original_size`, `crop_top_left` and
-    `target_size` are int64 (n, 2), `replaced` is bool (n,).
-    """
+class Sample(Described):
+    """An image at one resolution: `image` is float32 (3, h, w) in [-1, 1], RGB."""
 
     image: Tensor
-    caption: list[str]
-    name: list[str]
-    index: Tensor
-    bucket: int
-    original_size: Tensor
-    crop_top_left: Tensor
-    target_size: Tensor
-    entry: str
-    replaced: Tensor
 
 
 class Conditions(TypedDict):
@@ -79,6 +65,26 @@ class Conditions(TypedDict):
     original_size: Tensor
     crop_top_left: Tensor
     target_size: Tensor
+
+
+class DescribedBatch(Conditions):
+    """What a batch of any kind says of its samples, of one bucket of one entry.
+
+    `index` is int64 (n,), `replaced` is bool (n,).
+    """
+
+    caption: list[str]
+    name: list[str]
+    index: Tensor
+    bucket: int
+    entry: str
+    replaced: Tensor
+
+
+class Batch(DescribedBatch):
+    """Samples of one bucket of one entry: `image` is float32 (n, 3, h, w)."""
+
+    image: Tensor
 
 
 class PlannedDataset(Protocol):
@@ -171,24 +177,13 @@ class FolderDataset(Dataset[Sample]):
             _log.warning("%s; another image stands in for it", error)
 
     def _load(self, index: int) -> Sample:
-        plan, cut = self.plan, self.plan.cut(index)
-        name = self.plan.name(index)
+        plan, name, cut = self.plan, self.plan.name(index), self.plan.cut(index)
         pixels = torch.from_numpy(load_pixels(self._files, name, cut)).permute(2, 0, 1)
         image = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         image = image.div_(127.5).sub_(1)
-        shown = cut.stored.turned(cut.orientation)
-        return Sample(
-            image=self._change(image),
-            caption=read_caption(self._files, name, plan.caption_extension),
-            name=name,
-            index=index,
-            bucket=int(plan.assignment.bucket[index]),
-            original_size=torch.tensor(shown[::-1]),
-            crop_top_left=torch.tensor((cut.top, cut.left)),
-            target_size=torch.tensor(cut.size[::-1]),
-            entry=plan.id,
-            replaced=False,
-        )
+        changed = self._change(image)
+        caption = read_caption(self._files, name, plan.caption_extension)
+        return {**describe(plan, index, cut, caption), "image": changed}
 
     def _change(self, image: Tensor) -> Tensor:
         changed = image if self._transform is None else self._transform(image)
@@ -201,13 +196,36 @@ class FolderDataset(Dataset[Sample]):
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack the samples of a batch; in a worker, into memory that is shared with who asked."""
+    image = stack([sample["image"] for sample in samples])
+    return {**collate_described(samples), "image": image}
 
-    def stack(tensors: list[Tensor]) -> Tensor:
-        stacked: Tensor = default_collate(tensors)
-        return stacked
 
-    return Batch(
-        image=stack([sample["image"] for sample in samples]),
+def stack(tensors: list[Tensor]) -> Tensor:
+    """Tensors of one shape as one; in a worker, in memory that is shared with who asked."""
+    stacked: Tensor = default_collate(tensors)
+    return stacked
+
+
+def describe(plan: Plan, index: int, cut: Cut, caption: str, *, flipped: bool = False) -> Described:
+    """What is said of a sample; of a mirror image that is `flipped`, the crop is in that."""
+    shown = cut.stored.turned(cut.orientation)
+    left = cut.resized.width - cut.left - cut.size.width if flipped else cut.left
+    return Described(
+        caption=caption,
+        name=plan.name(index),
+        index=index,
+        bucket=int(plan.assignment.bucket[index]),
+        original_size=torch.tensor(shown[::-1]),
+        crop_top_left=torch.tensor((cut.top, left)),
+        target_size=torch.tensor(cut.size[::-1]),
+        entry=plan.id,
+        replaced=False,
+    )
+
+
+def collate_described(samples: Sequence[Described]) -> DescribedBatch:
+    """What is said of the samples of a batch."""
+    return DescribedBatch(
         caption=[sample["caption"] for sample in samples],
         name=[sample["name"] for sample in samples],
         index=torch.tensor([sample["index"] for sample in samples]),

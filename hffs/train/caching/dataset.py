@@ -12,30 +12,34 @@ import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, NotRequired, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, Self, TypedDict, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from hffs.errors import ConfigError, DataError
 from hffs.train.caching.encoders import Kind
 from hffs.train.caching.finding import (
     Captions,
-    Tensors,
     Where,
     choose_encoder,
     identify,
+    look_up,
     open_store,
     read_captions,
     read_key,
 )
 from hffs.train.caching.keys import make_sample_keys, make_text_keys
+from hffs.train.dataset import Described, DescribedBatch, collate_described, describe, stack
 from hffs.train.files import FolderFiles
 from hffs.train.loading import read_caption
-from hffs.train.plan import Cut, Plan
+from hffs.train.plan import Plan
+
+if TYPE_CHECKING:
+    from hffs.train.caching.store import Store
 
 OnMissing = Literal["raise", "drop"]
 _OF_IMAGES = frozenset({"latents", "mean", "logvar"})
@@ -45,48 +49,27 @@ _NOUNS: Mapping[Kind, str] = {"vae": "latents", "text": "embeddings"}
 _log = logging.getLogger(__name__)
 
 
-class CachedSample(TypedDict):
+class _Encoded(TypedDict):
+    """`latents` are (c, h, w) as the VAE made them, neither scaled nor shifted; of posterior
+    "parameters" there are `mean` and `logvar` instead. `text` has the tensors of the caption by
+    name, none without a cache of texts.
+    """
+
+    latents: NotRequired[Tensor]
+    mean: NotRequired[Tensor]
+    logvar: NotRequired[Tensor]
+    text: dict[str, Tensor]
+
+
+class CachedSample(_Encoded, Described):
     """An image at one resolution, encoded; without a cache of images, no tensors of one.
 
-    `latents` are (c, h, w) as the VAE made them, neither scaled nor shifted; of posterior
-    "parameters" there are `mean` and `logvar` instead. `text` has the tensors of the caption by
-    name, none without a cache of texts. All else is as in `hffs.train.Sample`; nothing is replaced.
+    Nothing is replaced.
     """
 
-    latents: NotRequired[Tensor]
-    mean: NotRequired[Tensor]
-    logvar: NotRequired[Tensor]
-    text: dict[str, Tensor]
-    caption: str
-    name: str
-    index: int
-    bucket: int
-    original_size: Tensor
-    crop_top_left: Tensor
-    target_size: Tensor
-    entry: str
-    replaced: bool
 
-
-class CachedBatch(TypedDict):
-    """Samples of one bucket of one entry: tensors have one dimension more, in front.
-
-    All else is as in `hffs.train.Batch`.
-    """
-
-    latents: NotRequired[Tensor]
-    mean: NotRequired[Tensor]
-    logvar: NotRequired[Tensor]
-    text: dict[str, Tensor]
-    caption: list[str]
-    name: list[str]
-    index: Tensor
-    bucket: int
-    original_size: Tensor
-    crop_top_left: Tensor
-    target_size: Tensor
-    entry: str
-    replaced: Tensor
+class CachedBatch(_Encoded, DescribedBatch):
+    """Samples of one bucket of one entry: tensors have one dimension more, in front."""
 
 
 class Options(TypedDict, total=False):
@@ -101,7 +84,7 @@ class Options(TypedDict, total=False):
 class _Images(NamedTuple):
     """Encoded images: keys (s, 32) of samples, and of their mirror images where these are used."""
 
-    store: Tensors
+    store: Store
     facts: Mapping[str, Any]
     keys: NDArray[np.uint8]
     flipped: NDArray[np.uint8] | None
@@ -110,7 +93,7 @@ class _Images(NamedTuple):
 class _Texts(NamedTuple):
     """Encoded captions: keys (t, 32) of the texts."""
 
-    store: Tensors
+    store: Store
     facts: Mapping[str, Any]
     captions: Captions
     keys: NDArray[np.uint8]
@@ -177,21 +160,10 @@ class CachedDataset(Dataset[CachedSample]):
         plan, cut = self.plan, self.plan.cut(index)
         flipped = self._flip > 0 and float(torch.rand(())) < self._flip
         caption, embeddings = self._read_text(index)
-        shown = cut.stored.turned(cut.orientation)
-        sample = CachedSample(
-            text=embeddings,
-            caption=caption,
-            name=plan.name(index),
-            index=index,
-            bucket=int(plan.assignment.bucket[index]),
-            original_size=torch.tensor(shown[::-1]),
-            crop_top_left=torch.tensor((cut.top, _find_left(cut, flipped=flipped))),
-            target_size=torch.tensor(cut.size[::-1]),
-            entry=plan.id,
-            replaced=False,
-        )
-        sample.update(self._read_image(index, flipped=flipped))  # type: ignore[typeddict-item] # only names of _OF_IMAGES
-        return sample
+        described = describe(plan, index, cut, caption, flipped=flipped)
+        encoded = _Encoded(text=embeddings)
+        encoded.update(self._read_image(index, flipped=flipped))  # type: ignore[typeddict-item] # only names of _OF_IMAGES
+        return {**described, **encoded}
 
     def renamed(self, entry: str) -> Self:
         """The same data set as part of a mix, in which its entry has another name."""
@@ -227,35 +199,15 @@ class CachedDataset(Dataset[CachedSample]):
 def collate_cached(samples: Sequence[CachedSample]) -> CachedBatch:
     """Stack the samples of a batch; in a worker, into memory that is shared with who asked."""
     first = samples[0]
-
-    def stack(tensors: list[Tensor]) -> Tensor:
-        stacked: Tensor = default_collate(tensors)
-        return stacked
-
-    batch = CachedBatch(
-        text={name: stack([sample["text"][name] for sample in samples]) for name in first["text"]},
-        caption=[sample["caption"] for sample in samples],
-        name=[sample["name"] for sample in samples],
-        index=torch.tensor([sample["index"] for sample in samples]),
-        bucket=first["bucket"],
-        original_size=stack([sample["original_size"] for sample in samples]),
-        crop_top_left=stack([sample["crop_top_left"] for sample in samples]),
-        target_size=stack([sample["target_size"] for sample in samples]),
-        entry=first["entry"],
-        replaced=torch.tensor([sample["replaced"] for sample in samples]),
-    )
+    text = {name: stack([sample["text"][name] for sample in samples]) for name in first["text"]}
+    encoded = _Encoded(text=text)
     if "latents" in first:
-        batch["latents"] = stack([sample["latents"] for sample in samples])
+        encoded["latents"] = stack([sample["latents"] for sample in samples])
     if "mean" in first:
-        batch["mean"] = stack([sample["mean"] for sample in samples])
+        encoded["mean"] = stack([sample["mean"] for sample in samples])
     if "logvar" in first:
-        batch["logvar"] = stack([sample["logvar"] for sample in samples])
-    return batch
-
-
-def _find_left(cut: Cut, *, flipped: bool) -> int:
-    """Where the crop begins in the resized image, or in its mirror image."""
-    return cut.resized.width - cut.left - cut.size.width if flipped else cut.left
+        encoded["logvar"] = stack([sample["logvar"] for sample in samples])
+    return {**collate_described(samples), **encoded}
 
 
 def _check(vae: Where | None, text: Where | None, flip: float, on_missing: str) -> None:
@@ -304,9 +256,9 @@ def _find_kept(
     looks = list[_Look]()
     if images is not None:
         wanted = (keys for keys in (images.keys, images.flipped) if keys is not None)
-        looks += [_Look("vae", *_look_up(images.store, keys)) for keys in wanted]
+        looks += [_Look("vae", *look_up(images.store, keys)) for keys in wanted]
     if texts is not None:
-        there, refused = _look_up(texts.store, texts.keys)
+        there, refused = look_up(texts.store, texts.keys)
         number = texts.captions.of_image[plan.assignment.image]
         # Behind the last text is what the unread ones, -1, have.
         there, refused = np.append(there, False)[number], np.append(refused, True)[number]
@@ -320,19 +272,6 @@ def _find_kept(
     if not kept.any():
         raise DataError("cannot read a cache of", plan.id, why="no sample is in it")
     return kept
-
-
-def _look_up(
-    store: Tensors, keys: NDArray[np.uint8]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which keys are there, and which are refused, (n,) each."""
-    there = store.find(keys).shard >= 0
-    absent = np.flatnonzero(~there)
-    refused = np.zeros(len(keys), np.bool_)
-    if len(absent):
-        known = store.refused(keys[absent])
-        refused[absent] = [keys[number].tobytes() in known for number in absent]
-    return there, refused
 
 
 def _judge(plan: Plan, kind: Kind, missing: int, *, drop: bool) -> None:

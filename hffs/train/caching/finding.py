@@ -5,11 +5,11 @@ Owns how many of them are looked up at once, in arrays. Must not know what tenso
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,54 +21,16 @@ from hffs.train.files import FolderFiles
 from hffs.train.loading import read_caption
 from hffs.train.plan import Plan
 
+if TYPE_CHECKING:
+    from hffs.train.caching.store import Store
+
 _READERS = 16
 """Threads that read captions: they wait, for a mount or a network."""
 
 _AT_ONCE = 4096
 
 
-class Found(Protocol):
-    """Where keys are: a shard (-1: nowhere) and a row of it for each, (n,) int32."""
-
-    @property
-    def shard(self) -> NDArray[np.int32]:
-        """The number of the shard, or -1."""
-        ...
-
-    @property
-    def row(self) -> NDArray[np.int32]:
-        """The row in it."""
-        ...
-
-
-class Tensors(Protocol):
-    """What is asked of a store. It is pickled, and opened again by who unpickles it."""
-
-    @property
-    def address(self) -> str:
-        """Where it is, fit for a message."""
-        ...
-
-    def find(self, keys: NDArray[np.uint8]) -> Found:
-        """Where keys are."""
-        ...
-
-    def read(
-        self, shard: int, rows: Sequence[int], expect: NDArray[np.uint8] | None = None
-    ) -> Mapping[str, Tensor]:
-        """The tensors of rows by name, each (n, ...); DataError where keys are not as expected."""
-        ...
-
-    def refused(self, keys: NDArray[np.uint8]) -> Mapping[bytes, str]:
-        """Why those of some keys, that could not be read, are not there."""
-        ...
-
-    def encoders(self) -> Mapping[str, Mapping[str, Any]]:
-        """What each encoder that is in it says of itself, by id."""
-        ...
-
-
-Where = Tensors | str | Path
+Where: TypeAlias = "Store | str | Path"
 """A store, or the path or fsspec address of one."""
 
 
@@ -90,13 +52,23 @@ class Located:
         return Located(self.keys[which], self.shard[which], self.row[which])
 
 
-def locate(store: Tensors, keys: NDArray[np.uint8]) -> Located:
+def locate(store: Store, keys: NDArray[np.uint8]) -> Located:
     """Where keys are in a store."""
     found = store.find(keys)
     return Located(keys, found.shard, found.row)
 
 
-def choose_encoder(store: Tensors, named: str | None) -> str:
+def look_up(store: Store, keys: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which keys are there, and which others were refused for good, (n,) each."""
+    there = store.find(keys).present
+    absent = np.flatnonzero(~there)
+    refused = np.zeros(len(keys), np.bool_)
+    if known := store.refused(keys[absent]):
+        refused[absent] = [keys[number].tobytes() in known for number in absent]
+    return there, refused
+
+
+def choose_encoder(store: Store, named: str | None) -> str:
     """The id of the encoder whose tensors are meant: that which is named (its beginning will do),
     or the only one. Raises ConfigError where that is none, or one of several.
     """
@@ -153,7 +125,7 @@ def read_captions(plan: Plan) -> Captions:
     return Captions(encoded.dictionary, of_image, problems)
 
 
-def open_store(where: Where) -> Tensors:
+def open_store(where: Where) -> Store:
     """The store at a path or an fsspec address, or the one that is given."""
     if not isinstance(where, str | Path):
         return where
@@ -162,7 +134,7 @@ def open_store(where: Where) -> Tensors:
     return Store.open(where)
 
 
-def read_key(store: Tensors, key: NDArray[np.uint8]) -> dict[str, Tensor]:
+def read_key(store: Store, key: NDArray[np.uint8]) -> dict[str, Tensor]:
     """The tensors of one key (32,) by name; DataError where it is gone.
 
     It is looked up anew: in another process the store may number its shards otherwise.

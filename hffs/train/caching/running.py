@@ -20,6 +20,7 @@ from hffs.data.engines import Engine, Needs
 from hffs.data.watcher import Watcher
 from hffs.train.caching.capping import Cap
 from hffs.train.caching.chunks import CHUNK_IMAGES, CHUNK_TEXTS, Chunks, ImageJob, TextJob
+from hffs.train.caching.finding import look_up
 from hffs.train.caching.pipeline import Report
 from hffs.train.caching.store import Store
 from hffs.train.caching.timing import Seconds
@@ -86,20 +87,9 @@ class Outcome:
         return self.done / self.wall_s if self.wall_s else 0.0
 
 
-def find_missing(
-    job: ImageJob | TextJob, store: Store
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which samples of a job are kept, and which are known to be broken: (m,) bool each."""
-    present = store.find(job.keys).present
-    refused = store.refused(job.keys)
-    known = [key.tobytes() in refused for key in job.keys] if refused else []
-    broken = np.array(known, np.bool_) if refused else np.zeros(len(present), np.bool_)
-    return present, broken & ~present
-
-
 def look(job: ImageJob | TextJob, store: Store) -> Outcome:
     """What a run would begin with."""
-    return _begin(*find_missing(job, store))
+    return _begin(*look_up(store, job.keys))
 
 
 def _begin(present: NDArray[np.bool_], broken: NDArray[np.bool_]) -> Outcome:
@@ -111,7 +101,7 @@ def run(
     job: ImageJob | TextJob, store: Store, engine: Engine, settings: Settings, watcher: Watcher
 ) -> Outcome:
     """Encode what is not in the store. Raises the HffsError that ends a run."""
-    present, broken = find_missing(job, store)
+    present, broken = look_up(store, job.keys)
     missing = job.only(~(present | broken))
     outcome = _begin(present, broken)
     if not len(missing.keys):

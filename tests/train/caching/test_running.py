@@ -14,6 +14,7 @@ from hffs.data.engines.local import LocalEngine
 from hffs.errors import DataError
 from hffs.train.caching import running
 from hffs.train.caching.chunks import ImageJob, ImageSample
+from hffs.train.caching.finding import look_up
 from hffs.train.caching.keys import make_seed
 from hffs.train.caching.specs import TextSpec, VaeSpec
 from hffs.train.caching.store import Store
@@ -111,14 +112,13 @@ def test_a_file_that_changed_since_it_was_identified_is_not_kept(
     tmp_path: Path, vae: VaeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, store = write_folder(tmp_path / "photos", 6), tmp_path / "store"
-    find = running.find_missing
 
     def change(*arguments: object) -> object:
         make_image(Size(40, 60), 77).save(folder / "2.jpg")
-        return find(*arguments)  # type: ignore[arg-type]
+        return look_up(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(running, "find_missing", change)
+        patched.setattr(running, "look_up", change)
         outcome = encode(folder, vae, store)
     assert (outcome.done, outcome.refused, outcome.failed) == (5, 0, 1)
     assert "it changed" in outcome.reason

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ from hffs.data.watcher import Watcher
 from hffs.errors import DataError, UsageError
 from hffs.train.caching.finding import (
     Located,
-    Tensors,
     Where,
     choose_encoder,
     identify,
@@ -37,6 +36,9 @@ from hffs.train.caching.finding import (
 from hffs.train.caching.keys import make_sample_keys, make_seed, make_text_keys
 from hffs.train.caching.scaling import draw
 from hffs.train.plan import Cut, Plan
+
+if TYPE_CHECKING:
+    from hffs.train.caching.store import Store
 
 Facts = Mapping[str, Any]
 Outcome = Literal["written", "unchanged", "kept"]
@@ -174,7 +176,7 @@ def export(
 class _Source(NamedTuple):
     """An encoder's tensors in a store."""
 
-    store: Tensors
+    store: Store
     encoder: str
     facts: Facts
 
@@ -271,7 +273,7 @@ def _cut(found: Located, which: NDArray[np.int64]) -> Iterator[NDArray[np.int64]
             yield order[at : min(at + _AT_ONCE, end)]
 
 
-def _read_rows(store: Tensors, found: Located) -> list[dict[str, Tensor]]:
+def _read_rows(store: Store, found: Located) -> list[dict[str, Tensor]]:
     """The tensors of each, by name, wherever they are."""
     read: list[dict[str, Tensor]] = [{} for _ in found.keys]
     for shard in np.unique(found.shard).tolist():
