@@ -44,8 +44,7 @@ from hffs.view.heads import learn_formats
 from hffs.view.kept import Decided, fingerprint_files, is_lasting, keep, reopen
 from hffs.view.layout import Layout, make_folders
 from hffs.view.manifest import Counts, Files, TextFiles, ViewInfo
-from hffs.view.measuring import Means as Measuring
-from hffs.view.measuring import Measurer
+from hffs.view.measuring import Looking, Measurer
 from hffs.view.places import Places
 from hffs.view.reading import open_reader
 from hffs.view.rendering import Rendering, make_forms, parse_rendering
@@ -125,7 +124,7 @@ def _examine(config: Config, places: Places, watcher: Watcher, means: _Means) ->
         config, places, index,
         lambda done, total: watcher.progress(f"looking at {NOUNS[column.media][1]}", done, total),
     )  # fmt: skip
-    measurer = Measurer(config, places, index, Measuring(
+    measurer = Measurer(config, places, index, Looking(
         means.workers,
         lambda done, total: watcher.progress(f"measuring {NOUNS[column.media][1]}", done, total),
         None if sharing is None else sharing.share_looks(index),

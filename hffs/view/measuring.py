@@ -69,8 +69,10 @@ Share = Callable[[NDArray[np.int64]], Iterator[Looked]]
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What looking takes: threads, and who is told how far it is; or others, who `share` it."""
+class Looking:
+    """How headers are looked at: by threads, and who is told how far it is; or by others, who
+    `share` it.
+    """
 
     workers: int
     progress: Callable[[int, int], None]
@@ -82,9 +84,7 @@ class Crew:
     """What looking takes, with the cells' bytes."""
 
     rows: RowStore
-    workers: int
-    progress: Callable[[int, int], None]
-    share: Share | None = None
+    looking: Looking
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +142,10 @@ class Measurer:
         config: Config,
         places: Places,
         index: CellIndex,
-        means: Means,
+        looking: Looking,
     ) -> None:
         self.unsettled = 0
-        self._config, self._places, self._index, self._means = config, places, index, means
+        self._config, self._places, self._index, self._looking = config, places, index, looking
         self._probed: tuple[NDArray[np.bool_], Probed] | None = None
 
     def has_probed(self, wanted: NDArray[np.bool_]) -> bool:
@@ -157,7 +157,7 @@ class Measurer:
         if self._index.column.media != "image":
             return self.probe(wanted).measured()
         with self._call_crew() as (folder, crew):
-            measured = _make_measured(*_load_or_look(_IMAGES, folder, crew, wanted))
+            measured = load_or_measure(folder, crew, wanted)
         self.unsettled = max(self.unsettled, measured.unsettled)
         return measured
 
@@ -176,20 +176,12 @@ class Measurer:
         cache = DiskCache(self._places.blobs, self._config.cache_size)
         with open_rows(self._config, self._places, self._index, cache) as rows:
             folder = self._places.measured(self._index.identity)
-            means = self._means
-            yield folder, Crew(rows, means.workers, means.progress, means.share)
+            yield folder, Crew(rows, self._looking)
 
 
-def load_or_measure(
-    folder: Path,
-    rows: RowStore,
-    wanted: NDArray[np.bool_],
-    workers: int,
-    progress: Callable[[int, int], None],
-) -> Measured:
+def load_or_measure(folder: Path, crew: Crew, wanted: NDArray[np.bool_]) -> Measured:
     """What headers tell of the wanted images, and of others that were measured before."""
-    memory, unsettled = _load_or_look(_IMAGES, folder, Crew(rows, workers, progress), wanted)
-    return _make_measured(memory, unsettled)
+    return _make_measured(*_load_or_look(_IMAGES, folder, crew, wanted))
 
 
 def load_or_probe(
@@ -226,14 +218,14 @@ def _load_or_look(
     missing = np.flatnonzero(wanted & ~memory.known)
     remote = np.fromiter(map(crew.rows.is_far, missing.tolist()), np.bool_, len(missing))
     failures: list[HffsError] = []
-    done = 0
-    for cells, pace in ((missing[~remote], gauge.pace(crew.workers)), (missing[remote], _FAR)):
-        share = crew.share or partial(_look_by_threads, gauge, crew.rows, pace)
+    done, looking = 0, crew.looking
+    for cells, pace in ((missing[~remote], gauge.pace(looking.workers)), (missing[remote], _FAR)):
+        share = looking.share or partial(_look_by_threads, gauge, crew.rows, pace)
         part = list[Looked]()
         for looked in share(cells):
             part.append(looked)
             done += len(looked[0])
-            crew.progress(done, len(missing))
+            looking.progress(done, len(missing))
             if sum(len(some) for some, _ in part) >= pace.part:
                 failures += _settle(gauge, folder, memory, part)
                 part = []

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from hffs.data.filters.selection import Measured
 from hffs.data.rows import RowStore
+from hffs.data.source import tell_nobody
 from hffs.errors import FormatError, StaleError
 from hffs.view import measuring
-from hffs.view.measuring import load_or_measure
+from hffs.view.measuring import Crew, Looking, load_or_measure
 from tests.view.conftest import encode
 
 WORKERS = 3
@@ -52,7 +53,7 @@ def mask(count: int, *cells: int) -> NDArray[np.bool_]:
 
 
 def measure(folder: Path, rows: Rows, wanted: NDArray[np.bool_]) -> Measured:
-    return load_or_measure(folder, rows, wanted, WORKERS, lambda done, total: None)
+    return load_or_measure(folder, Crew(rows, Looking(WORKERS, tell_nobody)), wanted)
 
 
 def test_only_what_is_wanted_and_unknown_is_measured(tmp_path: Path) -> None:
@@ -97,9 +98,8 @@ def test_progress_counts_up_to_what_is_missing(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     rows = Rows(some_images(1))
     rows.images |= dict.fromkeys(range(1, 700), rows.images[0])
-    load_or_measure(
-        tmp_path / "m/k", rows, mask(700, *range(100, 700)), 2, lambda *told: seen.append(told)
-    )
+    crew = Crew(rows, Looking(2, lambda *told: seen.append(told)))
+    load_or_measure(tmp_path / "m/k", crew, mask(700, *range(100, 700)))
     assert seen == [(256, 600), (512, 600), (600, 600)]
 
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from hffs.core.formats import Media, MediaFormat
 from hffs.data.filters.selection import Probed
 from hffs.data.rows import RowStore
+from hffs.data.source import tell_nobody
 from hffs.errors import ConfigError, DataError, FormatError, OutageError, StaleError
 from hffs.view import measuring
 from hffs.view.codecs import clips
-from hffs.view.measuring import Crew, load_or_measure, load_or_probe
+from hffs.view.measuring import Crew, Looking, load_or_measure, load_or_probe
 from tests.clips import Clip, Sound, encode_clip, encode_sound
 from tests.view.conftest import OpenTree, Quiet, encode, write_set
 
@@ -72,7 +73,7 @@ def mask(count: int, *cells: int) -> NDArray[np.bool_]:
 def probe(folder: Path, rows: Rows, wanted: NDArray[np.bool_]) -> Probed:
     kind = MediaFormat.MP4 if rows.media == "video" else MediaFormat.WAV
     formats = np.full(len(wanted), kind, np.uint8)
-    return load_or_probe(folder, Crew(rows, 3, lambda done, total: None), formats, wanted)
+    return load_or_probe(folder, Crew(rows, Looking(3, tell_nobody)), formats, wanted)
 
 
 def test_only_what_is_wanted_and_unknown_is_probed(tmp_path: Path) -> None:
@@ -116,7 +117,8 @@ def test_images_and_clips_are_remembered_side_by_side(tmp_path: Path) -> None:
             return memoryview(encode("PNG", size=(7, 5)))
 
     probe(folder, Rows(some_clips(2)), np.ones(2, np.bool_))
-    sizes = load_or_measure(folder, Images({}), np.ones(2, np.bool_), 2, lambda done, total: None)
+    crew = Crew(Images({}), Looking(2, tell_nobody))
+    sizes = load_or_measure(folder, crew, np.ones(2, np.bool_))
     assert sizes.width.tolist() == [7, 7]
     assert probe(folder, Rows({}), np.ones(2, np.bool_)).width.tolist() == [16, 18]
 
