@@ -43,7 +43,7 @@ class OpenFiles(Protocol):
 class FolderFiles:
     """The files of a folder, which also opens itself.
 
-    `stamps` are of files that must be as they were, by name: of a chunk, as it is pickled along.
+    `stamps` are of files that must be as they were, by name.
     """
 
     folder: Path

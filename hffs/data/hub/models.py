@@ -13,21 +13,20 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hffs.data.hub.cached import cached_commit, is_commit, is_plain, snapshot_folder
-from hffs.data.hub.failures import ask, hub_errors, no_hub
+from hffs.data.hub.failures import ask, hub_errors
 from hffs.data.hub.fetch import fetch_files, remember_revision
 from hffs.data.hub.libraries import set_up_hub
 from hffs.data.hub.messages import refuse_offline
+from hffs.data.hub.questions import ask_commit, list_files
 from hffs.data.hub.resolution import MAIN, HubFile, Request
-from hffs.data.hub.token import Token
 from hffs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    pass
 
 _ADDRESS = re.compile(
     r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>refs/pr/\d+|[^/@]+))?(?:/(?P<folder>.+))?",
@@ -151,44 +150,22 @@ def _cached(request: Request) -> str:
     return commit
 
 
-def _open_api(request: Request) -> HfApi:
-    from huggingface_hub import HfApi
-
-    return HfApi(token=Token(request).read() or False, library_name="hffs")
-
-
 def _ask_commit(request: Request) -> str:
-    from huggingface_hub import constants
-
-    find_info: Callable[[], Any] = partial(
-        _open_api(request).model_info,
-        request.name,
-        revision=request.revision,
-        expand=["sha"],
-        timeout=constants.HF_HUB_ETAG_TIMEOUT,
-    )
-    commit = ask(find_info, request).sha
-    if not isinstance(commit, str) or not is_commit(commit):
-        raise no_hub(request)
+    commit = ask_commit(request)
     with suppress(OSError):  # the cache may be another's; it only matters offline
         remember_revision(request, commit)
     return commit
 
 
 def _ask_files(request: Request, model: HubModel) -> tuple[HubFile, ...]:
-    from huggingface_hub.hf_api import RepoFile
-
-    api = _open_api(request)
-
     def list_tree() -> tuple[HubFile, ...]:
         listed: list[HubFile] = []
-        for entry in api.list_repo_tree(request.name, recursive=True, revision=model.revision):
+        for file in list_files(request, model.revision):
             if len(listed) > _MOST_FILES:
                 why = f"it has more than {_MOST_FILES:,} files"
                 raise DataError("cannot use", request.name, why=why)
-            if isinstance(entry, RepoFile) and _is_below(entry.path, model.folder):
-                etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
-                listed.append(HubFile(entry.path, int(entry.size), str(etag)))
+            if _is_below(file.name, model.folder):
+                listed.append(file)
         return tuple(listed)
 
     return ask(list_tree, request)

@@ -19,9 +19,8 @@ from hffs.data.hub import card
 from hffs.data.hub.failures import ask, hub_errors
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_hub
+from hffs.data.hub.questions import list_files
 from hffs.data.hub.resolution import HubFile, Request, Resolution
-from hffs.data.hub.resolve import as_hub_file
-from hffs.data.hub.token import Token
 from hffs.data.splits import group_by_split
 
 _ASIDE = re.compile(r"README\.md|\.gitattributes|\.gitignore|LICENSE")
@@ -98,21 +97,13 @@ def has_features(file: Seekable) -> bool:
 
 def _list_files(request: Request, commit: str) -> list[HubFile] | None:
     """Every file of a repository; None at the first that is not plain: there may be a million."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
-
-    api = HfApi(token=Token(request).read() or False, library_name="hffs")
 
     def list_tree() -> list[HubFile] | None:
-        tree = api.list_repo_tree(
-            request.name, recursive=True, revision=commit, repo_type="dataset"
-        )
         listed = []
-        for entry in tree:
-            if isinstance(entry, RepoFile):
-                if not _ASIDE.fullmatch(entry.path) and not _is_shard(entry.path):
-                    return None
-                listed.append(as_hub_file(entry))
+        for file in list_files(request, commit):
+            if not _ASIDE.fullmatch(file.name) and not _is_shard(file.name):
+                return None
+            listed.append(file)
         return listed
 
     return ask(list_tree, request)

@@ -17,20 +17,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hffs.data.hub import card
-from hffs.data.hub.cached import is_commit, is_plain
+from hffs.data.hub.cached import is_plain
 from hffs.data.hub.classes import class_options
-from hffs.data.hub.failures import ask, hub_errors, no_hub
+from hffs.data.hub.failures import ask, hub_errors
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.libraries import set_up_datasets, set_up_hub, without_warnings
 from hffs.data.hub.media import FOLDERS, choosing_builder, keep_own, require_medium
 from hffs.data.hub.messages import endpoint, refuse_offline
+from hffs.data.hub.questions import as_hub_file, ask_commit, open_api
 from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.token import Token
 from hffs.data.shards import unknown_split
 from hffs.errors import DataError, SourceError
 
 if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoFile
+    pass
 
 READ = ("parquet", "arrow", *FOLDERS, "webdataset", "json", "csv", "text")
 """Formats, as `datasets` calls them, that become rows here."""
@@ -46,7 +47,10 @@ def read_commit(request: Request) -> str:
     """Return the commit that the revision means now."""
     with hub_errors(request):
         set_up_hub()
-        return _read_commit(request)
+        from huggingface_hub.utils import validate_repo_id
+
+        validate_repo_id(request.name)
+        return ask_commit(request)
 
 
 def find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubFile]:
@@ -72,30 +76,10 @@ def resolve(request: Request, commit: str) -> Resolution:
         return describe(request, builder, commit, pinned)
 
 
-def _read_commit(request: Request) -> str:
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.utils import validate_repo_id
-
-    validate_repo_id(request.name)
-    api = HfApi(token=Token(request).read() or False, library_name="hffs")
-    find_info = partial(
-        api.dataset_info,
-        request.name,
-        revision=request.revision,
-        expand=["sha"],
-        timeout=constants.HF_HUB_ETAG_TIMEOUT,
-    )
-    commit = ask(find_info, request).sha
-    if not isinstance(commit, str) or not is_commit(commit):
-        raise no_hub(request)
-    return commit
-
-
 def _find_files(request: Request, commit: str, names: Sequence[str]) -> list[HubFile]:
-    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    api = HfApi(token=Token(request).read() or False, library_name="hffs")
+    api = open_api(request)
     found: dict[str, HubFile] = {}
     for at in range(0, len(names), _BATCH):
         find_info = partial(
@@ -109,12 +93,6 @@ def _find_files(request: Request, commit: str, names: Sequence[str]) -> list[Hub
             if isinstance(entry, RepoFile):
                 found[entry.path] = as_hub_file(entry)
     return [found[name] for name in names if name in found]
-
-
-def as_hub_file(entry: RepoFile) -> HubFile:
-    """Return a file as the Hub lists it; its etag is that of large files, or of git."""
-    etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
-    return HubFile(entry.path, int(entry.size), str(etag))
 
 
 def _check_card(request: Request, commit: str) -> None:

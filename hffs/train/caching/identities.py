@@ -64,12 +64,6 @@ class Identified:
         """What the file of an image was."""
         return Stamp(int(self.sizes[image]), int(self.mtimes[image]))
 
-    def stamps(self, images: NDArray[np.int64]) -> dict[str, Stamp]:
-        """What the files of some images were, by name, for `FolderFiles`."""
-        names = self.scan.names.take(pa.array(images, pa.int64())).to_pylist()
-        facts = zip(self.sizes[images].tolist(), self.mtimes[images].tolist(), strict=True)
-        return {name: Stamp(*each) for name, each in zip(names, facts, strict=True)}
-
 
 class _Place(NamedTuple):
     """A folder: its real path, and what is known of the view that it shows, if it does.

@@ -154,7 +154,7 @@ def _replace(path: Path) -> None:
 def test_a_file_that_changed_since_is_not_read(tmp_path: Path) -> None:
     write(tmp_path, NAMES)
     found = identify(tmp_path, NAMES)
-    stamps = found.stamps(np.array([0, 3]))
+    stamps = {NAMES[image]: found.stamp(image) for image in (0, 3)}
     assert stamps == {"1.jpg": Stamp(10, MTIME_NS), "a/ü b.jpg": Stamp(13, MTIME_NS)}
     files = pickle.loads(pickle.dumps(FolderFiles(tmp_path, stamps)))  # noqa: S301 - our own
     os.utime(tmp_path / "2.jpg")  # of another chunk
