@@ -5,32 +5,24 @@ not know what the work is, nor what a device is. Invariants: no process outlives
 process; a worker never has more unanswered tasks than it may be given at once; tasks of one that
 died go to the next that is free, and a new one is started in its place.
 
-Processes are programs of their own, for the reasons that `hffs.data.filters.function` gives: and
-CUDA does not survive a fork.
+Processes are programs of their own (`hffs.data.programs`).
 """
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
-import signal
-import socket
 import subprocess
-import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any, cast
 
 from hffs.data.engines import MakeWorker, Needs, R, T
 from hffs.data.engines.answering import ANSWER, END, REFUSAL
+from hffs.data.programs import TICK_S, Program, start_program
 from hffs.errors import DataError, HffsError, UsageError
-
-_TICK_S = 0.5
-"""Longest wait without a look for signals, as in `hffs.data.filters.function`."""
 
 _GRACE_S = 5.0
 """How long a worker that has nothing left to do may take to end (it runs its exit handlers)."""
@@ -38,11 +30,7 @@ _GRACE_S = 5.0
 MOST_DEATHS = 3
 """So many workers may die with a task unanswered before it is given up."""
 
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from hffs.data.engines.answering import main; "
-    "main(int(sys.argv[1]), sys.argv[2])"
-)
+_MAIN = "hffs.data.engines.answering:main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,43 +63,27 @@ class LocalEngine:
 
 
 @dataclass(slots=True, eq=False)
-class _Process:
-    """A process that answers, our end of the socket to it, and which tasks it has not answered;
-    one that `is_last` was told that none follows, and is about to end.
+class _Worker:
+    """A program that answers, and which tasks it has not answered; one that `is_last` was told that
+    none follows, and is about to end.
     """
 
     device: str
-    process: subprocess.Popen[bytes]
-    channel: Connection[Any, Any]
+    program: Program
     given: deque[int] = field(default_factory=deque)
     is_last: bool = False
 
     def send(self, message: bytes) -> None:
         """Send it something; that it has died is seen when it is waited for."""
         with suppress(ConnectionError):
-            self.channel.send_bytes(message)
+            self.program.channel.send_bytes(message)
 
     def receive(self) -> bytes | None:
         """What it says; None where it is dead."""
         try:
-            return self.channel.recv_bytes()
+            return self.program.channel.recv_bytes()
         except (EOFError, ConnectionError):
             return None
-
-    def kill(self) -> None:
-        """End it at once, and all that it started."""
-        self.channel.close()
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def describe_end(self) -> str:
-        """How it ended, once it was killed or closed its socket."""
-        code = self.process.wait()
-        if code < 0:
-            names = {known.value: known.name for known in signal.Signals}
-            return f"killed ({names.get(-code, f'signal {-code}')})"
-        return f"ended (exit code {code})"
 
 
 class _Crew:
@@ -123,93 +95,77 @@ class _Crew:
         self._first, self._tasks, self._at_once = first, tasks, at_once
         self._left = deque(range(len(tasks)))
         self._deaths: Counter[int] = Counter()
-        self._processes: list[_Process] = []
+        self._workers: list[_Worker] = []
         self._idle = deque(devices)
 
     def answers(self) -> Iterator[bytes]:
         """Pickled results, in any order."""
         self._start_missing()
-        while self._left or any(process.given for process in self._processes):
-            ready = wait([process.channel for process in self._processes], _TICK_S)
-            for process in [each for each in self._processes if each.channel in ready]:
-                message = process.receive()
+        while self._left or any(worker.given for worker in self._workers):
+            ready = wait([worker.program.channel for worker in self._workers], TICK_S)
+            for worker in [each for each in self._workers if each.program.channel in ready]:
+                message = worker.receive()
                 if message is None:
-                    self._bury(process)
+                    self._bury(worker)
                     continue
-                yield self._take(process, message)
-                self._fill(process)
+                yield self._take(worker, message)
+                self._fill(worker)
             self._start_missing()
         self._let_end()
 
     def close(self) -> None:
         """End every process at once."""
-        for process in self._processes:
-            process.kill()
-        self._processes.clear()
+        for worker in self._workers:
+            worker.program.kill()
+        self._workers.clear()
 
     def _start_missing(self) -> None:
         """Start a process for each device without one, as long as there are tasks for it."""
         while self._idle and self._left:
             device = self._idle.popleft()
-            process = _start(device)
-            self._processes.append(process)
-            process.send(self._first)
-            self._fill(process)
+            worker = _Worker(device, start_program(_MAIN, device))
+            self._workers.append(worker)
+            worker.send(self._first)
+            self._fill(worker)
 
-    def _fill(self, process: _Process) -> None:
+    def _fill(self, worker: _Worker) -> None:
         """Give a process what it may have; where nothing is left, say so: it may be waiting."""
-        while self._left and len(process.given) < self._at_once and not process.is_last:
+        while self._left and len(worker.given) < self._at_once and not worker.is_last:
             number = self._left.popleft()
-            process.given.append(number)
-            process.send(pickle.dumps(self._tasks[number], pickle.HIGHEST_PROTOCOL))
-        if not self._left and not process.is_last:
-            process.is_last = True
-            process.send(END)
+            worker.given.append(number)
+            worker.send(pickle.dumps(self._tasks[number], pickle.HIGHEST_PROTOCOL))
+        if not self._left and not worker.is_last:
+            worker.is_last = True
+            worker.send(END)
 
-    def _take(self, process: _Process, message: bytes) -> bytes:
+    def _take(self, worker: _Worker, message: bytes) -> bytes:
         kind, content = message[:1], message[1:]
         if kind == ANSWER:
-            process.given.popleft()
+            worker.given.popleft()
             return content
         if kind == REFUSAL:
             raise cast("HffsError", pickle.loads(content))  # noqa: S301 - as above
         why = content.decode("utf-8", "replace")
-        raise DataError("a worker failed", f"on {process.device}", why=why)
+        raise DataError("a worker failed", f"on {worker.device}", why=why)
 
-    def _bury(self, process: _Process) -> None:
-        """Take the tasks back of a process that ended; they come first, as they did."""
-        self._processes.remove(process)
-        with suppress(subprocess.TimeoutExpired):  # so that it is told how it ended
-            process.process.wait(_GRACE_S)
-        process.kill()
-        given = list(process.given)
+    def _bury(self, worker: _Worker) -> None:
+        """Take the tasks back of a worker that ended; they come first, as they did."""
+        self._workers.remove(worker)
+        end = worker.program.describe_end(_GRACE_S) or "closed its socket"
+        worker.program.kill()
+        given = list(worker.given)
         self._left.extendleft(reversed(given))
-        self._idle.append(process.device)
+        self._idle.append(worker.device)
         self._deaths.update(given)
         for number in given:
             if self._deaths[number] >= MOST_DEATHS:
                 which = f"task {number + 1} of {len(self._tasks)}"
-                why = f"{MOST_DEATHS} workers that had it died, the last was "
+                why = f"{MOST_DEATHS} workers that had it died, the last {end}"
                 fix = "look whether memory runs out"
-                raise DataError("cannot do", which, why=why + process.describe_end(), fix=fix)
+                raise DataError("cannot do", which, why=why, fix=fix)
 
     def _let_end(self) -> None:
         """Let each process end by itself; one that hangs is ended by `close`."""
         with suppress(subprocess.TimeoutExpired):
-            for process in self._processes:
-                process.process.wait(_GRACE_S)
-
-
-def _start(device: str) -> _Process:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        descriptor = theirs.fileno()
-        arguments = (str(descriptor), device, json.dumps(sys.path))
-        process = subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-P", "-c", _START, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # hffs's standard output holds nothing but results
-            pass_fds=(descriptor,),
-            process_group=0,  # a Ctrl-C of the terminal is for this process, which ends that one
-        )
-        return _Process(device, process, Connection(ours.detach()))
+            for worker in self._workers:
+                worker.program.process.wait(_GRACE_S)

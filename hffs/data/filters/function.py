@@ -4,11 +4,7 @@ Owns the worker processes that call it (`hffs.data.filters.worker` runs in them)
 given and how their failures are told. It must not know what the answer is for. Imported only where
 a function is set.
 
-Workers are programs of their own, started afresh: a fork would carry the locks of pyarrow's
-threads along, and `multiprocessing` (so also its ProcessPoolExecutor) would import hffs's own
-`__main__` in each of them, would not say how one ended, and would leave them behind if hffs were
-killed. Each is the leader of a process group: a Ctrl-C of the terminal does not reach it, and what
-it started ends with it.
+Workers are programs of their own (`hffs.data.programs`).
 Invariants: no worker outlives `apply_row_filter`; media columns are not read; rows are given to the
 function once each, in any order.
 """
@@ -17,15 +13,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.connection import wait
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +25,7 @@ from numpy.typing import NDArray
 
 from hffs.data.filters.worker import ANSWER
 from hffs.data.metadata import metadata_columns, read_rows
+from hffs.data.programs import TICK_S, Program, start_program
 from hffs.data.source import Source
 from hffs.errors import ConfigError, DataError
 
@@ -41,18 +34,10 @@ _KEY = "cannot use filter_func.python"
 _CHUNK_ROWS = 2048
 """Rows a worker is given at once: some milliseconds of work, so that all end together."""
 
-_TICK_S = 0.5
-"""Longest wait without a look for signals: one that comes just before a system call begins does
-not end it, and Python learns of it only afterwards."""
-
 _GRACE_S = 2.0
 """How long a worker that has nothing left to do may take to end (it runs its exit handlers)."""
 
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[4]); "
-    "from hffs.data.filters.worker import main; "
-    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
-)
+_MAIN = "hffs.data.filters.worker:main"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,31 +53,6 @@ class _Chunk:
         return slice(self.start, self.start + self.batch.num_rows)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Worker:
-    """A process, and our end of the socket to it."""
-
-    process: subprocess.Popen[bytes]
-    channel: Connection[Any, Any]
-
-    def kill(self) -> None:
-        """End it at once, and all that it started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def describe_end(self) -> str:
-        """How it ended, when it closed its socket without a word."""
-        try:
-            code = self.process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            return "it closed the socket to hffs"
-        if code < 0:
-            names = {known.value: known.name for known in signal.Signals}
-            return f"its process was killed ({names.get(-code, f'signal {-code}')})"
-        return f"its process ended (exit code {code})"
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """What is asked, and of what: for messages."""
@@ -101,10 +61,12 @@ class _Asked:
     function: str
     rows: NDArray[np.int64]
 
-    def dead(self, worker: _Worker, chunk: _Chunk | None) -> ConfigError:
+    def dead(self, worker: Program, chunk: _Chunk | None) -> ConfigError:
         """Error for a worker that ended without a word."""
         at = "while it was imported" if chunk is None else f"in {self._name_rows(chunk)}"
-        return ConfigError(_KEY, self.function, why=f"{worker.describe_end()} {at}")
+        end = worker.describe_end(_GRACE_S)
+        what = "it closed the socket to hffs" if end is None else f"its process {end}"
+        return ConfigError(_KEY, self.function, why=f"{what} {at}")
 
     def failure(self, report: bytes, chunk: _Chunk | None) -> ConfigError | DataError:
         """Error that a worker told."""
@@ -155,12 +117,12 @@ def _read_chunks(source: Source, names: list[str], rows: NDArray[np.int64]) -> I
 
 
 def _share(
-    asked: _Asked, workers: list[_Worker], chunks: Iterator[_Chunk]
+    asked: _Asked, workers: list[Program], chunks: Iterator[_Chunk]
 ) -> Iterator[tuple[_Chunk, NDArray[np.bool_]]]:
     """Give a chunk to each worker that has none until all are answered."""
-    busy: dict[_Worker, _Chunk | None] = dict.fromkeys(workers)  # each first says it is there
+    busy: dict[Program, _Chunk | None] = dict.fromkeys(workers)  # each first says it is there
     while busy:
-        ready = wait([worker.channel for worker in busy], _TICK_S)
+        ready = wait([worker.channel for worker in busy], TICK_S)
         for worker in [worker for worker in busy if worker.channel in ready]:
             chunk = busy.pop(worker)
             answers = _receive(asked, worker, chunk)
@@ -172,7 +134,7 @@ def _share(
                 yield chunk, answers
 
 
-def _receive(asked: _Asked, worker: _Worker, chunk: _Chunk | None) -> NDArray[np.bool_]:
+def _receive(asked: _Asked, worker: Program, chunk: _Chunk | None) -> NDArray[np.bool_]:
     try:
         message = worker.channel.recv_bytes()
     except (EOFError, ConnectionError) as error:
@@ -187,7 +149,7 @@ def _receive(asked: _Asked, worker: _Worker, chunk: _Chunk | None) -> NDArray[np
     return answers
 
 
-def _send(asked: _Asked, worker: _Worker, chunk: _Chunk, *, is_first: bool) -> None:
+def _send(asked: _Asked, worker: Program, chunk: _Chunk, *, is_first: bool) -> None:
     try:
         if is_first:
             worker.channel.send_bytes(memoryview(chunk.batch.schema.serialize()))
@@ -197,13 +159,12 @@ def _send(asked: _Asked, worker: _Worker, chunk: _Chunk, *, is_first: bool) -> N
 
 
 @contextmanager
-def _started(function: str, count: int) -> Iterator[list[_Worker]]:
+def _started(function: str, count: int) -> Iterator[list[Program]]:
     """Workers that import the function; all have ended afterwards, at once if something failed."""
     with ExitStack() as stack:
         workers = []
         for _ in range(count):
-            worker = _start(function)
-            stack.callback(worker.channel.close)
+            worker = start_program(_MAIN, os.getpid(), function)
             stack.callback(worker.kill)
             workers.append(worker)
         yield workers
@@ -212,19 +173,3 @@ def _started(function: str, count: int) -> Iterator[list[_Worker]]:
         with suppress(subprocess.TimeoutExpired):  # one that hangs: nobody waits for the others
             for worker in workers:
                 worker.process.wait(_GRACE_S)
-
-
-def _start(function: str) -> _Worker:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        descriptor = theirs.fileno()
-        arguments = (str(descriptor), str(os.getpid()), function, json.dumps(sys.path))
-        process = subprocess.Popen(  # noqa: S603 - this very interpreter; a name is an argument
-            # Unbuffered, so that nothing printed is lost; -P: no import from this folder yet.
-            [sys.executable, "-uP", "-c", _START, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # hffs's standard output holds nothing but results
-            pass_fds=(descriptor,),
-            process_group=0,
-        )
-        return _Worker(process, Connection(ours.detach()))

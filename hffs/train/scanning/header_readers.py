@@ -7,18 +7,14 @@ along, since its batches are read here.
 
 Of a local disk most of the time is Python's own, which one process has one core for; of a FUSE
 mount or a network it is spent waiting, for which threads suffice (measured: tests/bench/scan.py).
-Processes are programs of their own, for the reasons that `hffs.data.filters.function` gives.
+Processes are programs of their own (`hffs.data.programs`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import select
-import signal
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -28,11 +24,9 @@ from functools import partial
 from pathlib import Path
 
 from hffs.data.engines import Engine, Needs
+from hffs.data.programs import TICK_S, Program, start_program
 from hffs.errors import SourceError
 from hffs.train.scanning.batches_of_headers import Answer, read_batch, receive, send, unpack_answer
-
-_TICK_S, _TICK_MS = 0.5, 500
-"""Longest wait without a look for signals."""
 
 _AHEAD = 2
 """Batches that a process is given at once: it must not wait while this one reads."""
@@ -40,11 +34,7 @@ _AHEAD = 2
 _AT_ONCE = 8
 """Batches that a worker of an engine reads at once."""
 
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from hffs.train.scanning.batches_of_headers import main; "
-    "main(int(sys.argv[1]), int(sys.argv[2]))"
-)
+_MAIN = "hffs.train.scanning.batches_of_headers:main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +54,27 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Process:
-    """A process that reads, our end of the socket to it, and what it has not answered."""
+class _Reader:
+    """A program that reads, and what it has not answered."""
 
-    process: subprocess.Popen[bytes]
-    channel: int
+    program: Program
     given: deque[Batch] = field(default_factory=deque)
+
+    @property
+    def descriptor(self) -> int:
+        """Our end of the socket to it."""
+        return self.program.channel.fileno()
 
     def give(self, batch: Batch) -> None:
         """Ask; of a process that has died, the answer will be missed."""
         self.given.append(batch)
         with suppress(ConnectionError):
-            send(self.channel, batch.asked)
+            send(self.descriptor, batch.asked)
 
     def receive(self) -> Answer | None:
         """The answer to the first that was given; None where the process is dead."""
-        message = receive(self.channel)
+        message = receive(self.descriptor)
         return None if message is None else unpack_answer(message)
-
-    def stop(self) -> None:
-        """End it at once."""
-        os.close(self.channel)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 def share_batches(
@@ -143,7 +130,7 @@ def _share_among_threads(
                 running[pool.submit(read_batch, folder, batch.asked)] = batch.number
             if not running:
                 return
-            for future in wait(running, _TICK_S, FIRST_COMPLETED).done:
+            for future in wait(running, TICK_S, FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -157,8 +144,9 @@ def _share_among_processes(
     with ExitStack() as stack:
         busy = []
         for _ in range(count - 1):
-            busy.append(_start(folder))
-            stack.callback(busy[-1].stop)
+            program = start_program(_MAIN, folder, inherits=[folder])
+            stack.callback(program.kill)
+            busy.append(_Reader(program))
         for process in busy:
             _fill(process, batches)
         while True:
@@ -168,7 +156,7 @@ def _share_among_processes(
             busy = [process for process in busy if process.given]
             if own is None and not busy:
                 return
-            for process in _wait_for(busy, _TICK_MS if own is None else 0):
+            for process in _wait_for(busy, int(TICK_S * 1000) if own is None else 0):
                 answer = process.receive()
                 if answer is None:
                     left.extend(process.given)
@@ -178,30 +166,15 @@ def _share_among_processes(
                 _fill(process, batches)
 
 
-def _wait_for(busy: list[_Process], timeout_ms: int) -> list[_Process]:
+def _wait_for(busy: list[_Reader], timeout_ms: int) -> list[_Reader]:
     """Those that have answered, or died."""
     poll = select.poll()
     for process in busy:
-        poll.register(process.channel, select.POLLIN)
+        poll.register(process.descriptor, select.POLLIN)
     ready = {descriptor for descriptor, _ in poll.poll(timeout_ms)}
-    return [process for process in busy if process.channel in ready]
+    return [process for process in busy if process.descriptor in ready]
 
 
-def _fill(process: _Process, batches: Iterator[Batch]) -> None:
+def _fill(process: _Reader, batches: Iterator[Batch]) -> None:
     while len(process.given) < _AHEAD and (batch := next(batches, None)):
         process.give(batch)
-
-
-def _start(folder: int) -> _Process:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        descriptor = theirs.fileno()
-        arguments = (str(descriptor), str(folder), json.dumps(sys.path))
-        process = subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-P", "-c", _START, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            pass_fds=(descriptor, folder),
-            process_group=0,  # a Ctrl-C of the terminal is for this process, which stops that one
-        )
-        return _Process(process, ours.detach())

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from hffs.data import programs
 from hffs.errors import AccessError, SourceError, UsageError
-from hffs.train.scanning import batches_of_headers, file_systems, header_readers, remembering, scan
+from hffs.train.scanning import batches_of_headers, file_systems, remembering, scan
 from hffs.train.scanning.header_readers import make_reader
 from hffs.train.scanning.scan import scan_folder
 from hffs.train.scanning.scanned import Scan
@@ -352,7 +353,7 @@ def test_an_error_in_the_middle_keeps_what_was_read(
 def test_files_of_a_process_that_died_are_read_here(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(header_readers, "_START", "raise SystemExit(3)")
+    monkeypatch.setattr(programs, "_START", "raise SystemExit(3)")
     check(place.scan(3))
     assert len(place.opened) == COUNT
 
