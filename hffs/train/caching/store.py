@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
@@ -226,16 +226,8 @@ class Store:
                     self._damaged[name] = found
 
     def _try_head(self, name: str, size_bytes: int) -> Known | str | None:
-        """A shard by its head; why it is damaged; None if it is gone."""
-        try:
-            read_part = partial(self._objects.read, _file(name))
-            return describe(name, size_bytes, read_keys(read_part, size_bytes, name))
-        except OutageError:
-            raise
-        except (AccessError, DataError) as error:
-            return error.why
-        except SourceError:
-            return None
+        read_part = partial(self._objects.read, _file(name))
+        return examine(lambda: describe(name, size_bytes, read_keys(read_part, size_bytes, name)))
 
     def write_index(self, *, anew: bool = False) -> None:
         """Write the index if it is not of the shards that are known; a store may be read-only."""
@@ -337,6 +329,18 @@ class Store:
         """The second at which each shard was last used or written, as far as the store tells."""
         held = self._objects.names(_FOLDER.rstrip("/"))
         return {name: each.time_s for each in held if (name := _name(each))}
+
+
+def examine(read: Callable[[], Known]) -> Known | str | None:
+    """What reading a shard gives; why it is damaged; None if it is gone."""
+    try:
+        return read()
+    except OutageError:
+        raise
+    except (AccessError, DataError) as error:
+        return error.why
+    except SourceError:
+        return None
 
 
 def _file(name: str) -> str:

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hffs.errors import AccessError, DataError, OutageError, SourceError
+from hffs.errors import DataError
 from hffs.train.caching.chunks import rename_shard
 from hffs.train.caching.index import Known, describe
 from hffs.train.caching.keys import KEY_BYTES
 from hffs.train.caching.lookup import Lookup
 from hffs.train.caching.shards import Shard, check_file
-from hffs.train.caching.store import Store
+from hffs.train.caching.store import Store, examine
 
 Progress = Callable[[int, int], None]
 """Told how many shards of how many are done."""
@@ -87,16 +87,13 @@ def _map_few(
 
 
 def _check(store: Store, name: str) -> Known | str | None:
-    """A sound shard; why it is damaged; None if it is gone."""
-    try:
+    """As `examine`, of all that is in a shard."""
+
+    def read() -> Known:
         data = store.read_whole(name)
         return describe(name, len(data), check_file(data, name))
-    except OutageError:
-        raise
-    except (AccessError, DataError) as error:
-        return error.why
-    except SourceError:
-        return None
+
+    return examine(read)
 
 
 def _is_same(one: Known, other: Known) -> bool:
