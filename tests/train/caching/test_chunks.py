@@ -18,8 +18,10 @@ from hffs.train.caching.chunks import (
     ImageSample,
     find_batch,
     mark_first,
+    name_shard,
     plan_images,
     plan_texts,
+    rename_shard,
 )
 from hffs.train.caching.identities import Identified
 from hffs.train.caching.keys import identify_encoder, make_image_key, make_seed, make_text_key
@@ -174,3 +176,18 @@ def test_the_first_of_equal_keys_is_marked(keys: list[int]) -> None:
     places = np.array(keys, np.int64)
     first = mark_first(identities(10)[places] if keys else np.zeros((0, 32), np.uint8))
     assert np.flatnonzero(first).tolist() == sorted({key: keys.index(key) for key in keys}.values())
+
+
+def test_what_is_in_a_shard_is_in_its_name() -> None:
+    keys, whole = identities(3), name_shard("64x96", identities(3))
+    assert whole.startswith("64x96-")
+    names = {
+        rename_shard(whole, some, refused)
+        for some in (keys, keys[:2], keys[::-1], keys[:0])
+        for refused in ((), ("aa",), ("bb",), ("aa", "bb"))
+    }
+    assert len(names) == 16
+    assert all(name.startswith("64x96-") for name in names)
+    assert rename_shard(whole, keys, ()) == whole
+    assert rename_shard(whole, keys, ("bb", "aa")) == rename_shard(whole, keys, ("aa", "bb"))
+    assert rename_shard("mine", keys, ()).startswith("mine-")

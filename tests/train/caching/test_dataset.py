@@ -194,6 +194,9 @@ def test_what_could_not_be_read_is_left_out_and_counted(
 
 
 def test_a_share_is_taken_from_mirror_images(plan: Plan, tmp_path: Path) -> None:
+    square = plan_by_hand(plan.scan.folder, [Size(32, 32)])
+    corners = replace(square.assignment, crop=np.zeros_like(square.assignment.crop))
+    plan = replace(square, assignment=corners)
     store = fill_images(tmp_path / "vae", plan, flip=True)
     torch.manual_seed(3)
     data = open_images(plan, store, flip=0.5)
@@ -206,6 +209,8 @@ def test_a_share_is_taken_from_mirror_images(plan: Plan, tmp_path: Path) -> None
         right = cut.resized.width - cut.left - cut.size.width
         assert sample["crop_top_left"].tolist() == [cut.top, right if mirrored[-1] else cut.left]
     assert 0 < sum(mirrored) < COUNT
+    cuts = [plan.cut(index) for index in np.flatnonzero(mirrored).tolist()]
+    assert any(cut.resized.width > cut.size.width for cut in cuts)
     assert torch.equal(
         open_images(plan, store, flip=1.0)[0]["latents"],
         make_latents(0, size_of(plan, 0), flipped=True),
