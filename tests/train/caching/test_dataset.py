@@ -276,12 +276,30 @@ def test_images_are_identified_if_nobody_did(plan: Plan, tmp_path: Path) -> None
     assert len(CachedDataset(plan, vae=store, on_missing="drop")) == len(own)
 
 
-def test_keys_are_those_that_are_encoded_for(plan: Plan) -> None:
+@pytest.mark.parametrize("upright", [False, True])
+def test_keys_are_those_that_are_encoded_for(plan: Plan, upright: bool) -> None:
+    turns = (np.arange(COUNT) % 8 + 1).astype(np.uint8)
+    plan = replace(plan, scan=replace(plan.scan, orientation=turns), upright=upright)
     for flipped in (False, True):
         keys = make_sample_keys(plan, make_identities(plan), identify_encoder(VAE), flipped=flipped)
         assert [key.tobytes() for key in keys] == [
             make_key(plan, sample, VAE, flipped=flipped) for sample in range(COUNT)
         ]
+
+
+def test_what_is_turned_has_another_key(plan: Plan) -> None:
+    turned = replace(plan.scan, orientation=np.full(COUNT, 3, np.uint8))
+    made = [
+        make_sample_keys(
+            replace(plan, scan=scan, upright=upright),
+            make_identities(plan),
+            identify_encoder(VAE),
+            flipped=False,
+        ).tobytes()
+        for scan in (plan.scan, turned)
+        for upright in (False, True)
+    ]
+    assert made[0] == made[1] == made[2] != made[3]
 
 
 def test_a_sample_that_was_pruned_is_an_error(plan: Plan, tmp_path: Path) -> None:
