@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from hffs.train.caching.chunks import (
 from hffs.train.caching.identities import Identified
 from hffs.train.caching.keys import identify_encoder, make_image_key, make_seed, make_text_key
 from hffs.train.files import Stamp
-from hffs.train.plan import Plan
+from hffs.train.plan import Cut, Plan
 from tests.train.plans import make_plan, make_scan
 
 BUCKETS = ((64, 64), (64, 96), (96, 64))
@@ -141,6 +143,10 @@ def test_texts_are_there_once_in_the_order_in_which_they_appear() -> None:
     assert [chunk.samples for chunk in chunks[1:]] == [("",)]
 
 
+def _change(value: Any) -> Any:
+    return Size(value.width, value.height + 1) if isinstance(value, Size) else value + 1
+
+
 def test_a_key_depends_on_everything() -> None:
     plan = plan_of(3)
     cut = plan.cut(0)
@@ -155,7 +161,11 @@ def test_a_key_depends_on_everything() -> None:
         make_text_key("a", ""),
         make_text_key("\ud800", "a"),
     }
-    assert len(keys) == 8
+    changed = [
+        replace(cut, **{each.name: _change(getattr(cut, each.name))}) for each in fields(Cut)
+    ]
+    keys |= {make_image_key(image, each, "a", flipped=False) for each in changed}
+    assert len(keys) == 8 + len(fields(Cut))
     assert all(len(key) == 32 for key in keys)
     assert identify_encoder({"a": 1, "b": 2}) == identify_encoder({"b": 2, "a": 1})
     assert identify_encoder({"a": 1}) != identify_encoder({"a": 2})

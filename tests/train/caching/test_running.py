@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from hffs.train.caching import running
 from hffs.train.caching.chunks import ImageJob, ImageSample
 from hffs.train.caching.finding import look_up
 from hffs.train.caching.keys import make_seed
+from hffs.train.caching.pipeline import Report
 from hffs.train.caching.specs import TextSpec, VaeSpec
 from hffs.train.caching.store import Store
+from hffs.train.caching.timing import Seconds
 from hffs.train.caching.upkeep import prune, verify
 from hffs.train.files import FolderFiles
 from hffs.train.loading import load_pixels
@@ -184,3 +188,35 @@ def test_a_run_that_would_not_fit_stops_before_it_encodes(tmp_path: Path, vae: V
     size = Store.open(address).size_bytes
     assert encode(folder, vae, address, max_bytes=int(size * 1.6)).done == 12
     assert Store.open(address).size_bytes <= size * 1.6
+
+
+class Telling:
+    """An engine whose workers tell what they were told to, and keep nothing."""
+
+    is_here = False
+
+    def __init__(self, *reports: Report) -> None:
+        self._reports = reports
+
+    def run(self, make: object, tasks: object, needs: object) -> Iterator[Any]:
+        """What was to be told."""
+        yield from self._reports
+
+
+def report(done: int, size_bytes: int, smallest: int | None = None) -> Report:
+    return Report("a", done, 0, 0, size_bytes, Seconds(), smallest)
+
+
+def test_the_smallest_batch_of_all_is_told(tmp_path: Path, vae: VaeSpec) -> None:
+    folder = write_folder(tmp_path / "photos", 9)
+    engine = Telling(report(3, 5, 4), report(3, 5, 2), report(2, 5, 3), report(1, 5))
+    outcome = encode(folder, vae, tmp_path / "store", engine)
+    assert (outcome.done, outcome.size_bytes, outcome.smallest_batch) == (9, 20, 2)
+
+
+def test_what_is_left_is_guessed_of_what_was_done(tmp_path: Path, clip: TextSpec) -> None:
+    folder, address = write_folder(tmp_path / "photos", 9), tmp_path / "store"  # and no caption
+    engine = Telling(report(5, 500), report(5, 500))
+    assert encode(folder, clip, address, engine, max_bytes=500).done == 10
+    with pytest.raises(DataError, match="the cache is full"):
+        encode(folder, clip, address, engine, max_bytes=499)
