@@ -216,6 +216,7 @@ def where(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["vae", "photos", *NOISY, "--max-size", "nonsense"], 2, "cannot use --max-size nonsense"),
         (["vae", "photos", *NOISY, "--device", "cuda:7"], 2, "--device cuda:7: this host has cpu"),
         (["vae", "photos", *NOISY, "--device", "warp"], 2, "--device warp: this host has cpu"),
+        (["vae", "photos", *NOISY, "--output", "memory://x"], 2, "nothing would be left of it"),
         (["vae", "photos", *NOISY, "--output", "/proc/x"], 2,
          "cannot write to /proc/x/vae/photos: No such file or directory; name a folder that"),
         (["vae", "photos", "--vae", "./gone"], 2, "cannot use model ./gone: no such folder"),

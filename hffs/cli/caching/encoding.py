@@ -136,7 +136,7 @@ def _encode_entry(prepared: Prepared, options: RunOptions, crew: Crew | None) ->
     from hffs.train.caching.store import Store
 
     with closing(TerminalListener(prepared.entry.config.id)) as listener:
-        store = Store.open(prepared.address)
+        store = Store.open(prepared.kept.address)
         outcome = _run(prepared, store, options, crew, listener)
     return _describe(prepared, store, outcome, is_dry=options.dry_run)
 
@@ -152,21 +152,21 @@ def _run(
     from hffs.train.caching.running import Settings, look, run
     from hffs.train.caching.work import Work
 
-    job = prepared.job
+    job, encoder = prepared.job, prepared.kept.encoder
     if crew is None:
         return look(job, store)
     work = Work(
-        encoder=prepared.encoder.spec,
-        access=prepared.encoder.access,
+        encoder=encoder.spec,
+        access=encoder.access,
         files=open_files(prepared.entry) if isinstance(job, ImageJob) else None,
-        address=prepared.address,
+        address=prepared.kept.address,
         decoders=crew.decoders,
         streams=crew.streams,
     )
     settings = Settings(
         work,
         crew.needs,
-        prepared.encoder.facts,
+        encoder.facts,
         options.batch,
         options.length,
         options.max_bytes,
@@ -177,7 +177,7 @@ def _run(
 def _describe(prepared: Prepared, store: Store, outcome: Outcome, *, is_dry: bool) -> RunFacts:
     from hffs.cli.caching.facts import EncoderFacts, RunFacts, TimeFacts
 
-    encoder, spec = prepared.encoder, prepared.encoder.spec
+    encoder, spec = prepared.kept.encoder, prepared.kept.encoder.spec
     shares = outcome.shares
     time = TimeFacts(
         outcome.wall_s, outcome.per_s, shares.decode, shares.encode, shares.write, shares.idle

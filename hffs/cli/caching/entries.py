@@ -71,14 +71,21 @@ def make_wanted(encoder: EncoderOptions, place: Place) -> list[Wanted]:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """By which encoder tensors of an entry are made, and the address of the store of them."""
+
+    encoder: Chosen
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
-    """An entry that is planned: all that is to be kept of it, by which encoder, and where."""
+    """An entry that is planned, and all that is to be kept of it."""
 
     entry: Entry
     plan: Plan
-    encoder: Chosen
+    kept: Kept
     job: ImageJob | TextJob
-    address: str
 
 
 @contextmanager
@@ -147,22 +154,30 @@ def plan(entry: Entry, listener: TerminalListener) -> Plan:
     return planned
 
 
-def prepare(entry: Entry, planned: Plan, wanted: Wanted, listener: TerminalListener) -> Prepared:
-    """Find the encoder, and the key of everything that it is to encode of an entry."""
+def find_kept(entry: Entry, wanted: Wanted) -> Kept:
+    """Find the encoder that is meant, and the store."""
     from hffs.data.hub.models import HubAccess
-    from hffs.train.caching.exports.reading import find_reader
-    from hffs.train.caching.preparing import choose_encoder, prepare_images, prepare_texts
+    from hffs.train.caching.preparing import choose_encoder
 
     config = entry.config
     access = HubAccess(config.offline, config.token_file, config.cache_dir / "digests")
     encoder = choose_encoder(wanted.spec, access)
+    return Kept(encoder, find_store(config, encoder.spec.kind, wanted.output))
+
+
+def prepare(entry: Entry, planned: Plan, wanted: Wanted, listener: TerminalListener) -> Prepared:
+    """Find the encoder, and the key of everything that it is to encode of an entry."""
+    from hffs.train.caching.exports.reading import find_reader
+    from hffs.train.caching.preparing import prepare_images, prepare_texts
+
+    kept = find_kept(entry, wanted)
+    encoder = kept.encoder
     job: ImageJob | TextJob
     if isinstance(encoder.spec, VaeSpec):
         job = prepare_images(planned, encoder.id, listener, flip=wanted.flip)
     else:
         job = prepare_texts(planned, encoder.id, listener, find_reader(wanted.reader))
-    address = find_store(config, encoder.spec.kind, wanted.output)
-    return Prepared(entry, planned, encoder, job, address)
+    return Prepared(entry, planned, kept, job)
 
 
 def find_store(config: Config, kind: Kind, output: str | None) -> str:

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,12 +18,12 @@ import typer
 
 from hffs.cli.caching.entries import (
     Entry,
-    Prepared,
+    Kept,
     Wanted,
+    find_kept,
     make_wanted,
     opening_entries,
     plan,
-    prepare,
 )
 from hffs.cli.caching.facts import ExportedFacts
 from hffs.cli.caching.options import EncoderOptions, Place
@@ -36,6 +37,7 @@ from hffs.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from hffs.train.caching.exports import Trainer
+    from hffs.train.plan import Plan
 
 _MODELS = {"kohya": ("sd", "sdxl", "sd3", "flux"), "ai-toolkit": ("sd1", "sdxl", "sd3", "flux")}
 """Kinds of models by trainers that have to be told which is trained."""
@@ -95,7 +97,7 @@ def export(  # noqa: PLR0913 - groups of options
     """Write latents and embeddings as a trainer's own cache, so that it need not encode."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
     _check(trainer, trained)
-    wanted = [replace(each, reader=trainer) for each in make_wanted(encoder, place)]
+    wanted = make_wanted(encoder, place)
     with opening_entries(source, flags, place) as entries:
         _check_folders(entries)
         told = [_export(entry, wanted, trainer, trained) for entry in entries]
@@ -143,8 +145,7 @@ def _export(
         sources = dict[str, Any]()
         flip = False
         for each in wanted:
-            prepared = prepare(entry, planned, each, listener)
-            sources |= _describe(prepared)
+            sources |= _describe(find_kept(entry, each), planned, listener)
             flip = flip or each.flip
         target = _make_trainer(trainer, trained, entry.folder.now, flip=flip)
         done = export(planned, target, Sources(**sources), listener, overwrite=trained.overwrite)
@@ -160,18 +161,18 @@ def _export(
     )
 
 
-def _describe(prepared: Prepared) -> dict[str, Any]:
+def _describe(kept: Kept, planned: Plan, listener: TerminalListener) -> dict[str, Any]:
     """What `Sources` takes of a store."""
-    from hffs.train.caching.chunks import ImageJob
+    from hffs.train.caching.identities import identify_images
     from hffs.train.caching.store import Store
 
-    store, encoder = Store.open(prepared.address), prepared.encoder.id
+    store, encoder = Store.open(kept.address), kept.encoder.id
     if encoder not in store.encoders():
         fix = "run hffs cache vae or text with the same options first"
         raise DataError("cannot export from", store.address, why="none of it is there", fix=fix)
-    if isinstance(prepared.job, ImageJob):
-        digests = prepared.job.images.digests
-        return {"vae": store, "vae_encoder": encoder, "identities": digests}
+    if kept.encoder.spec.kind == "vae":
+        images = identify_images(planned, partial(listener.progress, "identifying images"))
+        return {"vae": store, "vae_encoder": encoder, "identities": images.digests}
     return {"text": store, "text_encoder": encoder}
 
 

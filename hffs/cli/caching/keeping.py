@@ -97,9 +97,9 @@ def _prune(entry: Entry, wanted: Wanted) -> PrunedFacts:
 
     with closing(TerminalListener(entry.config.id)) as listener:
         prepared = prepare(entry, plan(entry, listener), wanted, listener)
-        store = Store.open(prepared.address)
+        store = Store.open(prepared.kept.address)
         # Of other encoders nothing is known here: they may be in use.
-        spare = store.encoders().keys() - {prepared.encoder.id}
+        spare = store.encoders().keys() - {prepared.kept.encoder.id}
         done = prune(store, prepared.job.keys, spare=spare)
     return PrunedFacts(
         entry.config.id,

@@ -5,7 +5,6 @@ Owns how many of them are looked up at once, in arrays. Must not know what tenso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hffs.data.watcher import Watcher
 from hffs.errors import ConfigError, DataError
 from hffs.train.files import FolderFiles
 from hffs.train.loading import read_caption
@@ -93,16 +93,17 @@ class Captions:
     """The captions of a plan's images: each text once, and which is whose.
 
     `of_image`: (n,) int32, which of the texts an image of the scan has; -1 for one without a
-    sample, or whose caption cannot be read, of which `problems` says why by name of the image.
+    sample, or whose caption cannot be read.
     """
 
     texts: pa.LargeStringArray
     of_image: NDArray[np.int32]
-    problems: Mapping[str, str]
 
 
-def read_captions(plan: Plan) -> Captions:
-    """The sidecars of all images that have a sample."""
+def read_captions(plan: Plan, watcher: Watcher | None = None) -> Captions:
+    """The sidecars of all images that have a sample; `watcher` hears of those that cannot be read,
+    as a count and one of them.
+    """
     files, names = FolderFiles(plan.scan.folder), plan.scan.names
     problems = dict[str, str]()
 
@@ -122,7 +123,10 @@ def read_captions(plan: Plan) -> Captions:
     encoded = pa.chunked_array(parts, pa.large_string()).combine_chunks().dictionary_encode()
     of_image = np.full(len(names), -1, np.int32)
     of_image[image] = encoded.indices.fill_null(-1).to_numpy()
-    return Captions(encoded.dictionary, of_image, problems)
+    if watcher is not None and problems:
+        name, why = next(iter(problems.items()))
+        watcher.notice(f"{len(problems)} captions cannot be read; one: {name}: {why}")
+    return Captions(encoded.dictionary, of_image)
 
 
 def open_store(where: Where) -> Store:

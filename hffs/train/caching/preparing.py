@@ -55,8 +55,5 @@ def prepare_texts(
     plan: Plan, encoder: str, watcher: Watcher, read: Callable[[str], str] = str
 ) -> TextJob:
     """Every caption of a plan's images once, and the empty one; `read` is what is made of each."""
-    captions = read_captions(plan)
-    for name, why in list(captions.problems.items())[:1]:
-        count = len(captions.problems)
-        watcher.notice(f"{count} captions cannot be read; one: {name}: {why}")
-    return plan_texts([*map(read, captions.texts.to_pylist()), NO_CAPTION], encoder)
+    texts = read_captions(plan, watcher).texts.to_pylist()
+    return plan_texts([*map(read, texts), NO_CAPTION], encoder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from hffs.train.caching.chunks import ImageJob, ImageSample
 from hffs.train.caching.finding import look_up
 from hffs.train.caching.keys import make_seed
 from hffs.train.caching.pipeline import Report
+from hffs.train.caching.preparing import prepare_texts
 from hffs.train.caching.specs import TextSpec, VaeSpec
 from hffs.train.caching.store import Store
 from hffs.train.caching.timing import Seconds
@@ -27,7 +29,8 @@ from hffs.train.files import FolderFiles
 from hffs.train.loading import load_pixels
 from tests.tiny_models import save_clip, save_vae
 from tests.train.caching.runs import LENGTH, digest_store, encode, prepare
-from tests.train.planning import make_image, write_folder
+from tests.train.planning import make_image, plan_by_hand, write_folder
+from tests.train.plans import Quiet
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +165,23 @@ def test_a_damaged_shard_is_found_removed_and_made_again(tmp_path: Path, vae: Va
     verify(Store.open(address), remove=True)
     assert encode(folder, vae, address).done in range(1, LENGTH + 1)
     assert digest_store(address) == before
+
+
+def test_captions_that_cannot_be_read_are_told_and_left_out(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", 5)
+    for number in (1, 3):
+        (folder / f"{number}.txt").write_bytes(b"\xff")
+    heard = list[str]()
+
+    class Hearing(Quiet):
+        def notice(self, text: str) -> None:
+            heard.append(text)
+
+    plan = plan_by_hand(folder)
+    job = prepare_texts(plan, "words", Hearing())
+    assert list(job.texts) == [*(f"caption of {number}.jpg" for number in (0, 2, 4)), ""]
+    assert len(heard) == 1
+    assert re.match(r"2 captions cannot be read; one: [13]\.jpg: .*utf-8", heard[0])
 
 
 def test_pruning_leaves_what_a_plan_uses(tmp_path: Path, vae: VaeSpec) -> None:

@@ -155,7 +155,7 @@ def export(
     if images is not None:
         works.append(_Images(images, plan, trainer, sources.identities))
     if texts is not None:
-        works.append(_Texts(texts, plan, trainer))
+        works.append(_Texts(texts, plan, trainer, watcher))
     writing = _Writing(overwrite)
     for work in works:
         for done in writing.run(work.list_jobs()):
@@ -235,9 +235,11 @@ class _Texts:
 
     what = "embeddings"
 
-    def __init__(self, source: _Source, plan: Plan, trainer: Trainer) -> None:
+    def __init__(
+        self, source: _Source, plan: Plan, trainer: Trainer, watcher: Watcher | None
+    ) -> None:
         self._store, self._plan, self._trainer = source.store, plan, trainer
-        captions = read_captions(plan)
+        captions = read_captions(plan, watcher)
         self._texts = [trainer.read_caption(text) for text in captions.texts.to_pylist()]
         self._found = locate(self._store, make_text_keys(self._texts, source.encoder))
         self._of_image = captions.of_image
