@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hffs.data.hub.cached import cached_commit, is_commit, is_plain, snapshot_folder
 from hffs.data.hub.failures import ask, hub_errors
@@ -24,9 +23,6 @@ from hffs.data.hub.messages import refuse_offline
 from hffs.data.hub.questions import ask_commit, list_files
 from hffs.data.hub.resolution import MAIN, HubFile, Request
 from hffs.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 _ADDRESS = re.compile(
     r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>refs/pr/\d+|[^/@]+))?(?:/(?P<folder>.+))?",

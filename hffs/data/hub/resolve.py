@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hffs.data.hub import card
 from hffs.data.hub.cached import is_plain
@@ -29,9 +29,6 @@ from hffs.data.hub.resolution import HubFile, Request, Resolution
 from hffs.data.hub.token import Token
 from hffs.data.shards import unknown_split
 from hffs.errors import DataError, SourceError
-
-if TYPE_CHECKING:
-    pass
 
 READ = ("parquet", "arrow", *FOLDERS, "webdataset", "json", "csv", "text")
 """Formats, as `datasets` calls them, that become rows here."""
