@@ -39,7 +39,7 @@ TORCHVISION := torchvision==0.28.0
 TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
 TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
 
-.PHONY: help system test-system demo test check coverage bench lock clean
+.PHONY: help system test-system olah demo test check coverage bench lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -47,7 +47,8 @@ help: ## list what can be made
 system:
 	@VENV=$(VENV) .ci/setup
 
-test-system:
+# Apart from `system`, so that `make --jobs` installs it while pip fills .venv.
+test-system: system
 	@VENV=$(VENV) .ci/setup $(TEST_TOOLS)
 
 # Order-only: they look each time, which is quick, and never make a stamp old.
@@ -57,7 +58,7 @@ $(VENV)/.demo: pyproject.toml $(LOCK) | system
 	@$(COMPILE)
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml $(LOCK) | test-system
+$(VENV)/.dev: pyproject.toml $(LOCK) | system
 	@echo "setup: installing hffs and what its tests need into $(VENV) (torch is large)"
 	@$(PIP) --editable '.[dev]'
 	@$(PIP) --no-deps --upgrade --target $(VENV)/apart $(TORCHVISION)
@@ -70,13 +71,15 @@ $(OLAH)/.ready: tests/olah.txt | $(VENV)/.dev
 	@$(OLAH)/bin/python -m pip install -qq --requirement $<
 	@touch $@
 
+olah: $(OLAH)/.ready
+
 demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
 	@$(BIN)/hffs demo
 
 # What `make check` has run a moment ago need not run again: `make test BESIDES_CHECK=1`.
 LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py $(MEASURED)))
 
-test: $(VENV)/.dev $(OLAH)/.ready ## every test; one only: .venv/bin/pytest tests/core -k names
+test: $(VENV)/.dev $(OLAH)/.ready test-system ## every test; one only: .venv/bin/pytest tests/core -k names
 	@$(BIN)/python $(PYTEST) $(LEFT_OUT)
 
 check: $(VENV)/.dev ## lint, format, types, layers, and coverage of the core
@@ -88,14 +91,14 @@ check: $(VENV)/.dev ## lint, format, types, layers, and coverage of the core
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --include='hffs/core/*' --fail-under=100 --skip-covered
 
-coverage: $(VENV)/.dev $(OLAH)/.ready ## line by line, every test and the daemons that they start, in htmlcov/
+coverage: $(VENV)/.dev $(OLAH)/.ready test-system ## line by line, every test and the daemons that they start, in htmlcov/
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run $(PYTEST) --quiet
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=90
 
-bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pillow, first image beside load_dataset, local mounts beside the disk, remote reads, far videos, recorded views, scans beside kohya's, training on a mount, latents beside the bare encoder
+bench: $(VENV)/.dev test-system ## figures: filters beside Dataset.filter, tiles beside Pillow, first image beside load_dataset, local mounts beside the disk, remote reads, far videos, recorded views, scans beside kohya's, training on a mount, latents beside the bare encoder
 	@$(BIN)/python tests/bench/filters.py
 	@$(BIN)/python tests/bench/composites.py
 	@$(BIN)/python -m tests.bench.hub
