@@ -28,10 +28,12 @@ from tests.command import Hffs, Mount
 from tests.hub import HubServer
 from tests.olah import olah_missing, open_olah
 
-# How long a draw takes says more of the machine than of the code.
+# How long a draw takes says more of the machine than of the code. Half of Hypothesis's own number
+# of draws: all tests together have a time to keep.
 settings.register_profile(
     "hffs",
     settings.get_profile(settings.get_current_profile_name()),
+    max_examples=int(os.environ.get("HFFS_EXAMPLES", "50")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
