@@ -12,7 +12,7 @@ START_S = 30.0
 DRAIN_S = 3.0
 """What requests under way get once a mount was told to stop."""
 
-WIND_DOWN_S = 5.0
+WIND_DOWN_S = 12.0
 """What comes after: detaching, pools of threads, files. Then the last resort ends the daemon."""
 
 ABORT_S = 3.0
@@ -21,7 +21,7 @@ ABORT_S = 3.0
 DETACH_S = 10.0
 """One run of umount or fusermount3."""
 
-END_S = 10.0
+END_S = 20.0
 """What `hffs umount` waits for a daemon; longer than the daemon gives itself."""
 
 KILL_AFTER_S = 5.0

@@ -191,7 +191,7 @@ class _FileHandler(_DescriptorHandler):
     """Writes to a file, which may be what some descriptors already are."""
 
     def __init__(self, file: Path, shared: tuple[int, ...]) -> None:
-        self._file, self._shared = file, shared or (_open(file),)
+        self._file, self._shared, self._is_own = file, shared or (_open(file),), not shared
         super().__init__(self._shared[-1])
 
     def reopen(self) -> None:
@@ -204,6 +204,12 @@ class _FileHandler(_DescriptorHandler):
         for descriptor in self._shared:
             os.dup2(opened, descriptor, inheritable=descriptor <= 2)
         os.close(opened)
+
+    def close(self) -> None:
+        if self._is_own:
+            os.close(self._descriptor)
+            self._is_own = False
+        super().close()
 
 
 class _SocketHandler(logging.Handler):
@@ -223,6 +229,10 @@ class _SocketHandler(logging.Handler):
             return
         with suppress(OSError):
             self._socket.sendto(datagram, self._path)
+
+    def close(self) -> None:
+        self._socket.close()
+        super().close()
 
 
 def _make_handler(plan: LogPlan, name: str) -> logging.Handler:

@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -87,15 +87,18 @@ SILENT = Notifier()
 """Of a mount that nobody asked to be told of."""
 
 
-def start_watchdog(notifier: Notifier, mountpoints: Sequence[Path]) -> None:
+def start_watchdog(notifier: Notifier, mountpoints: Sequence[Path]) -> Callable[[], None]:
     """Say that mounts are alive as often as was asked for, while all of them answer.
+
+    To the end of the process, or until what is returned is called.
 
     One thread asks, through the kernel, and speaks once it is answered. While a mount is stuck so
     is that thread, and nothing is said: no second one ever waits beside it.
     """
+    is_over = threading.Event()
 
     def run() -> None:
-        while True:
+        while not is_over.is_set():
             try:
                 for mountpoint in mountpoints:
                     os.statvfs(mountpoint)
@@ -103,10 +106,11 @@ def start_watchdog(notifier: Notifier, mountpoints: Sequence[Path]) -> None:
                 log.warning("the self-check of %s failed: %s", mountpoint, error.strerror)
             else:
                 notifier.alive()
-            time.sleep(notifier.watchdog_s / 2)
+            is_over.wait(notifier.watchdog_s / 2)
 
     if notifier.watchdog_s:
         threading.Thread(target=run, name="watchdog", daemon=True).start()
+    return is_over.set
 
 
 class TellingListener:

@@ -172,6 +172,10 @@ def _detach(place: Path, record: Record | None, held: ExitStack | None) -> _Goin
         if mounted is None:
             return _Going(place, record, None)
         raise _not_ours(place, mounted.fs_type)
+    if held is None and record is not None and read_state(record.pid) in ("T", "t"):
+        why = f"its daemon (pid {record.pid}) is stopped"  # umount would wait for its answer
+        fix = f"`kill -CONT {record.pid}`, or `hffs umount --force {place}`"
+        raise MountError("cannot unmount", str(place), why=why, fix=fix)
     connection = None if held is None else held.enter_context(holding(shown.mounted))
     try:
         shown.detach(lazy=held is not None or shown.is_dead)
@@ -224,11 +228,7 @@ def _wait(records: Iterable[Record], within_s: float) -> list[Record]:
 
 
 def _say_it_lives(record: Record) -> str:
-    if read_state(record.pid) in ("T", "t"):
-        how = f"is stopped (kill -CONT {record.pid} has it go on)"
-    else:
-        how = f"did not end in {END_S:.0f} s"
-    return f"it is unmounted, but its daemon (pid {record.pid}) {how}"
+    return f"it is unmounted, but its daemon (pid {record.pid}) did not end in {END_S:.0f} s"
 
 
 def _send(records: Iterable[Record], number: signal.Signals) -> None:
