@@ -95,18 +95,30 @@ def mount(  # noqa: PLR0913 - one parameter an option
         log,
         log_format,
     )
-    if log_format not in FORMATS:
-        why = f"it is none of {', '.join(FORMATS)}"
-        raise UsageError("cannot use --log-format", log_format, why=why)
+    _check_log_format(log_format)
     chosen = choose_configs(source, flags, entry, os.environ, trainer)
-    if order is not None and len(chosen.configs) > 1:
-        why, fix = "it is of one view", "choose one entry with --entry"
-        raise UsageError("cannot use --order", str(order), why=why, fix=fix)
+    _check_order(order, chosen)
     _check_host(chosen, mountpoint)
+    _mount(chosen, mountpoint, options)
+
+
+def _mount(chosen: Chosen, mountpoint: Path, options: MountOptions) -> None:
     if len(chosen.configs) == 1:
         mount_one(chosen.configs[0], prepare_mountpoint(mountpoint), options)
     else:
         mount_several(chosen, mountpoint, options)
+
+
+def _check_log_format(log_format: str) -> None:
+    if log_format not in FORMATS:
+        why = f"it is none of {', '.join(FORMATS)}"
+        raise UsageError("cannot use --log-format", log_format, why=why)
+
+
+def _check_order(order: Path | None, chosen: Chosen) -> None:
+    if order is not None and len(chosen.configs) > 1:
+        why, fix = "it is of one view", "choose one entry with --entry"
+        raise UsageError("cannot use --order", str(order), why=why, fix=fix)
 
 
 def _missing(argument: str) -> UsageError:
