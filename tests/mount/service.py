@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,7 @@ def managing() -> Iterator[Manager]:
 
 @contextmanager
 def foreground(
-    hffs: Hffs, source: Path, folder: Path, *flags: str | Path, environ: Mapping[str, str]
+    hffs: Hffs, source: Path, folder: Path, *flags: str | Path, environ: dict[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
     """A mount in the foreground, in a session without a terminal, once it answers."""
     folder.mkdir()
