@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hffs.data.hub.resolution import Request
-from hffs.data.hub.token import Token
+from hffs.data.hub.token import Token, forget_tokens
 from hffs.errors import AccessError, HffsError, SourceError
 
 
@@ -24,6 +24,18 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
     os.utime(file, ns=(0, 0))
     assert token.read() == "hf_two"
     assert "hf_two" not in repr(token)
+
+
+def test_a_file_can_be_forgotten_whatever_it_looks_like(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("hf_one\n")
+    token = Token(Request("me/set", token_file=file))
+    token.read()
+    status = file.stat()
+    file.write_text("hf_two\n")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    forget_tokens()
+    assert token.read() == "hf_two"
 
 
 @pytest.mark.parametrize(
