@@ -16,6 +16,7 @@ from hffs.cli.sources import Entry, Trainer, choose_configs
 from hffs.config import Chosen, Recipe, explain_recipe, find_recipe
 from hffs.errors import UsageError
 from hffs.mount.layers import check_scratch
+from hffs.mount.observing.textfile import check_textfile
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 
 _Source = Annotated[
@@ -44,6 +45,13 @@ _Order = Annotated[
     ),
 ]
 
+_MetricsFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.prom",
+        help="Write metrics there every 15 s, for node_exporter; of several entries FILE-ID.prom.",
+    ),
+]
 _Explain = Annotated[
     bool, typer.Option("--explain", help="With --for: print the flags that it sets, and why.")
 ]
@@ -64,6 +72,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
     gid: _Gid = None,
     umask: _Umask = "000",
     order: _Order = None,
+    metrics_file: _MetricsFile = None,
 ) -> None:
     """Mount a data set, or all of a config file; returns when the files are there."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
@@ -80,11 +89,10 @@ def mount(  # noqa: PLR0913 - one parameter an option
         os.getgid() if gid is None else gid,
         _parse_umask(umask),
         None if order is None else order.absolute(),
+        None if metrics_file is None else metrics_file.absolute(),
     )
     chosen = choose_configs(source, flags, entry, os.environ, trainer)
-    if order is not None and len(chosen.configs) > 1:
-        why, fix = "it is of one view", "choose one entry with --entry"
-        raise UsageError("cannot use --order", str(order), why=why, fix=fix)
+    _check_files(chosen, options)
     _check_host(chosen, mountpoint)
     if len(chosen.configs) == 1:
         mount_one(chosen.configs[0], prepare_mountpoint(mountpoint), options)
@@ -94,6 +102,14 @@ def mount(  # noqa: PLR0913 - one parameter an option
 
 def _missing(argument: str) -> UsageError:
     return UsageError("missing argument", argument, fix="see `hffs mount --help`")
+
+
+def _check_files(chosen: Chosen, options: MountOptions) -> None:
+    if options.order is not None and len(chosen.configs) > 1:
+        why, fix = "it is of one view", "choose one entry with --entry"
+        raise UsageError("cannot use --order", str(options.order), why=why, fix=fix)
+    if options.metrics_file is not None:
+        check_textfile(options.metrics_file)
 
 
 def _check_host(chosen: Chosen, mountpoint: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from hffs.errors import MountError
 from hffs.mount import daemon
 from hffs.mount.group import run_group
 from hffs.mount.mountinfo import find_mount
+from hffs.mount.observing.textfile import name_textfile
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
 from hffs.mount.unmounting import unmount
@@ -41,6 +42,8 @@ class MountOptions:
     gid: int
     umask: int
     order: Path | None
+    metrics_file: Path | None = None
+    """Of several mounts each has one of its own beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ def mount_several(chosen: Chosen, place: Path, options: MountOptions) -> None:
         if chosen.skipped and config is chosen.configs[0]:  # a folder that is refused is one line
             print(f"hffs: not mounted: {', '.join(chosen.skipped)}", file=sys.stderr)
         log_path = None if options.foreground else _log_path(state, config)
-        body = _make_body(config, _Where(place, folder, state, log_path), options)
+        own = replace(options, metrics_file=_name_metrics(options.metrics_file, config.id))
+        body = _make_body(config, _Where(place, folder, state, log_path), own)
         # Closed before the next start forks: its bars are drawn by a thread.
         with closing(TerminalListener(config.id)) as listener:
             if log_path is None:
@@ -170,10 +174,15 @@ def _make_body(config: Config, where: _Where, options: MountOptions) -> Callable
             log=where.log_path,
             group=where.group,
             order=options.order,
+            metrics_file=options.metrics_file,
         )
         run_mount(request, located, listener)
 
     return body
+
+
+def _name_metrics(path: Path | None, entry: str) -> Path | None:
+    return None if path is None else name_textfile(path, entry)
 
 
 def _log_path(state: Path, config: Config) -> Path:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -24,6 +25,7 @@ import trio
 
 from hffs.errors import HffsError, MountError
 from hffs.mount.layers import Layer
+from hffs.mount.observing.counting import Counters
 from hffs.mount.operations import Operations, Owner
 from hffs.mount.receiving import Receiver
 from hffs.view.tree import Tree
@@ -57,9 +59,11 @@ def serve(
     owner: Owner,
     *,
     allow_other: bool,
-    ready: Callable[[], None],
+    ready: Callable[[Counters], None],
 ) -> None:
     """Mount a tree and answer for it until it is unmounted or told to stop.
+
+    `ready` is told where the requests are counted, as soon as the mount answers.
 
     `where` is a mount point, or a layer, which is then shown as soon as the mount answers. At the
     end it may still be there, put up at the last moment: who opened it takes it away.
@@ -70,8 +74,10 @@ def serve(
     if allow_other:
         options.add("allow_other")
     early = _remember_signals()
-    _start(Operations(tree, owner, is_below_overlay=layer is not None), mountpoint, options)
-    session, receiver = _Session(mountpoint, layer, ready, []), Receiver()
+    operations = Operations(tree, owner, is_below_overlay=layer is not None)
+    _start(operations, mountpoint, options)
+    told = partial(ready, operations.counters)
+    session, receiver = _Session(mountpoint, layer, told, []), Receiver()
     receiver.attach()
     try:
         trio.run(_run, session, early, instruments=[receiver])
