@@ -47,23 +47,26 @@ def look_around(registry: Registry, mountpoints: Collection[str] | None = None) 
     is_all_known = all(shown.mountpoint in known for shown in found)
     daemons = {} if is_all_known else find_fuse_daemons()
 
-    def look(shown: Shown) -> Sight:
-        minor = int(shown.mounted.device.rpartition(":")[2])
-        return _look(shown, known.get(shown.mountpoint), daemons.get(minor))
+    with ThreadPoolExecutor(min(2 * len(found), _ASKED_AT_ONCE)) as pool:
+        asked = []
+        for shown in found:
+            record = known.get(shown.mountpoint)
+            socket = record.socket if record else None
+            status = pool.submit(ask_status, Path(socket)) if socket else None
+            asked.append((shown, record, pool.submit(shown.check_health), status))
+        return [
+            Sight(
+                shown=shown,
+                record=record,
+                pid=(pid := record.pid if record else daemons.get(_find_minor(shown))),
+                process=None if pid is None else read_process(pid),
+                health=health.result(),
+                status=status.result() if status else None,
+            )
+            for shown, record, health, status in asked
+        ]
 
-    with ThreadPoolExecutor(min(len(found), _ASKED_AT_ONCE)) as pool:
-        return list(pool.map(look, found))
 
-
-def _look(shown: Shown, record: Record | None, pid: int | None) -> Sight:
-    socket = record.socket if record else None
-    if record is not None:
-        pid = record.pid
-    return Sight(
-        shown=shown,
-        record=record,
-        pid=pid,
-        process=None if pid is None else read_process(pid),
-        status=ask_status(Path(socket)) if socket else None,
-        health=shown.check_health(),
-    )
+def _find_minor(shown: Shown) -> int:
+    """The number of a mount's device, which is that of its FUSE connection."""
+    return int(shown.mounted.device.rpartition(":")[2])
