@@ -74,7 +74,7 @@ class Observed:
         return status
 
     def metrics(self) -> dict[str, Metric]:
-        command = ["curl", "-sf", "--unix-socket", self.socket, "http://localhost/metrics"]
+        command = ["curl", "-sf", "--unix-socket", str(self.socket), "http://localhost/metrics"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return {family.name: family for family in text_string_to_metric_families(done.stdout)}
 
@@ -174,6 +174,8 @@ def test_a_second_read_is_a_hit_and_renders_nothing(observed: Observed) -> None:
 def test_metrics_have_the_names_that_prometheus_wants_and_the_docs_tell(
     observed: Observed,
 ) -> None:
+    os.listdir(observed.folder)  # so that an errno was answered, and a cache was asked
+    _read_past_the_cache(observed.folder / f"{PNGS[1]}.jpg")
     families = observed.metrics()
     for name, family in families.items():
         assert re.fullmatch(r"hffs_[a-z_]+", name)
@@ -251,15 +253,15 @@ def test_the_last_lines_of_a_log_are_shown(observed: Observed) -> None:
     assert "no mount of yours is there" in done.stderr
 
 
-def _start(observed: Observed, *arguments: str | Path, stdout: int) -> subprocess.Popen[bytes]:
+def _start(hffs: Hffs, *arguments: str | Path, stdout: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "hffs", *map(str, arguments)]
-    environ = observed.hffs.environ | {"COLUMNS": "200", "LINES": "40", "TERM": "xterm"}
+    environ = hffs.environ | {"COLUMNS": "200", "LINES": "40", "TERM": "xterm"}
     return subprocess.Popen(command, stdout=stdout, env=environ)
 
 
 def test_top_tells_programs_what_happens_until_it_is_interrupted(observed: Observed) -> None:
     arguments = ("top", observed.folder, "--json", "--interval", "0.1")
-    with _start(observed, *arguments, stdout=subprocess.PIPE) as watching:
+    with _start(observed.hffs, *arguments, stdout=subprocess.PIPE) as watching:
         assert watching.stdout is not None
         seen: list[dict[str, Any]] = []
         while not (seen and seen[-1]["reads_per_s"]):
@@ -277,7 +279,9 @@ def test_top_tells_programs_what_happens_until_it_is_interrupted(observed: Obser
 
 def test_top_draws_on_a_terminal_and_writes_lines_elsewhere(observed: Observed) -> None:
     ours, theirs = pty.openpty()
-    with _start(observed, "top", observed.folder, "--interval", "0.1", stdout=theirs) as watching:
+    with _start(
+        observed.hffs, "top", observed.folder, "--interval", "0.1", stdout=theirs
+    ) as watching:
         os.close(theirs)
         shown = b""
         while b"READS/S" not in shown or b" ok " not in shown:
@@ -322,7 +326,12 @@ def test_what_a_kill_leaves_goes_and_the_next_mount_is_asked(
     line = hffs.describe(folder)
     assert line is not None
     socket = Path(line["socket"])
-    os.kill(line["pid"], signal.SIGKILL)
+    with _start(hffs, "log", folder, "--follow", stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        assert b"INFO mounted" in following.stdout.readline()
+        os.kill(line["pid"], signal.SIGKILL)
+        following.stdout.read()  # it ends with the daemon
+    assert following.returncode == 0
 
     def is_dropped() -> bool:
         found = hffs.describe(folder)
