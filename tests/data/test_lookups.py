@@ -15,7 +15,7 @@ def test_lookups_are_counted_by_the_first_part_of_their_keys(tmp_path: Path) -> 
     cache.put("image/1", b"x")
     cache.put("range/a/1", b"y")
     for _ in range(2):
-        assert cache.get("image/1") == b"x"
+        assert bytes(cache.get("image/1") or b"") == b"x"
     assert cache.lookups.figures() == {
         "image": CacheFigures(hits=2, misses=1, made=1),
         "range": CacheFigures(made=1),
