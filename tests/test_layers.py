@@ -40,6 +40,7 @@ MAY_IMPORT = {
 
 # Where in the package a library may be named: beginnings of paths.
 HOMES = {
+    "prometheus_client": ("mount/observing/exposition",),
     "pyfuse3": ("mount/",),
     "trio": ("mount/", "data/remote/"),
     "torch": ("train/",),
@@ -328,6 +329,7 @@ def test_a_daemon_loads_nothing_that_only_deciding_takes() -> None:
         "duckdb", "pandas", "pyarrow.compute", "multiprocessing", "hffs.view.deciding",
         "hffs.view.inspection", "hffs.data.filters", "hffs.data.metadata", "httpcore2",
         "hffs.data.urls.fetching", "hffs.data.remote.fetching", "httpx2", "av",
+        "prometheus_client", "http.server",
     }  # fmt: skip
 
 

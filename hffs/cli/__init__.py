@@ -21,7 +21,9 @@ from hffs.errors import HffsError, InterruptedRun
 # Newer releases of typer carry a click of their own, and export its error classes but the base.
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
-_VERBS = ("mount", "umount", "ls", "inspect", "view", "warm", "bucket", "cache", "demo")
+_VERBS = (
+    "mount", "umount", "ls", "top", "log", "inspect", "view", "warm", "bucket", "cache", "demo",
+)  # fmt: skip
 
 app = typer.Typer(
     name="hffs",

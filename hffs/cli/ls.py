@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hffs.cli.untrusted import clean_line
 
 if TYPE_CHECKING:
+    from hffs.mount.observing.asking import Status
+    from hffs.mount.observing.overview import Sight
     from hffs.mount.registry import Registry
 
 
@@ -20,7 +22,8 @@ class Line:
     """One mount as it is shown; None where only its own user's records could tell.
 
     `group` is the folder of the mounts that were started with it, None of a mount by itself.
-    `scratch` is the folder of its writable layer, None of one without.
+    `scratch` is the folder of its writable layer, None of one without. From `bytes_served` on it is
+    what the daemon says since its start, None where it does not answer within a second.
     """
 
     mountpoint: str
@@ -33,6 +36,18 @@ class Line:
     log: str | None
     group: str | None
     scratch: str | None
+    socket: str | None
+    uptime_s: float | None
+    rss_bytes: int | None
+    anon_bytes: int | None
+    bytes_served: int | None = None
+    requests: int | None = None
+    in_flight: int | None = None
+    waiting: int | None = None
+    queue: int | None = None
+    hit_rates: dict[str, float | None] | None = None
+    errors: dict[str, int] | None = None
+    log_level: str | None = None
 
 
 def ls(
@@ -49,30 +64,51 @@ def ls(
 
 
 def _gather() -> list[Line]:
-    from hffs.mount.layers import read_shown
+    from hffs.mount.observing.overview import look_around
     from hffs.mount.registry import Registry, find_state_folder
 
     registry = Registry(find_state_folder(os.environ))
-    known = {record.mountpoint: record for record in registry.all()}
-    lines = []
-    for shown in read_shown():
-        record = known.get(shown.mountpoint)
-        source = shown.mounted.source.removeprefix("hffs#") or None
-        lines.append(
-            Line(
-                mountpoint=shown.mountpoint,
-                source=record.source if record else source,
-                commit=record.commit if record else None,
-                rows=record.positions if record else None,
-                pid=record.pid if record else None,
-                health=shown.check_health().value,
-                fingerprint=record.fingerprint if record else None,
-                log=record.log if record else None,
-                group=record.group if record else _find_group(registry, shown.mountpoint),
-                scratch=str(shown.layer) if shown.layer else None,
-            )
-        )
-    return lines
+    return [_make_line(sight, registry) for sight in look_around(registry)]
+
+
+def _make_line(sight: Sight, registry: Registry) -> Line:
+    shown, record, process = sight.shown, sight.record, sight.process
+    source = shown.mounted.source.removeprefix("hffs#") or None
+    return Line(
+        mountpoint=shown.mountpoint,
+        source=record.source if record else source,
+        commit=record.commit if record else None,
+        rows=record.positions if record else None,
+        pid=sight.pid,
+        health=sight.health.value,
+        fingerprint=record.fingerprint if record else None,
+        log=record.log if record else None,
+        group=record.group if record else _find_group(registry, shown.mountpoint),
+        scratch=str(shown.layer) if shown.layer else None,
+        socket=record.socket if record else None,
+        uptime_s=round(process.uptime_s, 1) if process else None,
+        rss_bytes=process.rss_bytes if process else None,
+        anon_bytes=process.anon_bytes if process else None,
+        **_describe_work(sight.status),
+    )
+
+
+def _describe_work(status: Status | None) -> dict[str, Any]:
+    """What a daemon says of its work, by the names of `Line`."""
+    if status is None:
+        return {}
+    from hffs.mount.observing.rates import count_requests, find_hit_rates
+
+    return {
+        "bytes_served": status["read_bytes"],
+        "requests": count_requests(status),
+        "in_flight": status["in_flight"],
+        "waiting": status["waiting"],
+        "queue": sum(status["view"]["queues"].values()),
+        "hit_rates": find_hit_rates(status),
+        "errors": {kind: count for kind, count in status["errors"].items() if count},
+        "log_level": status["log_level"],
+    }
 
 
 def _find_group(registry: Registry, mountpoint: str) -> str | None:

@@ -17,6 +17,7 @@ from hffs.config import Chosen, Recipe, explain_recipe, find_recipe
 from hffs.errors import UsageError
 from hffs.mount.layers import check_scratch
 from hffs.mount.logs import FORMATS, WORDS
+from hffs.mount.observing.textfile import check_textfile
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 
 _Source = Annotated[
@@ -54,6 +55,13 @@ _Log = Annotated[
 ]
 _LogFormat = Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How log lines look.")]
 
+_MetricsFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.prom",
+        help="Write metrics there every 15 s, for node_exporter; of several entries FILE-ID.prom.",
+    ),
+]
 _Explain = Annotated[
     bool, typer.Option("--explain", help="With --for: print the flags that it sets, and why.")
 ]
@@ -76,6 +84,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
     order: _Order = None,
     log: _Log = None,
     log_format: _LogFormat = FORMATS[0],
+    metrics_file: _MetricsFile = None,
 ) -> None:
     """Mount a data set, or all of a config file; returns when the files are there."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
@@ -94,10 +103,11 @@ def mount(  # noqa: PLR0913 - one parameter an option
         None if order is None else order.absolute(),
         log,
         log_format,
+        None if metrics_file is None else metrics_file.absolute(),
     )
     _check_log_format(log_format)
     chosen = choose_configs(source, flags, entry, os.environ, trainer)
-    _check_order(order, chosen)
+    _check_files(chosen, options)
     _check_host(chosen, mountpoint)
     _mount(chosen, mountpoint, options)
 
@@ -115,14 +125,16 @@ def _check_log_format(log_format: str) -> None:
         raise UsageError("cannot use --log-format", log_format, why=why)
 
 
-def _check_order(order: Path | None, chosen: Chosen) -> None:
-    if order is not None and len(chosen.configs) > 1:
-        why, fix = "it is of one view", "choose one entry with --entry"
-        raise UsageError("cannot use --order", str(order), why=why, fix=fix)
-
-
 def _missing(argument: str) -> UsageError:
     return UsageError("missing argument", argument, fix="see `hffs mount --help`")
+
+
+def _check_files(chosen: Chosen, options: MountOptions) -> None:
+    if options.order is not None and len(chosen.configs) > 1:
+        why, fix = "it is of one view", "choose one entry with --entry"
+        raise UsageError("cannot use --order", str(options.order), why=why, fix=fix)
+    if options.metrics_file is not None:
+        check_textfile(options.metrics_file)
 
 
 def _check_host(chosen: Chosen, mountpoint: Path) -> None:

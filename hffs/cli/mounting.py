@@ -25,6 +25,7 @@ from hffs.mount.group import Foreground, run_group
 from hffs.mount.logs import WORDS, LogPlan, check_log, reopen_logs, start_logging
 from hffs.mount.mountinfo import find_mount
 from hffs.mount.notifying import SILENT, Notifier, TellingListener
+from hffs.mount.observing.textfile import name_textfile
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
 from hffs.mount.signals import has_terminal
@@ -46,6 +47,8 @@ class MountOptions:
     order: Path | None
     log: str | None = None
     log_format: str = "text"
+    metrics_file: Path | None = None
+    """Of several mounts each has one of its own beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ def mount_several(chosen: Chosen, place: Path, options: MountOptions) -> None:
             print(f"hffs: not mounted: {', '.join(chosen.skipped)}", file=sys.stderr)
         plan = _plan_log(state, config, place, options)
         where = _Where(place, folder, state, _find_log_file(plan))
-        body = _make_body(config, where, options, silent)
+        own = replace(options, metrics_file=_name_metrics(options.metrics_file, config.id))
+        body = _make_body(config, where, own, silent)
         # Closed before the next start forks: its bars are drawn by a thread.
         with closing(TerminalListener(config.id)) as terminal:
             listener = TellingListener(terminal, told.notifier)
@@ -227,10 +231,15 @@ def _make_body(
             order=options.order,
             notifier=told.notifier,
             hangup_ends=told.hangup_ends,
+            metrics_file=options.metrics_file,
         )
         run_mount(request, located, listener)
 
     return body
+
+
+def _name_metrics(path: Path | None, entry: str) -> Path | None:
+    return None if path is None else name_textfile(path, entry)
 
 
 def _prepare_state(environ: Mapping[str, str]) -> Path:

@@ -39,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.folders import open_own, prepare_private_folder
+from hffs.data.lookups import Lookups
 from hffs.errors import FormatError
 
 log = logging.getLogger(__name__)
@@ -99,8 +100,8 @@ class DiskCache:
 
     They go too where a put would leave the file system less than `floor_bytes`: by default 2 GB,
     or 5 % of a smaller one than 40 GB. `clock` gives seconds since the epoch. `failures` counts
-    what could not be stored or read. Raises `ConfigError` if `root` cannot be used by this user
-    alone.
+    what could not be stored or read, `evicted` the entries that this process removed. Raises
+    `ConfigError` if `root` cannot be used by this user alone.
     """
 
     def __init__(
@@ -112,7 +113,8 @@ class DiskCache:
         space: Callable[[Path], Space] = read_space,
     ) -> None:
         prepare_private_folder(root)
-        self.failures = 0
+        self.failures = self.evicted = 0
+        self.lookups = Lookups()
         self._root = root
         self._cap_bytes, self._floor_bytes = cap_bytes, floor_bytes
         self._clock, self._space = clock, space
@@ -123,6 +125,11 @@ class DiskCache:
 
     def get(self, key: str) -> memoryview | None:
         """Blob stored under the key, read-only; None if there is none (any more)."""
+        found = self._get(key)
+        self.lookups.note(key, is_hit=found is not None)
+        return found
+
+    def _get(self, key: str) -> memoryview | None:
         shard, name = _place(key)
         try:
             with open_own(self._root / shard, os.O_DIRECTORY) as folder:
@@ -144,6 +151,7 @@ class DiskCache:
         If it cannot be stored (full, nearly full or read-only disk, larger than the cap), that is
         a view of `data` all the same: such a failure is counted, and the first of its kind logged.
         """
+        self.lookups.note_made(key)
         blob = memoryview(data).toreadonly().cast("B")
         header = _encode_header(key, blob)
         size = _disk_bytes(len(header) + len(blob))
@@ -303,6 +311,7 @@ class DiskCache:
             if entry.mtime_ns <= newest and removed < surplus_bytes:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(entry.name, dir_fd=entry.folder)
+                    self.evicted += 1
                 removed += entry.disk_bytes
         return removed
 

@@ -6,8 +6,10 @@ and raise HffsError where something cannot be had.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from hffs.data.traffic import Traffic
 
 
 class UrlReader(Protocol):
@@ -61,6 +63,8 @@ class Fetchers:
     urls: UrlReader | None = None
     pages: PageReader | None = None
     files: PartReader | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    """Where all of them count what they fetch."""
 
 
 NOBODY = Fetchers()

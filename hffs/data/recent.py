@@ -20,6 +20,7 @@ class Recent(Generic[T]):
     """Things by key, at most `cap_bytes` and `cap_count` of them (but at least one).
 
     Thread-safe. What is dropped stays valid for who has it. `measure` gives the bytes of one.
+    `hits` and `misses` count what was asked for.
     """
 
     def __init__(self, cap_bytes: int, cap_count: int, measure: Callable[[T], int]) -> None:
@@ -27,12 +28,16 @@ class Recent(Generic[T]):
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
+        self.hits = self.misses = 0
 
     def get(self, key: Hashable) -> T | None:
         """What is kept, which becomes the one used last."""
         with self._lock:
             thing = self._kept.get(key)
-            if thing is not None:
+            if thing is None:
+                self.misses += 1
+            else:
+                self.hits += 1
                 self._kept.move_to_end(key)
             return thing
 

@@ -61,6 +61,7 @@ class RowStore:
         self._located = located
         self._cache = cache
         self._fetchers = fetchers
+        self.traffic = fetchers.traffic
         self.media = index.column.media
         self._admitted: set[int] = set()
         self._root = os.path.realpath(os.fsencode(located.root))

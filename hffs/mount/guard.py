@@ -2,6 +2,9 @@
 
 One uncaught exception in a pyfuse3 handler takes the whole mount down with it, so this holds the
 only broad `except` of the project. trio's `Cancelled` is a BaseException and passes.
+
+Every request is counted here, with how long it took and what it failed with. Each one passes, so
+this is written out: what it adds to a request is under a microsecond (docs/operations.md).
 """
 
 from __future__ import annotations
@@ -10,33 +13,62 @@ import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from time import perf_counter
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
 
 from hffs.errors import HffsError
+from hffs.mount.observing.counting import UNEXPECTED, Counters, Meter
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
+class Counted(Protocol):
+    """Whose handlers are counted, and where."""
+
+    counters: Counters
+
+
+O = TypeVar("O", bound=Counted)  # noqa: E741 - as in Operations
+
 log = logging.getLogger(__name__)
 
 
-def guarded(handler: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+def guarded(
+    handler: Callable[Concatenate[O, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[O, P], Coroutine[Any, Any, R]]:
     """A handler that raises nothing but FUSEError (and lets a cancellation pass)."""
+    kind = handler.__name__
 
     @functools.wraps(handler)
-    async def guard(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def guard(self: O, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        began = perf_counter()
+        counters = self.counters
+        meter = counters.meters[kind]
+        counters.in_flight += 1
         try:
-            return await handler(*args, **kwargs)
-        except pyfuse3.FUSEError:
+            return await handler(self, *args, **kwargs)
+        except pyfuse3.FUSEError as error:
+            meter.errnos[error.errno] += 1
             raise
         except HffsError as error:
             # Whoever raised it has logged it once if a person should know.
-            log.debug("%s: %s", handler.__name__, error)
-            raise pyfuse3.FUSEError(error.errno) from error
+            log.debug("%s: %s", kind, error)
+            raise _count(counters, meter, type(error).__name__, error.errno) from error
         except Exception as error:
-            log.exception("%s failed: %s", handler.__name__, args[1:2])
-            raise pyfuse3.FUSEError(errno.EIO) from error
+            log.exception("%s failed: %s", kind, args[:1])
+            raise _count(counters, meter, UNEXPECTED, errno.EIO) from error
+        finally:
+            counters.in_flight -= 1
+            meter.note(perf_counter() - began)
 
     return guard
+
+
+def _count(counters: Counters, meter: Meter, kind: str, number: int) -> pyfuse3.FUSEError:
+    """The answer to a request that failed, counted."""
+    counters.errors[kind] += 1
+    meter.errnos[number] += 1
+    return pyfuse3.FUSEError(number)

@@ -100,8 +100,13 @@ def set_level(name: str) -> None:
     """Log what hffs says from a level on. UsageError where there is no such level."""
     if name.lower() not in LEVELS:
         why = f"it is none of {', '.join(LEVELS)}"
-        raise UsageError("cannot set the log level", escape(name), why=why)
+        raise UsageError("cannot set the log level to", escape(name), why=why)
     logging.getLogger("hffs").setLevel(name.upper())
+
+
+def get_level() -> str:
+    """How much is logged now."""
+    return logging.getLevelName(logging.getLogger("hffs").getEffectiveLevel()).lower()
 
 
 def escape(text: str) -> str:

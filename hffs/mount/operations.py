@@ -30,6 +30,7 @@ from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.errors import MissingError
 from hffs.mount.guard import guarded
+from hffs.mount.observing.counting import Counters
 from hffs.mount.waiting import wait_for
 from hffs.view.content import LARGE_BYTES
 from hffs.view.tree import Tree
@@ -41,6 +42,12 @@ KEEP_S = 365 * 24 * 3600.0
 
 _BLOCK_BYTES = 4096
 _USER_PREFIX, _XATTR_PREFIX = b"user.", b"user.hffs."
+
+REQUESTS = (
+    "lookup", "getattr", "opendir", "readdir", "open", "read", "flush", "statfs", "getxattr",
+    "listxattr", "readlink",
+)  # fmt: skip
+"""What is counted: every handler that is guarded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class Operations(pyfuse3.Operations):
 
     def __init__(self, tree: Tree, owner: Owner, *, is_below_overlay: bool = False) -> None:
         super().__init__()
+        self.counters = Counters(REQUESTS)
         self._tree = tree
         self._owner = owner
         self._is_below_overlay = is_below_overlay
@@ -168,13 +176,20 @@ class Operations(pyfuse3.Operations):
         inode = Inode(fh)
         data = self._tree.ready(inode)
         if data is None:
-            return await self._wait(self._tree.request_part(inode, off, off + size), inode)
-        if len(data) > LARGE_BYTES:
-            self._tree.advise(inode, off, off + size)
-        return data[off : off + size]
+            part = await self._wait(self._tree.request_part(inode, off, off + size), inode)
+        else:
+            if len(data) > LARGE_BYTES:
+                self._tree.advise(inode, off, off + size)
+            part = data[off : off + size]
+        self.counters.read_bytes += len(part)
+        return part
 
     async def _wait(self, work: Future[T], inode: Inode, reader: int = 0) -> T:
-        return await wait_for(work, self._tree.name(inode), reader)
+        self.counters.waiting += 1
+        try:
+            return await wait_for(work, self._tree.name(inode), reader)
+        finally:
+            self.counters.waiting -= 1
 
     @guarded
     async def flush(self, fh: int) -> None:

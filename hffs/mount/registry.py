@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hffs.data.folders import write_json
+from hffs.mount.observing.sockets import remove_dead_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,9 @@ class Record:
     fingerprint: str
     positions: int
     log: str | None
-    # A daemon of a version without groups goes on over an upgrade, and so does its record.
+    # A daemon of a version without these goes on over an upgrade, and so does its record.
     group: str | None = None
+    socket: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,8 @@ def _read_living(path: Path) -> Record | None:
     if record is not None and read_start_time(record.pid) == record.started:
         return record
     path.unlink(missing_ok=True)
+    if record is not None and record.socket is not None:
+        remove_dead_socket(Path(record.socket))
     return None
 
 

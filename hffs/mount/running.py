@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,10 @@ from hffs.mount import daemon
 from hffs.mount.layers import Layer, Mark, open_layer
 from hffs.mount.logs import reopen_logs
 from hffs.mount.notifying import SILENT, Notifier, start_watchdog
+from hffs.mount.observing.counting import Counters
+from hffs.mount.observing.opening import observing
+from hffs.mount.observing.reporting import About, Reporter
+from hffs.mount.observing.sockets import find_socket
 from hffs.mount.operations import Owner
 from hffs.mount.pipes import Listener
 from hffs.mount.registry import Record, Registry, read_start_time
@@ -27,6 +31,7 @@ from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
 from hffs.view.opening import decide_view, is_decided, open_view
 from hffs.view.places import find_places
+from hffs.view.tree import Tree
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +41,8 @@ class MountRequest:
     """What to mount, where, and for whom; `workers` threads render.
 
     `group` is the folder of the mounts that this one belongs to; `order` a file that tells in
-    which order files will be read. `notifier` tells the service manager; `hangup_ends` says that
-    SIGHUP ends the mount, which else reads the token anew.
+    which order files will be read; `metrics_file` one to write metrics to. `notifier` tells the
+    service manager; `hangup_ends` says that SIGHUP ends the mount, which else reads the token anew.
     """
 
     config: Config
@@ -51,6 +56,7 @@ class MountRequest:
     order: Path | None = None
     notifier: Notifier = SILENT
     hangup_ends: bool = False
+    metrics_file: Path | None = None
 
 
 def run_mount(request: MountRequest, located: Located, listener: Listener) -> None:
@@ -61,12 +67,18 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
     _allow_descriptors()
     if not is_decided(request.config, located):
         daemon.run_apart(lambda apart: _decide(request, located, apart), listener)
-    with open_view(request.config, listener, request.workers, located, request.order) as tree:
+    with (
+        open_view(request.config, listener, request.workers, located, request.order) as tree,
+        ExitStack() as observed,
+    ):
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
         info = tree.manifest.info
 
-        def announce(mountpoint: Path) -> None:
-            registry.add(_make_record(request, info))
+        def announce(mountpoint: Path, counters: Counters) -> None:
+            reporter = Reporter(_describe(request, tree), counters, tree.figures)
+            at = find_socket(request.state, str(request.mountpoint))
+            socket = observed.enter_context(observing(reporter, at, request.metrics_file))
+            registry.add(_make_record(request, info, socket))
             log.info("mounted %s on %s: %d files", info.source, request.mountpoint, tree.files)
             status = f"serving {tree.files} files of {info.source} on {request.mountpoint}"
             request.notifier.ready(status)
@@ -135,7 +147,13 @@ def _allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _make_record(request: MountRequest, info: ViewInfo) -> Record:
+def _describe(request: MountRequest, tree: Tree) -> About:
+    info = tree.manifest.info
+    place = os.fsencode(request.mountpoint).decode(errors="replace")  # a path may be no text
+    return About(place, info.source, info.commit or info.identity, info.fingerprint, tree.files)
+
+
+def _make_record(request: MountRequest, info: ViewInfo, socket: Path | None) -> Record:
     return Record(
         mountpoint=str(request.mountpoint),
         pid=os.getpid(),
@@ -146,4 +164,5 @@ def _make_record(request: MountRequest, info: ViewInfo) -> Record:
         positions=info.positions,
         log=str(request.log) if request.log else None,
         group=str(request.group) if request.group else None,
+        socket=str(socket) if socket else None,
     )

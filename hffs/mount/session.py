@@ -25,6 +25,7 @@ from hffs.errors import HffsError, MountError
 from hffs.mount.lastresort import LastResort
 from hffs.mount.layers import Layer
 from hffs.mount.limits import DRAIN_S, START_S
+from hffs.mount.observing.counting import Counters
 from hffs.mount.operations import Operations, Owner
 from hffs.mount.receiving import Receiver
 from hffs.mount.signalqueue import SignalQueue
@@ -45,12 +46,13 @@ _BASE_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "default_permissions", "subt
 class Events:
     """Who is told of the life of a mount; `hangup_ends` says that SIGHUP ends it.
 
-    `starting` is called with the seconds that are left until `ready`; `reload` on a thread, any
-    number of times; `stopping` once, as soon as the event loop knows.
+    `starting` is called with the seconds that are left until `ready`, which is told where requests
+    are counted; `reload` on a thread, any number of times; `stopping` once, as soon as the event
+    loop knows.
     """
 
     starting: Callable[[float], None]
-    ready: Callable[[], None]
+    ready: Callable[[Counters], None]
     reload: Callable[[], None]
     stopping: Callable[[], None]
     hangup_ends: bool
@@ -63,6 +65,7 @@ class _Session:
     mountpoint: Path
     layer: Layer | None
     events: Events
+    counters: Counters
     signals: SignalQueue
     last_resort: LastResort
     is_ready: trio.Event
@@ -92,9 +95,12 @@ def serve(
     signals = SignalQueue(hangup_ends=events.hangup_ends, on_stop=last_resort.arm)
     signals.install()
     events.starting(START_S)
-    _start(Operations(tree, owner, is_below_overlay=layer is not None), mountpoint, options)
+    operations = Operations(tree, owner, is_below_overlay=layer is not None)
+    _start(operations, mountpoint, options)
     last_resort.learn()
-    session = _Session(mountpoint, layer, events, signals, last_resort, trio.Event(), [])
+    session = _Session(
+        mountpoint, layer, events, operations.counters, signals, last_resort, trio.Event(), []
+    )
     receiver = Receiver()
     receiver.attach()
     try:
@@ -154,7 +160,7 @@ async def _announce(session: _Session, nursery: trio.Nursery) -> None:
         nursery.cancel_scope.cancel()
         return
     session.is_ready.set()
-    session.events.ready()
+    session.events.ready(session.counters)
 
 
 async def _wait_for_answer(mountpoint: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial
 from mmap import mmap
@@ -26,17 +26,19 @@ from hffs.core.formats import MediaFormat
 from hffs.core.types import Position, Row
 from hffs.data.cache import DiskCache
 from hffs.data.cells.building import CellIndex
+from hffs.data.lookups import CacheFigures
 from hffs.data.recent import Recent, count_held
 from hffs.data.rows import RowStore
 from hffs.errors import FormatError, HffsError, RenderError
 from hffs.view import codecs
 from hffs.view.failures import Failures
+from hffs.view.figures import DiskFigures, ViewFigures
 from hffs.view.manifest import Manifest
 from hffs.view.parts import Parts, require_format
+from hffs.view.pools import Pool, then
 from hffs.view.rendering import Rendering, split_forms
 from hffs.view.sizes import LearnedSizes
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 _RECENT_BYTES = 64 * 2**20
@@ -68,22 +70,6 @@ class Stores:
     """Of the cache keys of rendered images: everything that they depend on besides their slot."""
 
 
-def _then(before: Future[S], change: Callable[[S], T]) -> Future[T]:
-    """What comes of a Future, changed; it fails as that does."""
-    after: Future[T] = Future()
-
-    def settle(done: Future[S]) -> None:
-        if done.cancelled():
-            after.cancel()
-        elif error := done.exception():
-            after.set_exception(error)
-        else:
-            after.set_result(change(done.result()))
-
-    before.add_done_callback(settle)
-    return after
-
-
 class Content:
     """The images of one view, by position."""
 
@@ -108,8 +94,21 @@ class Content:
         self._failures = Failures(stores.rows)
         self._flights: dict[int, Future[list[memoryview]]] = {}
         self._lock = threading.RLock()  # a flight that ends at once lands while it is being made
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hffs-render")
-        self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="hffs-fetch")
+        self._pool = Pool(workers, thread_name_prefix="hffs-render")
+        self._fetchers = Pool(FETCHERS, thread_name_prefix="hffs-fetch")
+
+    def figures(self) -> ViewFigures:
+        """What there was to do so far, here and in the layers below."""
+        cache, kinds = self._stores.cache, self._stores.cache.lookups.figures()
+        made = kinds["image"].made if "image" in kinds and not self._is_parted else 0
+        return ViewFigures(
+            memory=CacheFigures(self._recent.hits, self._recent.misses),
+            disk=DiskFigures(kinds, cache.evicted, cache.failures),
+            rendered=made,
+            failures=self._failures.figures(),
+            traffic=self._stores.rows.traffic.figures(),
+            queues={"render": self._pool.queued, "fetch": self._fetchers.queued},
+        )
 
     def extension(self, position: Position) -> str:
         """Extension of a position's image, which its bytes agree with."""
@@ -191,7 +190,7 @@ class Content:
         """How many bytes an image has, if that is not known; raises as `request` does."""
         cell = self._cells[position]
         if not self._parts.has(cell):
-            return _then(self.request(position), len)
+            return then(self.request(position), len)
         waits = self._stores.rows.waits_for_network(cell)
         return self._submit(waits, partial(self._parts.find_size, cell), position)
 
@@ -199,7 +198,7 @@ class Content:
         """The bytes of an image from `start` up to `stop`; raises as `request` does."""
         cell = self._cells[position]
         if not self._parts.has(cell):
-            return _then(self.request(position), lambda image: image[start:stop])
+            return then(self.request(position), lambda image: image[start:stop])
         waits = self._parts.waits_for_network(cell, start, stop)
         work = partial(self._parts.read, cell, self._find_format(position), start, stop)
         return self._submit(waits, work, position)
@@ -208,7 +207,7 @@ class Content:
         """Have an image on this host; its size in bytes. Raises as `request` does."""
         cell = self._cells[position]
         if not self._parts.has(cell):
-            return _then(self.request(position), len)
+            return then(self.request(position), len)
         work = partial(self._parts.fetch, cell, self._find_format(position))
         return self._submit(True, work, position)
 
@@ -239,7 +238,7 @@ class Content:
     def request(self, position: Position) -> Future[memoryview]:
         """An image's bytes, worked out on a thread; RenderError where that is impossible."""
         number = 0 if self._tiles is None else self._order[self._tiles[position]]
-        return _then(self._fly(position), lambda images: images[number])
+        return then(self._fly(position), lambda images: images[number])
 
     def close(self) -> None:
         """Stop the workers; what they have not begun is dropped."""

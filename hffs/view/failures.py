@@ -11,6 +11,7 @@ import threading
 
 from hffs.data.rows import RowStore
 from hffs.errors import DeadlineError, FormatError, HffsError, OutageError, RenderError
+from hffs.view.figures import FailureFigures
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,13 @@ class Failures:
         self._what = "cannot render" if rows.media == "image" else "cannot read"
         self._broken: dict[int, RenderError] = {}
         self._told: set[int | str] = set()  # what of `tell` is in the log: cells at URLs, errors
+        self._passing = 0
         self._lock = threading.Lock()
         self._is_closed = False
+
+    def figures(self) -> FailureFigures:
+        """How many there were so far."""
+        return FailureFigures(len(self._broken), self._passing)
 
     def find(self, cell: int) -> RenderError | None:
         """Why a cell is known to be broken, if it is."""
@@ -56,6 +62,7 @@ class Failures:
         elif isinstance(error, DeadlineError | OutageError):
             about = error.why
         with self._lock:
+            self._passing += 1
             is_news = about not in self._told and not self._is_closed
             if len(self._told) >= _MOST_TOLD:
                 self._told.clear()

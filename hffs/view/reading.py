@@ -17,16 +17,18 @@ from hffs.config import Config
 from hffs.core.readahead import Order, Streams
 from hffs.data.cache import DiskCache
 from hffs.data.cells.index import SLOT_BITS, CellIndex, SegmentKind
-from hffs.data.fetchers import Fetchers, UrlReader
+from hffs.data.fetchers import Fetchers
 from hffs.data.remote.files import Ahead, RangeReader
 from hffs.data.rows import RowStore
 from hffs.data.shards import Located
+from hffs.data.traffic import Traffic
 from hffs.view.kept import Decided
 from hffs.view.places import Places
 
 if TYPE_CHECKING:
     from hffs.data.farfiles import FileStore
     from hffs.data.pages import PageStore
+    from hffs.data.urls.fetching import UrlFetcher
 
 AHEAD_BYTES = 256 << 20
 """Of pages that are fetched before they are asked for, where their order was given."""
@@ -38,17 +40,16 @@ def open_reader(config: Config, places: Places) -> Iterator[RangeReader | None]:
     if not any(shard.is_remote for shard in places.located.shards):
         yield None
         return
-    with _open_fetcher(config, places) as reader:
+    with _open_fetcher(config, DiskCache(places.blobs, config.cache_size), Traffic()) as reader:
         yield reader
 
 
 @contextmanager
-def _open_fetcher(config: Config, places: Places) -> Iterator[RangeReader]:
+def _open_fetcher(config: Config, cache: DiskCache, traffic: Traffic) -> Iterator[RangeReader]:
     from hffs.data.remote.opening import open_fetcher
 
-    cache = DiskCache(places.blobs, config.cache_size)
     name = config.dataset_name
-    reader = open_fetcher(cache, name, config.token_file, offline=config.offline)
+    reader = open_fetcher(cache, name, config.token_file, traffic, offline=config.offline)
     try:
         yield reader
     finally:
@@ -68,20 +69,24 @@ def open_rows(
     `order` are the cells in the order in which they will be read, as far as that is known.
     """
     with ExitStack() as stack:
-        urls = _open_urls(config, places, cache, stack) if len(index.urls) else None
+        traffic = Traffic()
+        urls = _open_urls(config, places, cache, traffic) if len(index.urls) else None
+        if urls is not None:
+            stack.callback(urls.close)
         pages = files = None
         if len(index.pages) or len(index.far_ranges):
-            reader = stack.enter_context(_open_fetcher(config, places))
+            reader = stack.enter_context(_open_fetcher(config, cache, traffic))
             ahead, first = _plan(index, order)
             pages, files = _open_stores(places, index, reader, cache, ahead)
             (pages if len(index.pages) else files).begin(first)
             stack.callback(pages.close)
-        rows = RowStore(index, places.located, cache, fetchers=Fetchers(urls, pages, files))
+        fetchers = Fetchers(urls, pages, files, traffic)
+        rows = RowStore(index, places.located, cache, fetchers=fetchers)
         stack.callback(rows.close)
         yield rows
 
 
-def _open_urls(config: Config, places: Places, cache: DiskCache, stack: ExitStack) -> UrlReader:
+def _open_urls(config: Config, places: Places, cache: DiskCache, traffic: Traffic) -> UrlFetcher:
     from hffs.data.urls.fetching import UrlFetcher, UrlRules
 
     rules = UrlRules(
@@ -90,9 +95,7 @@ def _open_urls(config: Config, places: Places, cache: DiskCache, stack: ExitStac
         offline=config.offline,
         media=config.dataset_type,
     )
-    urls = UrlFetcher(rules, cache, places.urls)
-    stack.callback(urls.close)
-    return urls
+    return UrlFetcher(rules, cache, places.urls, traffic=traffic)
 
 
 def _open_stores(

@@ -20,6 +20,7 @@ from hffs.core.types import Inode, Position
 from hffs.errors import MissingError
 from hffs.view import metadata_file
 from hffs.view.content import Content
+from hffs.view.figures import ViewFigures
 from hffs.view.identities import Identities
 from hffs.view.manifest import Manifest, TextFiles
 
@@ -206,6 +207,10 @@ class Tree:
         done: Future[memoryview] = Future()
         done.set_result(self.ready(inode) or memoryview(b""))
         return done
+
+    def figures(self) -> ViewFigures:
+        """What there was to do so far for the files of the view."""
+        return self._content.figures()
 
     def known_bytes(self) -> int:
         """Bytes of all files whose size is known."""

@@ -10,15 +10,23 @@ import pyfuse3
 import pytest
 import trio
 
-from hffs.errors import DeadlineError, MissingError, RenderError, StaleError
+from hffs.errors import DeadlineError, HffsError, MissingError, RenderError, StaleError
 from hffs.mount import waiting
 from hffs.mount.guard import guarded
+from hffs.mount.observing.counting import Counters
 from hffs.mount.waiting import wait_for
 
 
-def _raising(error: BaseException) -> Callable[[object, int], Awaitable[None]]:
+class _Mount:
+    """What is counted of a mount with one kind of request."""
+
+    def __init__(self) -> None:
+        self.counters = Counters(("handler",))
+
+
+def _raising(error: BaseException) -> Callable[[_Mount, int], Awaitable[None]]:
     @guarded
-    async def handler(self: object, inode: int) -> None:
+    async def handler(self: _Mount, inode: int) -> None:
         raise error
 
     return handler
@@ -37,9 +45,13 @@ def _raising(error: BaseException) -> Callable[[object, int], Awaitable[None]]:
 def test_known_errors_become_their_errno_quietly(
     error: Exception, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    mount = _Mount()
     with pytest.raises(pyfuse3.FUSEError) as caught:
-        trio.run(_raising(error), None, 17)
+        trio.run(_raising(error), mount, 17)
     assert caught.value.errno == number
+    assert mount.counters.meters["handler"].errnos == {number: 1}
+    assert sum(mount.counters.errors.values()) == isinstance(error, HffsError)
+    assert mount.counters.errors[type(error).__name__] == isinstance(error, HffsError)
     assert not [entry for entry in caplog.records if entry.levelno >= logging.WARNING]
 
 
@@ -47,25 +59,44 @@ def test_known_errors_become_their_errno_quietly(
 def test_unknown_errors_become_eio_and_one_log_entry(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
+    mount = _Mount()
     with pytest.raises(pyfuse3.FUSEError) as caught:
-        trio.run(_raising(error), None, 17)
+        trio.run(_raising(error), mount, 17)
     assert caught.value.errno == errno.EIO
+    assert mount.counters.errors["unexpected"] == 1
+    assert mount.counters.meters["handler"].errnos == {errno.EIO: 1}
     (entry,) = caplog.records
     assert entry.exc_info
     assert "17" in entry.getMessage()
 
 
 def test_a_cancellation_passes() -> None:
+    mount, seen = _Mount(), list[int]()
+
     @guarded
-    async def handler(self: object) -> None:
+    async def handler(self: _Mount) -> None:
+        seen.append(self.counters.in_flight)
         await trio.sleep_forever()
 
     async def main() -> bool:
         with trio.move_on_after(0.01) as scope:
-            await handler(None)
+            await handler(mount)
         return scope.cancelled_caught
 
     assert trio.run(main)
+    assert [*seen, mount.counters.in_flight] == [1, 0]
+    assert sum(mount.counters.meters["handler"].buckets) == 1
+    assert sum(mount.counters.errors.values()) == 0
+
+
+def test_requests_are_counted_by_how_long_they_take() -> None:
+    meter = Counters(("read",)).meters["read"]
+    for seconds in (0.00001, 0.00005, 0.00006, 61.0):
+        meter.note(seconds)
+    assert meter.buckets[:2] == [2, 1]
+    assert meter.buckets[-1] == 1
+    assert sum(meter.buckets) == 4
+    assert meter.total_s == pytest.approx(61.00012)
 
 
 def test_a_result_from_a_thread_arrives() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hffs.mount.observing.sockets import open_socket
 from hffs.mount.registry import Group, Record, Registry, find_state_folder, read_start_time
 
 
@@ -49,6 +50,18 @@ def test_a_daemon_that_nobody_reaped_has_ended() -> None:
     with subprocess.Popen(["true"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert read_start_time(child.pid) is None
+
+
+def test_the_socket_of_an_ended_daemon_goes_with_its_record(
+    registry: Registry, record: Record, tmp_path: Path
+) -> None:
+    dead, busy = tmp_path / "sockets/dead.sock", tmp_path / "sockets/busy.sock"
+    open_socket(dead).close()
+    with open_socket(busy):  # of a new mount on the same folder, whose record is about to come
+        for path in (dead, busy):
+            registry.add(replace(record, started=record.started - 1, socket=str(path)))
+            assert registry.all() == []
+        assert [path.exists() for path in (dead, busy)] == [False, True]
 
 
 def test_a_reused_pid_is_not_the_daemon(registry: Registry, record: Record) -> None:

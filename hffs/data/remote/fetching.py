@@ -28,6 +28,7 @@ from hffs.data.cache import DiskCache
 from hffs.data.remote.files import Check, Range, RangeReader, RemoteFile, accept
 from hffs.data.remote.origins import Origin, Trouble, describe
 from hffs.data.remote.queueing import Batch, Claim, Job, Limits, Queue
+from hffs.data.traffic import Traffic
 from hffs.errors import DeadlineError, FormatError, HffsError, OutageError, SourceError
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,10 @@ class Fetcher(RangeReader):
         limits: Limits = Limits(),  # noqa: B008 - it never changes
         *,
         offline: bool = False,
+        traffic: Traffic | None = None,
     ) -> None:
         self._cache, self._open_origins, self._limits = cache, open_origins, limits
+        self._traffic = traffic or Traffic()
         self._offline = offline
         self._lock = threading.Lock()
         self._loop: _Loop | None = None
@@ -109,15 +112,18 @@ class Fetcher(RangeReader):
                 _fail(claims, _ENDED)
                 return
             if self._loop is None or not self._loop.is_alive:  # a bug must not end all reading
-                self._loop = _Loop(self._open_origins, self._limits, self._cache)
+                self._loop = _Loop(self._open_origins, self._limits, self._cache, self._traffic)
             self._loop.enqueue(claims)
 
 
 class _Loop:
     """A thread that runs trio until it is closed."""
 
-    def __init__(self, open_origins: OpenOrigins, limits: Limits, cache: DiskCache) -> None:
+    def __init__(
+        self, open_origins: OpenOrigins, limits: Limits, cache: DiskCache, traffic: Traffic
+    ) -> None:
         self._open_origins, self._limits, self._cache = open_origins, limits, cache
+        self._traffic = traffic
         self._live: dict[tuple[str, str, Range], Job] = {}
         self._deadlines: list[tuple[float, int, Claim]] = []
         self._numbers = count()
@@ -219,6 +225,7 @@ class _Loop:
             if job is None or claim not in job.claims:
                 continue
             job.claims.remove(claim)
+            self._traffic.count_late()
             why = job.why or "it did not come in time"
             claim.outcome.set_exception(
                 DeadlineError("cannot fetch", describe(claim.file), why=why)
@@ -270,7 +277,9 @@ class _Loop:
             self._wake.set()
 
     async def _get(self, batch: Batch) -> memoryview:
-        data = await self._origin(batch.file).get(batch.file, batch.span)
+        with self._traffic.requesting():
+            data = await self._origin(batch.file).get(batch.file, batch.span)
+        self._traffic.count_fetched(len(data))
         if len(data) != batch.span.size_bytes:
             raise Trouble(f"{len(data)} bytes came of {batch.span.size_bytes}")
         self._note_reached(batch.host)
@@ -317,6 +326,7 @@ class _Loop:
             self._settle(job, error)
         elif not job.is_settled:
             log.warning("%s came damaged (%s); asking again", describe(job.file), error.why)
+            self._traffic.count_retries(len(job.parts))
             for part in job.parts:
                 part.data = None
                 self._queue.add(part)
@@ -333,6 +343,7 @@ class _Loop:
             # So that not all come back at once; no secret hangs on it.
             part.not_before = now + self._limits.backoff_s(part.failures) * _jitter()
             part.failures += 1
+            self._traffic.count_retries()
             part.job.why = trouble.why
             self._queue.add(part)
 

@@ -13,10 +13,18 @@ from hffs.data.remote.fetching import Fetcher
 from hffs.data.remote.files import STORE_SCHEMES, WEB_SCHEMES, split_query
 from hffs.data.remote.origins import Origin
 from hffs.data.remote.queueing import Limits
+from hffs.data.traffic import Traffic
 
 
-def open_fetcher(cache: DiskCache, name: str, token_file: Path | None, *, offline: bool) -> Fetcher:
-    """What reads ranges of a source, as a user has named it; close it."""
+def open_fetcher(
+    cache: DiskCache,
+    name: str,
+    token_file: Path | None,
+    traffic: Traffic | None = None,
+    *,
+    offline: bool,
+) -> Fetcher:
+    """What reads ranges of a source, as a user has named it, and counts them; close it."""
     limits, (_, query) = Limits(), split_query(name)
 
     def open_origins() -> Mapping[str, Origin]:
@@ -28,4 +36,4 @@ def open_fetcher(cache: DiskCache, name: str, token_file: Path | None, *, offlin
         store = StoreOrigin()
         return {"hf": http} | dict.fromkeys(WEB_SCHEMES, http) | dict.fromkeys(STORE_SCHEMES, store)
 
-    return Fetcher(cache, open_origins, limits, offline=offline)
+    return Fetcher(cache, open_origins, limits, offline=offline, traffic=traffic)

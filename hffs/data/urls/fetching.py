@@ -20,6 +20,7 @@ from pathlib import Path
 import httpcore2
 
 from hffs.data.cache import DiskCache
+from hffs.data.traffic import Traffic
 from hffs.data.urls.connecting import CheckedBackend, Resolve, resolve
 from hffs.data.urls.digests import Digests, hash_url
 from hffs.data.urls.hosts import Hosts
@@ -60,9 +61,15 @@ class UrlFetcher:
     """Reads images by URL; `records` is a folder of its own, kept beside the cache."""
 
     def __init__(
-        self, rules: UrlRules, cache: DiskCache, records: Path, network: Network | None = None
+        self,
+        rules: UrlRules,
+        cache: DiskCache,
+        records: Path,
+        network: Network | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         network = network or Network()
+        self._traffic = traffic or Traffic()
         self._rules = rules
         self._cache = cache
         self._digests = Digests(records)
@@ -139,8 +146,10 @@ class UrlFetcher:
         """The bytes at a URL, asked for again where that may help."""
         patience = Patience(self._rules)
         for number in range(_TRIES):
+            if number:
+                self._traffic.count_retries()
             try:
-                return self._requester.get(url, patience)
+                return self._ask(url, patience)
             except Trouble as trouble:
                 met = trouble
             wait_s = _plan_wait(key, number)
@@ -153,6 +162,16 @@ class UrlFetcher:
         if not met.is_reached:
             self._hosts.shun(met.host, _UNREACHABLE_S, met.why)
         raise OutageError("cannot fetch", why=met.why) from met
+
+    def _ask(self, url: str, patience: Patience) -> bytearray:
+        try:
+            with self._traffic.requesting():
+                data = self._requester.get(url, patience)
+        except DeadlineError:
+            self._traffic.count_late()
+            raise
+        self._traffic.count_fetched(len(data))
+        return data
 
     def _recall(self, key: bytes) -> None:
         failure = self._failures.get(key)

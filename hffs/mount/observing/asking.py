@@ -1,0 +1,63 @@
+"""Asking a daemon over its control socket, with a deadline: it may be stuck, or stopped."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hffs.errors import MountError, UsageError
+from hffs.mount.observing.sockets import connect_socket
+
+ASK_DEADLINE_S = 1.0
+
+Status = Mapping[str, Any]
+"""What `GET /status` gives (`hffs.mount.observing.reporting.Report`)."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ASK_DEADLINE_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect, which fails at once where nobody listens."""
+        self.sock = connect_socket(self._path, ASK_DEADLINE_S)
+
+
+def ask_status(path: Path) -> Status | None:
+    """What a daemon says of its mount; None where it does not answer in time."""
+    try:
+        code, body = _ask(path, "GET", "/status")
+        told = json.loads(body)
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return told if code == http.HTTPStatus.OK and isinstance(told, dict) else None
+
+
+def ask_level(path: Path, level: str) -> None:
+    """Have a daemon log so much. MountError where it does not answer, UsageError where it does not
+    know the level.
+    """
+    try:
+        code, body = _ask(path, "PUT", "/log-level", level.encode())
+    except (OSError, http.client.HTTPException) as error:
+        why = str(error) or type(error).__name__
+        fix = "see `hffs ls` for its health"
+        raise MountError("cannot reach the daemon at", str(path), why=why, fix=fix) from error
+    if code != http.HTTPStatus.OK:
+        raise UsageError("cannot set the log level", why=body.decode(errors="replace").strip())
+
+
+def _ask(path: Path, method: str, what: str, body: bytes | None = None) -> tuple[int, bytes]:
+    connection = _Connection(path)
+    try:
+        connection.request(method, what, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
