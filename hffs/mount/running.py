@@ -21,7 +21,7 @@ from hffs.mount.session import serve
 from hffs.mount.unmounting import leave_group
 from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
-from hffs.view.opening import decide_view, is_decided, open_view
+from hffs.view.opening import decide_view, is_decided, open_view_apart
 from hffs.view.places import find_places
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
     _allow_descriptors()
     if not is_decided(request.config, located):
         daemon.run_apart(lambda apart: _decide(request, located, apart), listener)
-    with open_view(request.config, listener, request.workers, located, request.order) as tree:
+    with open_view_apart(request.config, listener, request.workers, located, request.order) as tree:
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
         info = tree.manifest.info
 

@@ -12,12 +12,12 @@ is asked for again after a failure is its fetcher's to say.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from mmap import mmap
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +28,20 @@ from hffs.data.cache import DiskCache
 from hffs.data.cells.building import CellIndex
 from hffs.data.recent import Recent, count_held
 from hffs.data.rows import RowStore
-from hffs.errors import FormatError, HffsError, RenderError
-from hffs.view import codecs
+from hffs.errors import DeadlineError, FormatError, HffsError, RenderError, WorkerError
 from hffs.view.failures import Failures
+from hffs.view.futures import change_result
 from hffs.view.manifest import Manifest
 from hffs.view.parts import Parts, require_format
 from hffs.view.rendering import Rendering, split_forms
 from hffs.view.sizes import LearnedSizes
 
-S = TypeVar("S")
 T = TypeVar("T")
+
+Render: TypeAlias = Callable[[memoryview], Sequence[bytes | bytearray]]
+"""Makes the files of an encoded image, one for each tile that is shown; RenderError where that is
+impossible, another HffsError where it could not be tried.
+"""
 
 _RECENT_BYTES = 64 * 2**20
 
@@ -68,29 +72,19 @@ class Stores:
     """Of the cache keys of rendered images: everything that they depend on besides their slot."""
 
 
-def _then(before: Future[S], change: Callable[[S], T]) -> Future[T]:
-    """What comes of a Future, changed; it fails as that does."""
-    after: Future[T] = Future()
-
-    def settle(done: Future[S]) -> None:
-        if done.cancelled():
-            after.cancel()
-        elif error := done.exception():
-            after.set_exception(error)
-        else:
-            after.set_result(change(done.result()))
-
-    before.add_done_callback(settle)
-    return after
-
-
 class Content:
     """The images of one view, by position."""
 
     def __init__(
-        self, manifest: Manifest, stores: Stores, rendering: Rendering, workers: int
+        self,
+        manifest: Manifest,
+        stores: Stores,
+        rendering: Rendering,
+        render: Render,
+        workers: int,
     ) -> None:
         self._manifest = manifest
+        self._make_files = render
         self._stores = stores
         self._rendering = rendering
         self._cells = manifest.cells.data
@@ -191,7 +185,7 @@ class Content:
         """How many bytes an image has, if that is not known; raises as `request` does."""
         cell = self._cells[position]
         if not self._parts.has(cell):
-            return _then(self.request(position), len)
+            return change_result(self.request(position), len)
         waits = self._stores.rows.waits_for_network(cell)
         return self._submit(waits, partial(self._parts.find_size, cell), position)
 
@@ -199,7 +193,7 @@ class Content:
         """The bytes of an image from `start` up to `stop`; raises as `request` does."""
         cell = self._cells[position]
         if not self._parts.has(cell):
-            return _then(self.request(position), lambda image: image[start:stop])
+            return change_result(self.request(position), lambda image: image[start:stop])
         waits = self._parts.waits_for_network(cell, start, stop)
         work = partial(self._parts.read, cell, self._find_format(position), start, stop)
         return self._submit(waits, work, position)
@@ -208,7 +202,7 @@ class Content:
         """Have an image on this host; its size in bytes. Raises as `request` does."""
         cell = self._cells[position]
         if not self._parts.has(cell):
-            return _then(self.request(position), len)
+            return change_result(self.request(position), len)
         work = partial(self._parts.fetch, cell, self._find_format(position))
         return self._submit(True, work, position)
 
@@ -239,7 +233,7 @@ class Content:
     def request(self, position: Position) -> Future[memoryview]:
         """An image's bytes, worked out on a thread; RenderError where that is impossible."""
         number = 0 if self._tiles is None else self._order[self._tiles[position]]
-        return _then(self._fly(position), lambda images: images[number])
+        return change_result(self._fly(position), lambda images: images[number])
 
     def close(self) -> None:
         """Stop the workers; what they have not begun is dropped."""
@@ -387,7 +381,11 @@ class Content:
         data = self._load(position) if fetched is None else fetched
         if fetched is not None and rendering.leaves(data):
             return [data]
-        images = codecs.render(data, rendering.target, rendering.reshape)
+        try:
+            images = self._make_files(data)
+        except (WorkerError, DeadlineError) as error:
+            self._tell(position, error)
+            raise
         return [
             cache.put(key, image) for key, image in zip(self._keys_of(cell), images, strict=True)
         ]
