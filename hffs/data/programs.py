@@ -19,7 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,9 +34,6 @@ begins does not end it, and Python learns of it only afterwards.
 
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PYTHONHOME")
 """What the interpreter may need to start; where modules are it is told."""
-
-_BARE_VARIABLES = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""A bare program may fork, which takes that no library has begun threads."""
 
 _START = (
     "import importlib, json, sys; "
@@ -102,12 +99,12 @@ def start_program(main: str, *given: str | int, inherits: Sequence[int] = ()) ->
     return Program(process, Connection(ours.detach()))
 
 
-def start_bare(main: str, *given: str | int) -> BareProgram:
-    """Start `main` as `start_program` does, in the folder / and without our environment: no token,
-    no key and no address is in it for whoever takes the program over.
+def start_bare(main: str, *given: str | int, environ: Mapping[str, str]) -> BareProgram:
+    """Start `main` as `start_program` does, in the folder / and with an environment of its own: no
+    token, no key and no address is in it for whoever takes the program over.
     """
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return BareProgram(*_start(main, given, (), _BARE_VARIABLES | kept))
+    return BareProgram(*_start(main, given, (), {**kept, **environ}))
 
 
 def _start(
