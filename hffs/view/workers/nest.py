@@ -57,6 +57,8 @@ def _render(target: codecs.Target, reshape: codecs.Reshape, data: bytearray) -> 
 
 def serve(descriptor: int, render: Render, limits: Limits) -> None:
     """Start and end workers as one is told, until nobody tells any more."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # systemd tells all, and the daemon still answers
     confine(limits)
     gc.collect()
     gc.freeze()  # what is here is shared: a collection in a worker would write to all of it

@@ -73,6 +73,10 @@ def test_an_image_survives_the_kill_of_a_process(victim: str, start_pool: StartP
     assert works(pool)
     (nest,) = new_nests(before)
     (worker,) = find_children(nest)
+    for pid in (nest, worker):
+        os.kill(pid, signal.SIGTERM)
+    assert works(pool)
+    assert find_children(nest) == [worker]
     os.kill(nest if victim == "nest" else worker, signal.SIGKILL)
     wait_until(lambda: not is_running(worker))
     assert works(pool)
