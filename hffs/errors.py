@@ -15,6 +15,7 @@ Pure code raises these; only the FUSE adapter reads `errno`, only the command li
      |    +-- RenderError  5  EIO        one row that cannot become a file
      |    +-- FetchError   5  EIO        a URL that gives no image, and will not give one later
      |    |    +-- OutageError 5 EIO     a URL that gives no image now: it may be asked again
+     |    +-- WorkerError  5  EIO        one row that was not rendered, for no reason of its own
      |    +-- StaleError   5  ESTALE     a local source changed under the mount
      +-- MissingError      3  ENOENT     a name that is not in the listing
      +-- DeadlineError     5  ETIMEDOUT  a request ran past its deadline
@@ -119,6 +120,10 @@ class UnsupportedError(FormatError):
 
 class RenderError(DataError):
     """One row cannot become a file; other rows are unharmed."""
+
+
+class WorkerError(DataError):
+    """The process that was to render a row ended; asking again may help."""
 
 
 class FetchError(DataError):

@@ -29,7 +29,7 @@ from hffs.mount.session import Events, serve
 from hffs.mount.unmounting import leave_group
 from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
-from hffs.view.opening import decide_view, is_decided, open_view
+from hffs.view.opening import decide_view, is_decided, open_view_apart
 from hffs.view.places import find_places
 from hffs.view.tree import Tree
 
@@ -68,7 +68,7 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
     if not is_decided(request.config, located):
         daemon.run_apart(lambda apart: _decide(request, located, apart), listener)
     with (
-        open_view(request.config, listener, request.workers, located, request.order) as tree,
+        open_view_apart(request.config, listener, request.workers, located, request.order) as tree,
         ExitStack() as observed,
     ):
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now

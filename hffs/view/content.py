@@ -12,12 +12,12 @@ is asked for again after a failure is its fetcher's to say.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial
 from mmap import mmap
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,7 @@ from hffs.data.cells.building import CellIndex
 from hffs.data.lookups import CacheFigures
 from hffs.data.recent import Recent, count_held
 from hffs.data.rows import RowStore
-from hffs.errors import FormatError, HffsError, RenderError
-from hffs.view import codecs
+from hffs.errors import DeadlineError, FormatError, HffsError, RenderError, WorkerError
 from hffs.view.failures import Failures
 from hffs.view.figures import DiskFigures, ViewFigures
 from hffs.view.manifest import Manifest
@@ -40,6 +39,11 @@ from hffs.view.rendering import Rendering, split_forms
 from hffs.view.sizes import LearnedSizes
 
 T = TypeVar("T")
+
+Render: TypeAlias = Callable[[memoryview], Sequence[bytes | bytearray]]
+"""Makes the files of an encoded image, one for each tile that is shown; RenderError where that is
+impossible, another HffsError where it could not be tried.
+"""
 
 _RECENT_BYTES = 64 * 2**20
 
@@ -74,9 +78,15 @@ class Content:
     """The images of one view, by position."""
 
     def __init__(
-        self, manifest: Manifest, stores: Stores, rendering: Rendering, workers: int
+        self,
+        manifest: Manifest,
+        stores: Stores,
+        rendering: Rendering,
+        render: Render,
+        workers: int,
     ) -> None:
         self._manifest = manifest
+        self._make_files = render
         self._stores = stores
         self._rendering = rendering
         self._cells = manifest.cells.data
@@ -386,7 +396,11 @@ class Content:
         data = self._load(position) if fetched is None else fetched
         if fetched is not None and rendering.leaves(data):
             return [data]
-        images = codecs.render(data, rendering.target, rendering.reshape)
+        try:
+            images = self._make_files(data)
+        except (WorkerError, DeadlineError) as error:
+            self._tell(position, error)
+            raise
         return [
             cache.put(key, image) for key, image in zip(self._keys_of(cell), images, strict=True)
         ]

@@ -7,9 +7,9 @@ daemon that serves for weeks should not carry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from hffs.data.engines import Engine
 from hffs.data.locating.record import find_source, find_store, name_source
 from hffs.data.shards import Located
 from hffs.data.watcher import Watcher
-from hffs.view.content import Content, Stores
+from hffs.view import codecs
+from hffs.view.content import Content, Render, Stores
 from hffs.view.identities import Identities
 from hffs.view.kept import Decided, is_lasting, reopen
 from hffs.view.manifest import Manifest
@@ -33,6 +34,7 @@ from hffs.view.rendering import Rendering, parse_rendering
 from hffs.view.sharding import take_part
 from hffs.view.sizes import LearnedSizes
 from hffs.view.tree import Tree
+from hffs.view.workers.pool import RenderPool
 
 
 def get_source(config: Config, watcher: Watcher) -> Located:
@@ -82,44 +84,97 @@ def _find_decided(config: Config, places: Places) -> Decided | None:
     return decided if is_lasting(config, decided) else None
 
 
-@contextmanager
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be opened, and with how many threads."""
+
+    config: Config
+    watcher: Watcher
+    workers: int
+    decided_of: Located | None
+    order: Path | None
+
+
 def open_view(
     config: Config,
     watcher: Watcher,
     workers: int,
     decided_of: Located | None = None,
     order: Path | None = None,
-) -> Iterator[Tree]:
+) -> AbstractContextManager[Tree]:
     """The tree of the view that a configuration describes, decided first if need be.
 
-    `decided_of` is the source of which the caller had it decided, so that what is kept holds in
-    any case. `order` is a file that tells in which order files will be read. Raises SourceError,
-    AccessError, ConfigError or DataError, each naming the thing.
+    Images are rendered on `workers` threads of this process. `decided_of` is the source of which
+    the caller had it decided, so that what is kept holds in any case. `order` is a file that tells
+    in which order files will be read. Entering it raises SourceError, AccessError, ConfigError or
+    DataError, each naming the thing.
     """
-    places = find_places(config, decided_of or get_source(config, watcher))
-    decided = reopen(places) if decided_of else None
+    return _open(_Asked(config, watcher, workers, decided_of, order), _render_here)
+
+
+def open_view_apart(
+    config: Config,
+    watcher: Watcher,
+    workers: int,
+    decided_of: Located | None = None,
+    order: Path | None = None,
+) -> AbstractContextManager[Tree]:
+    """As `open_view`; but images are rendered in up to `workers` processes of their own, which is
+    for programs that no image may take down.
+    """
+    return _open(_Asked(config, watcher, workers, decided_of, order), _render_apart)
+
+
+@contextmanager
+def _open(
+    asked: _Asked,
+    open_render: Callable[[Rendering, Manifest], AbstractContextManager[Render]],
+) -> Iterator[Tree]:
+    config, watcher = asked.config, asked.watcher
+    places = find_places(config, asked.decided_of or get_source(config, watcher))
+    decided = reopen(places) if asked.decided_of else None
     if decided is None:
-        decided = find_or_decide(config, places, watcher, workers)
+        decided = find_or_decide(config, places, watcher, asked.workers)
     rendering = parse_rendering(config)
     decided, index = _take_part(config, decided, rendering), decided.index
+    manifest = decided.manifest
     for notice in chain(
         find_idle_keys(config),
-        _find_notices(decided.manifest, images_only=config.images_only),
+        _find_notices(manifest, images_only=config.images_only),
         describe_remote(config, decided, places.located),
     ):
         watcher.notice(notice)
     cache = DiskCache(places.blobs, config.cache_size)
     sizes = LearnedSizes(places.find_sizes(index, rendering), len(index) * rendering.slots)
-    cells = None if order is None else _read_order(order, decided, watcher)
-    with open_rows(config, places, index, cache, cells) as rows:
+    cells = None if asked.order is None else _read_order(asked.order, decided, watcher)
+    with (
+        open_render(rendering, manifest) as render,
+        open_rows(config, places, index, cache, cells) as rows,
+    ):
         stores = Stores(index, rows, cache, sizes, f"image/{name_rendered(index, rendering)}")
-        content = Content(decided.manifest, stores, rendering, workers)
+        content = Content(manifest, stores, rendering, render, asked.workers)
         try:
             rows.pin()
-            identities = Identities(decided.manifest, index, places, rendering)
-            yield Tree(decided.manifest, content, identities)
+            identities = Identities(manifest, index, places, rendering)
+            yield Tree(manifest, content, identities)
         finally:
             content.close()
+
+
+@contextmanager
+def _render_here(rendering: Rendering, manifest: Manifest) -> Iterator[Render]:
+    yield lambda data: codecs.render(data, rendering.target, rendering.reshape)
+
+
+@contextmanager
+def _render_apart(rendering: Rendering, manifest: Manifest) -> Iterator[Render]:
+    pool = RenderPool(rendering)
+    try:
+        if rendering.renders_any(manifest.forms):
+            pool.prepare()
+        yield pool.render
+    finally:
+        pool.close()
 
 
 def _take_part(config: Config, decided: Decided, rendering: Rendering) -> Decided:

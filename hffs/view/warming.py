@@ -19,7 +19,7 @@ from hffs.core.inodes import Kind, make_inode
 from hffs.core.types import Position
 from hffs.data.watcher import Watcher
 from hffs.errors import DataError, OutageError
-from hffs.view.opening import open_view
+from hffs.view.opening import open_view_apart
 from hffs.view.tree import Tree
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Warmed:
 
 def warm_view(config: Config, watcher: Watcher, workers: int, first: int | None) -> Warmed:
     """Fill the caches for a view, or for its `first` images; raises as opening it does."""
-    with open_view(config, watcher, workers) as tree:
+    with open_view_apart(config, watcher, workers) as tree:
         count = tree.positions if first is None else min(first, tree.positions)
         warmed = warm(tree, count, watcher)
         warmed.media = tree.manifest.info.media

@@ -15,7 +15,7 @@ from PIL.ImageFile import ImageFile
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.data.rows import RowStore
-from hffs.errors import DeadlineError, RenderError, StaleError
+from hffs.errors import DeadlineError, RenderError, StaleError, WorkerError
 from hffs.view import codecs, content
 from hffs.view.tree import Tree
 from tests.view.conftest import OpenTree, encode, write_set
@@ -208,6 +208,27 @@ def test_what_cannot_be_rendered_is_logged_once_and_named(
     errors = [entry for entry in caplog.records if entry.levelno == logging.ERROR]
     assert len(errors) == 1
     assert tree.request(_inode(tree, "0.jpg")).result(10)
+
+
+def test_a_worker_that_ended_fails_one_request_and_is_logged_once(
+    open_tree: OpenTree,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> list[bytes]:
+        raise WorkerError("cannot render", why="its process was killed (SIGKILL)")
+
+    tree = open_tree(source)
+    inode = _inode(tree, "0.jpg")
+    with monkeypatch.context() as broken:
+        broken.setattr(codecs, "render", fail)
+        for _ in range(2):
+            with pytest.raises(WorkerError):
+                tree.request(inode).result(10)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"0.jpg (row 0 of {source}): cannot render: its process was killed")
+    assert tree.request(inode).result(10)
 
 
 def test_regression_what_cannot_be_rendered_keeps_nothing_of_the_attempt(

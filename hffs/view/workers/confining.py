@@ -1,0 +1,101 @@
+"""What a process that decodes images gives up before it sees the first one.
+
+Owns the calls to the kernel. Must not know what the process does. Invariants: what was given up
+cannot be had again; all of it works without privileges but leaving root, and all but Landlock,
+which is on top, on every kernel and in every container.
+
+A worker can compute, and read and write the one socket that it has: it may open nothing more
+(RLIMIT_NOFILE is 0, which files, sockets and all else with a descriptor take), start nothing
+(RLIMIT_NPROC), and is of a user who owns nothing, or, where hffs is no root, in a domain of
+Landlock that keeps it from tracing and signalling what else that user runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import resource
+import signal
+import struct
+import sys
+from contextlib import suppress
+
+from hffs.view.workers.messages import Limits
+
+log = logging.getLogger(__name__)
+
+_NOBODY = 65534
+_OOM_SCORE = 1000  # the kernel ends workers before the daemon, and before anything else
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446  # the same on all architectures
+_LANDLOCK_ASK_VERSION = 1
+_FILE_RIGHTS = (13, 14, 15, 15, 16)
+"""How many kinds of access to files Landlock knows in its versions 1 to 5, and from then on."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def confine(limits: Limits) -> None:
+    """Give up, for this process and those it forks, all but opening and forking."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # a choice, no barrier
+        file.write(str(_OOM_SCORE))
+    lower(resource.RLIMIT_AS, limits.memory_bytes)
+    lower(resource.RLIMIT_CORE, 0)
+    lower(resource.RLIMIT_FSIZE, 0)
+    if os.geteuid() == 0:
+        _leave_root()
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_DUMPABLE, 0)  # no core, and no tracing by others of this user
+
+
+def isolate(parent: int) -> None:
+    """Give up the rest, and end with the parent."""
+    quiet = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(quiet, standard)
+    os.close(quiet)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before the kernel knew
+        sys.exit()
+    _enter_landlock()
+    lower(resource.RLIMIT_NPROC, 0)
+    lower(resource.RLIMIT_NOFILE, 0)
+
+
+def lower(kind: int, value: int) -> None:
+    """Lower a limit for good."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def _leave_root() -> None:
+    try:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    except OSError as error:  # a container that has no such user, or no right to become it
+        log.warning("images are decoded as root: cannot become user %d: %s", _NOBODY, error)
+
+
+def _enter_landlock() -> None:
+    """Deny all files, TCP, and signals to and tracing of others, as far as this kernel can."""
+    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_ASK_VERSION)
+    if version < 1:  # an older kernel, one without it, or a container that does not let it through
+        return
+    rights = [(1 << _FILE_RIGHTS[min(version, len(_FILE_RIGHTS)) - 1]) - 1]
+    rights += [0b11] if version >= 4 else []  # bind and connect
+    rights += [0b11] if version >= 6 else []  # abstract sockets, signals
+    wanted = struct.pack(f"{len(rights)}Q", *rights)
+    ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, wanted, len(wanted), 0)
+    if ruleset < 0 or _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) < 0:
+        raise OSError(ctypes.get_errno(), "cannot enter a Landlock domain")
+    os.close(ruleset)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "cannot give up a right (prctl)")

@@ -1,0 +1,57 @@
+"""Pools of processes that render; each is started once for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hffs.view.codecs import Reshape, Target
+from hffs.view.rendering import Rendering
+from hffs.view.workers.messages import Limits
+from hffs.view.workers.pool import LIMITS, Means, RenderPool
+
+STAND_IN = "tests.view.workers.standins:main"
+
+StartPool = Callable[..., RenderPool]
+
+
+@pytest.fixture
+def start_pool() -> Iterator[StartPool]:
+    """Start a pool with some means; all are closed at the end."""
+    with ExitStack() as stack:
+
+        def start(
+            target: Target = "jpg", reshape: Reshape | None = None, means: Means | None = None
+        ) -> RenderPool:
+            pool = RenderPool(Rendering(target, reshape or Reshape()), means)
+            stack.callback(pool.close)
+            return pool
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def obedient() -> Iterator[RenderPool]:
+    """A pool whose images say what its workers do, within a second of CPU."""
+    means = Means(Limits(1, LIMITS.memory_bytes), program=STAND_IN)
+    pool = RenderPool(Rendering("jpg", Reshape()), means)
+    yield pool
+    pool.close()
+
+
+def find_children(pid: int) -> list[int]:
+    """Processes that a process has started and that have not ended."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    texts = ((task / "children").read_text() for task in tasks)
+    return [int(child) for text in texts for child in text.split() if is_running(int(child))]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return text.rpartition(")")[2].split()[0] != "Z"
