@@ -15,12 +15,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from mmap import mmap
 from typing import TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hffs.core.formats import MediaFormat
 from hffs.core.types import Position, Row
@@ -37,6 +36,7 @@ from hffs.view.parts import Parts, require_format
 from hffs.view.pools import Pool, then
 from hffs.view.rendering import Rendering, split_forms
 from hffs.view.sizes import LearnedSizes
+from hffs.view.totals import Totals
 
 T = TypeVar("T")
 
@@ -98,6 +98,7 @@ class Content:
         self._extensions = rendering.extensions()
         self._suffixes = [b"." + extension.encode("ascii") for extension in self._extensions]
         self._order = {tile: number for number, tile in enumerate(rendering.tiles)}
+        self._totals = Totals(manifest, stores.index, rendering, stores.sizes)
         self._recent = Recent[memoryview](_RECENT_BYTES, _RECENT_IMAGES, count_held)
         self._is_parted = rendering.media != "image"
         self._parts = Parts(stores.rows, stores.sizes)
@@ -147,28 +148,7 @@ class Content:
 
     def known_bytes(self) -> int:
         """Bytes of all images whose size is known."""
-        told, is_all = self._told
-        if is_all:
-            return told
-        learned = ~self._find_told()
-        slots = self._manifest.cells[learned] * self._rendering.slots
-        if self._manifest.tiles is not None:
-            slots += self._manifest.tiles[learned]
-        return told + self._stores.sizes.total_bytes(slots)
-
-    @cached_property
-    def _told(self) -> tuple[int, bool]:
-        """Bytes of the images whose sizes the index tells, and whether these are all: once, as `df`
-        and overlays ask often, and it looks at every position.
-        """
-        told = self._find_told()
-        lengths = self._stores.index.length[self._manifest.cells[told]]
-        return int(lengths.sum()), bool(told.all())
-
-    def _find_told(self) -> NDArray[np.bool_]:
-        """Of which positions the index tells the sizes."""
-        passes: NDArray[np.bool_] = np.asarray(self._passes)[self._manifest.forms]
-        return passes & (self._stores.index.length[self._manifest.cells] >= 0)
+        return self._totals.known_bytes()
 
     def prepare(self, position: Position) -> None:
         """Refuse a source that changed (StaleError); let the disk fetch the bytes ahead."""
