@@ -4,8 +4,8 @@ Owns the folder's form (`NAME.npy` each, `meta.json`) and the check on load. Mus
 arrays mean; the caller puts what makes a folder valid into its name.
 
 Invariants: a folder is complete or absent (`hffs.data.folders`); nothing is unpickled; a folder is
-loaded only if every byte in it is what was written, by checksums, which are computed without keeping
-anything in memory: what is used of that is the pages touched later.
+loaded only if every byte in it is what was written, by checksums. That keeps nothing in memory: what
+is used of it is the pages touched later.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _write(folder: Path, stored: Stored) -> None:
 
 
 def _sum(file: IO[bytes]) -> int:
-    """CRC-32 of a file from where it is. Read, not mapped: mapped, all of it would count as used."""
+    """CRC-32 of a file from where it is. It is not mapped: all of it would count as used."""
     checksum = 0
     while piece := file.read(_PIECE_BYTES):
         checksum = zlib.crc32(piece, checksum)

@@ -174,7 +174,7 @@ def _is_group(group: Group) -> bool:
     names = (*group.members, *group.made)
     return (
         isinstance(group.folder, str)
-        and all(isinstance(name, str) and name == Path(name).name for name in names)
+        and all(isinstance(name, str) and name and name == Path(name).name for name in names)
         and ".." not in names
         and type(group.pid) is type(group.started) is int
         and isinstance(group.starting, bool)

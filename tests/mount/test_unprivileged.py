@@ -1,0 +1,180 @@
+"""A real user without rights mounts through fusermount3, and sees what is its own alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hffs.mount.mountinfo import find_mount
+from hffs.mount.registry import read_start_time
+from tests.far_photos import photo_of
+from tests.mount.nobody import Nobody, open_device, open_nobody, with_home_of
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.fuse
+
+OTHER = 65533
+LOOK = """
+import os, sys
+for look in (os.stat, os.listdir, os.statvfs, lambda at: open(at + "/0.jpg"), os.listxattr):
+    try:
+        look(sys.argv[1])
+    except PermissionError:
+        print("denied")
+    else:
+        print("seen")
+"""
+
+
+@pytest.fixture(scope="module")
+def nobody() -> Iterator[Nobody]:
+    if os.geteuid() != 0:
+        pytest.skip("takes root to become another user")
+    with ExitStack() as stack:
+        found = stack.enter_context(open_nobody())
+        if found is None:
+            pytest.skip("every Python here is closed to other users")
+        stack.enter_context(open_device())
+        images = [{"bytes": photo_of(number), "path": None} for number in range(3)]
+        pq.write_table(pa.table({"image": images, "caption": ["a", "b", "c"]}), source_of(found))
+        yield found
+        for mount in found.home.glob("mnt*"):
+            found.hffs("umount", "--force", mount)
+
+
+def source_of(user: Nobody) -> Path:
+    return user.home / "photos.parquet"
+
+
+@pytest.fixture
+def other(nobody: Nobody) -> Nobody:
+    """Another user without rights, who can come as far as the first one's home."""
+    nobody.home.chmod(0o755)
+    return with_home_of(nobody, OTHER)
+
+
+def mount(user: Nobody, name: str, *flags: str) -> Path:
+    folder = user.make(name)
+    done = user.hffs("mount", source_of(user), folder, *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder
+
+
+def test_it_mounts_lists_and_unmounts(nobody: Nobody) -> None:
+    folder = mount(nobody, "mnt-plain")
+    mounted = find_mount(str(folder))
+    assert mounted is not None
+    assert {"ro", "nosuid", "nodev"} <= mounted.options
+    read = f"import os; print(sorted(os.listdir({str(folder)!r})))"
+    assert nobody.run("-c", read).stdout == (
+        "['0.jpg', '0.txt', '1.jpg', '1.txt', '2.jpg', '2.txt']\n"
+    )
+    assert f"{folder}  photos.parquet" in nobody.hffs("ls").stdout
+    done = nobody.hffs("umount", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert find_mount(str(folder)) is None
+    for kept in (nobody.home / "cache/hffs/store", nobody.home / "state/hffs"):
+        assert kept.stat().st_mode & 0o777 == 0o700
+        assert kept.stat().st_uid == nobody.user
+
+
+def test_nobody_else_sees_it_nor_takes_it_away(nobody: Nobody, other: Nobody) -> None:
+    folder = mount(nobody, "mnt-private")
+    assert other.run("-c", LOOK, folder).stdout.split() == ["denied"] * 5
+    with pytest.raises(PermissionError):  # root too: it is no way around the owner
+        os.listdir(folder)
+    away = other.home.parent / f"{other.home.name}-other"
+    away.mkdir()
+    os.chown(away, OTHER, OTHER)
+    kept = {f"XDG_{kind}_HOME": str(away / kind) for kind in ("STATE", "CACHE")}
+    stranger = Nobody(other.python, other.environ | kept | {"HOME": str(away)}, OTHER)
+    try:
+        for flags in ([], ["--force"]):
+            done = stranger.hffs("umount", *flags, folder)
+            assert done.returncode == 4
+            assert done.stderr.count("\n") == 1
+        assert find_mount(str(folder)) is not None
+        assert "ok" in nobody.hffs("ls").stdout
+        # Records of another are none: whoever believed them would signal processes by them.
+        assert other.hffs("ls", "--json").stdout.count('"pid": null') >= 1
+        done = other.hffs("mount", source_of(nobody), folder)
+        assert done.returncode != 0
+        assert done.stderr.count("\n") == 1
+    finally:
+        shutil.rmtree(away)
+    assert nobody.hffs("umount", folder).returncode == 0
+
+
+def test_what_its_daemon_keeps_is_closed_to_others(nobody: Nobody, other: Nobody) -> None:
+    folder = mount(nobody, "mnt-kept")
+    roots = [str(nobody.home / "state/hffs"), str(nobody.home / "cache/hffs/store")]
+    look = f"import os; [print(list(os.walk(root))) for root in {roots}]"
+    assert other.run("-c", look).stdout.split() == ["[]", "[]"]
+    assert nobody.run("-c", look).stdout.split() != ["[]", "[]"]
+    assert nobody.hffs("umount", folder).returncode == 0
+
+
+def test_allow_other_is_refused_unless_the_host_lets_users(nobody: Nobody) -> None:
+    lines = Path("/etc/fuse.conf").read_text().splitlines()
+    if "user_allow_other" in lines:
+        pytest.skip("this host lets users")
+    folder = nobody.make("mnt-open")
+    done = nobody.hffs("mount", source_of(nobody), folder, "--allow-other")
+    assert done.returncode == 4
+    assert "user_allow_other" in done.stderr
+    assert done.stderr.count("hffs: ") == 1
+    assert find_mount(str(folder)) is None
+
+
+@pytest.mark.parametrize("way", ["mount", "umount", "force"])
+def test_a_dead_mount_is_taken_away(way: str, nobody: Nobody) -> None:
+    folder = mount(nobody, f"mnt-dead-{way}")
+    (record,) = [each for each in _records(nobody) if each["mountpoint"] == str(folder)]
+    pid = int(str(record["pid"]))
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: read_start_time(pid) is None)
+    assert "dead" in nobody.hffs("ls").stdout
+    if way == "mount":
+        done = nobody.hffs("mount", source_of(nobody), folder)
+        assert done.returncode == 0, done.stderr
+        assert nobody.hffs("umount", folder).returncode == 0
+    else:
+        flags = ["--force"] if way == "force" else []
+        assert nobody.hffs("umount", *flags, folder).returncode == 0
+    assert find_mount(str(folder)) is None
+
+
+def _records(user: Nobody) -> list[dict[str, object]]:
+    listed = user.hffs("ls", "--json")
+    found: list[dict[str, object]] = json.loads(listed.stdout)
+    return found
+
+
+def test_force_cuts_off_who_still_reads(nobody: Nobody) -> None:
+    folder = mount(nobody, "mnt-used", "--images-only")
+    hold = nobody.environ | {"HELD": str(folder / "0.jpg")}
+    holder = Nobody(nobody.python, hold, nobody.user)
+    busy = (
+        "import os, subprocess, sys; held = open(os.environ['HELD'], 'rb'); "
+        "print(subprocess.run([sys.executable, '-m', 'hffs', 'umount', sys.argv[1]]).returncode)"
+    )
+    done = holder.run("-c", busy, folder)
+    assert done.stdout.split()[-1] == "4"
+    assert "it is in use" in done.stderr
+    assert nobody.hffs("umount", "--force", folder).returncode == 0
+    assert find_mount(str(folder)) is None
+
+
+def test_it_warms_a_source(nobody: Nobody) -> None:
+    done = nobody.hffs("warm", source_of(nobody), "--image-format", "jpg")
+    assert done.returncode == 0, done.stderr
