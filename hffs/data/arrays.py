@@ -4,8 +4,8 @@ Owns the folder's form (`NAME.npy` each, `meta.json`) and the check on load. Mus
 arrays mean; the caller puts what makes a folder valid into its name.
 
 Invariants: a folder is complete or absent (`hffs.data.folders`); nothing is unpickled; a folder is
-loaded only if every byte in it is what was written, by checksums. That keeps nothing in memory: what
-is used of it is the pages touched later.
+loaded only if every byte in it is what was written, by checksums. That keeps nothing in memory:
+what is used of it is the pages touched later.
 """
 
 from __future__ import annotations
