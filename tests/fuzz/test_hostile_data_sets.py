@@ -27,7 +27,7 @@ from tests import formats
 from tests.command import Hffs
 from tests.fuzz import opening
 
-EXAMPLES = int(os.environ.get("HFFS_FUZZ_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("HFFS_FUZZ_EXAMPLES", "3"))
 DEADLINE_S = 200
 SECRET = "what lies beside the data set"  # noqa: S105 - no secret, but none of its business
 many = settings(
