@@ -103,8 +103,12 @@ class Registry:
 
     def all(self) -> list[Record]:
         """Every record whose daemon lives; the others are dropped."""
-        records = map(_read_living, sorted(self._folder.glob("*.json")))
-        return [record for record in records if record is not None]
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError:  # there is none yet, or it is another user's
+            return []
+        paths = (self._folder / name for name in names if name.endswith(".json"))
+        return [record for record in map(_read_living, paths) if record is not None]
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from hffs.cli.mounting import _prepare_state
 from hffs.data.folders import make_private_folder, prepare_private_folder, read_own
 from hffs.errors import ConfigError, MountError
 from hffs.mount import layers
-from hffs.mount.layers import LOWER, UPPER, Layer, Mark, open_layer
+from hffs.mount.layers import Layer, Mark, open_layer
 from hffs.mount.mountinfo import FS_TYPE, Mounted
+from hffs.mount.overlay import LOWER, UPPER
 from hffs.mount.registry import Record, Registry, _path, read_start_time
 
 STRANGER = 65533
@@ -40,10 +42,14 @@ def dangling(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
+def by_file(path: Path) -> None:
+    path.write_text("x")
+
+
 PLANTED: dict[str, Callable[[Path], None]] = {
     "a link": by_link,
     "a dangling link": dangling,
-    "a file": lambda path: path.write_text("x") and None,
+    "a file": by_file,
     "a pipe": os.mkfifo,
 }
 if os.geteuid() == 0:
@@ -200,6 +206,16 @@ def test_a_record_that_was_planted_is_none(plant: Callable[[Path], None], tmp_pa
     (tmp_path / "mounts").mkdir()
     plant(tmp_path / "mounts/0.json")
     assert Registry(tmp_path).all() == []
+
+
+def test_regression_records_that_may_not_be_read_are_none(
+    tmp_path: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    registry = Registry(tmp_path / "state")
+    registry.add(own_record())
+    (tmp_path / "state").chmod(0o700)
+    with as_nobody():
+        assert (registry.all() == []) == (os.geteuid() != tmp_path.stat().st_uid)
 
 
 @needs_root
