@@ -115,7 +115,7 @@ fuzz: SECONDS := 600
 fuzz: $(VENV)/.dev ## hostile data sets through deciding and reading: make fuzz SECONDS=3600
 	@end=$$(($$(date +%s) + $(SECONDS))); unset CI; \
 	while [ $$(date +%s) -lt $$end ]; do \
-	  HFFS_FUZZ_EXAMPLES=200 $(BIN)/python -m pytest --quiet --timeout=0 tests/fuzz; \
+	  HFFS_FUZZ_EXAMPLES=40 $(BIN)/python -m pytest --quiet --timeout=0 tests/fuzz; \
 	done
 
 # Not part of a check: it takes a network that tells of vulnerabilities, and fails without.

@@ -23,7 +23,7 @@ from tests import formats
 from tests.command import Hffs
 from tests.fuzz import opening
 
-EXAMPLES = int(os.environ.get("HFFS_FUZZ_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("HFFS_FUZZ_EXAMPLES", "2"))
 DEADLINE_S = 200
 SECRET = "what lies beside the data set"  # noqa: S105 - no secret, but none of its business
 many = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), print_blob=True)

@@ -68,23 +68,26 @@ def both(hffs: Hffs, mount: Mount) -> tuple[Hffs, Mount]:
     return hffs, mount
 
 
-@pytest.mark.parametrize("way", ["variable", "file", "login"])
-def test_a_planted_token_is_found_nowhere(
-    way: str, far_photos: Repo, hub: HubServer, both: tuple[Hffs, Mount], tmp_path: Path
+@pytest.mark.parametrize(("way", "status"), [("variable", 401), ("file", 403), ("login", 500)])
+def test_a_planted_token_is_found_nowhere(  # noqa: PLR0913 - two of a table, four fixtures
+    way: str,
+    status: int,
+    far_photos: Repo,
+    hub: HubServer,
+    both: tuple[Hffs, Mount],
+    tmp_path: Path,
 ) -> None:
     hffs, mount = both
     far_photos.private, far_photos.token = True, TOKEN
     home, given = tmp_path / "home", tmp_path / "given/token"
     flags = give(way, hffs, home, given)
     streaming = ["--streaming", "--debug", *flags]
-    said = []
-    for status in (401, 403, 500):
-        hub.faults.append(Fail(".", status, None, {"Retry-After": "5000"}))
-        (tmp_path / f"none{status}").mkdir()
-        done = hffs.run("mount", "owner/photos", tmp_path / f"none{status}", *streaming)
-        assert done.returncode == 3
-        said += [done.stdout, done.stderr]
-        hub.faults.clear()
+    hub.faults.append(Fail(".", status, None, {"Retry-After": "5000"}))
+    (tmp_path / f"none{status}").mkdir()
+    done = hffs.run("mount", "owner/photos", tmp_path / f"none{status}", *streaming)
+    assert done.returncode == 3
+    said = [done.stdout, done.stderr]
+    hub.faults.clear()
     folder = mount("owner/photos", *streaming)
     assert (folder / "5.jpg").read_bytes() == photo_of(5)
     assert any(each.token == TOKEN for each in hub.requests)
@@ -110,7 +113,6 @@ def test_a_planted_token_is_found_nowhere(
         if way != "variable":  # which is how the daemon itself was given it: docs/security.md
             found[f"environ {number}"] = Path(f"/proc/{number}/environ").read_bytes()
     assert len(found) > 15
-    assert "said 2" in found
     traces = traces_of(TOKEN)
     assert [name for name, text in found.items() if any(trace in text for trace in traces)] == []
 

@@ -78,27 +78,37 @@ def describe(user: Nobody, folder: Path) -> dict[str, Any]:
     return next(line for line in lines if line["mountpoint"] == str(folder))
 
 
-def test_it_mounts_lists_and_unmounts(nobody: Nobody) -> None:
+@pytest.fixture(scope="module")
+def mounted(nobody: Nobody) -> Iterator[Path]:
+    """A mount of the user's, which it takes down in the end."""
     folder = mount(nobody, "mnt-plain")
-    mounted = find_mount(str(folder))
-    assert mounted is not None
-    assert {"ro", "nosuid", "nodev"} <= mounted.options
-    read = f"import os; print(sorted(os.listdir({str(folder)!r})))"
-    assert nobody.run("-c", read).stdout == (
-        "['0.jpg', '0.txt', '1.jpg', '1.txt', '2.jpg', '2.txt']\n"
-    )
-    assert describe(nobody, folder)["health"] == "ok"
-    assert describe(nobody, folder)["rows"] == 3
+    yield folder
     done = nobody.hffs("umount", folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert find_mount(str(folder)) is None
+
+
+def test_it_mounts_and_lists(nobody: Nobody, mounted: Path) -> None:
+    kernel = find_mount(str(mounted))
+    assert kernel is not None
+    assert {"ro", "nosuid", "nodev"} <= kernel.options
+    read = f"import os; print(sorted(os.listdir({str(mounted)!r})))"
+    assert nobody.run("-c", read).stdout == (
+        "['0.jpg', '0.txt', '1.jpg', '1.txt', '2.jpg', '2.txt']\n"
+    )
+    described = describe(nobody, mounted)
+    assert (described["health"], described["rows"]) == ("ok", 3)
+    done = nobody.hffs("warm", source_of(nobody))
+    assert done.returncode == 0, done.stderr
     for kept in (nobody.home / "cache/hffs/store", nobody.home / "state/hffs"):
         assert kept.stat().st_mode & 0o777 == 0o700
         assert kept.stat().st_uid == nobody.user
 
 
-def test_nobody_else_sees_it_nor_takes_it_away(nobody: Nobody, other: Nobody) -> None:
-    folder = mount(nobody, "mnt-private")
+def test_nobody_else_sees_it_nor_takes_it_away(
+    nobody: Nobody, other: Nobody, mounted: Path
+) -> None:
+    folder = mounted
     told = other.run("-c", LOOK, folder).stdout.splitlines()
     assert told == ["denied"] * 4 + [str((0,) * 8)]
     with pytest.raises(PermissionError):  # root too: it is no way around the owner
@@ -122,16 +132,14 @@ def test_nobody_else_sees_it_nor_takes_it_away(nobody: Nobody, other: Nobody) ->
         assert done.stderr.count("\n") == 1
     finally:
         shutil.rmtree(away)
-    assert nobody.hffs("umount", folder).returncode == 0
 
 
+@pytest.mark.usefixtures("mounted")
 def test_what_its_daemon_keeps_is_closed_to_others(nobody: Nobody, other: Nobody) -> None:
-    folder = mount(nobody, "mnt-kept")
     roots = [str(nobody.home / "state/hffs"), str(nobody.home / "cache/hffs/store")]
     look = f"import os; [print(list(os.walk(root))) for root in {roots}]"
     assert other.run("-c", look).stdout.split() == ["[]", "[]"]
     assert nobody.run("-c", look).stdout.split() != ["[]", "[]"]
-    assert nobody.hffs("umount", folder).returncode == 0
 
 
 def test_allow_other_is_refused_unless_the_host_lets_users(nobody: Nobody) -> None:
@@ -175,8 +183,3 @@ def test_force_cuts_off_who_still_reads(nobody: Nobody) -> None:
     assert "it is in use" in done.stderr
     assert nobody.hffs("umount", "--force", folder).returncode == 0
     assert find_mount(str(folder)) is None
-
-
-def test_it_warms_a_source(nobody: Nobody) -> None:
-    done = nobody.hffs("warm", source_of(nobody), "--image-format", "jpg")
-    assert done.returncode == 0, done.stderr
