@@ -37,10 +37,12 @@ class Opener:
         self._place = tempfile.TemporaryDirectory()
         self.folder = Path(self._place.name)
         (self.folder / "secret.jpg").write_text(SECRET)
+        self._words = (self.folder / "stderr").open("w+")
         self._program: subprocess.Popen[str] | None = None
 
     def close(self) -> None:
         self._end()
+        self._words.close()
         self._place.cleanup()
 
     def _end(self) -> None:
@@ -64,7 +66,7 @@ class Opener:
         if self._program is None:
             self._program = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", opening.__name__],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words,
                 text=True, env=Hffs.below(self.folder).environ | self._environ,
             )  # fmt: skip
         assert self._program.stdin is not None
@@ -76,7 +78,8 @@ class Opener:
             readable, _, _ = select.select([self._program.stdout], [], [], DEADLINE_S)
             if not readable:
                 self._end()
-                pytest.fail("it hangs")
+                said = (self.folder / "stderr").read_text(errors="replace")
+                pytest.fail(f"it hangs: {said[-8000:]}")
             line = self._program.stdout.readline()
             if not line:
                 status = self._program.wait()

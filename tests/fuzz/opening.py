@@ -7,6 +7,7 @@ memory is limited, so that whoever asks for much more than a data set has is tol
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -28,6 +29,7 @@ from tests.view.conftest import Quiet
 ROOM_BYTES = 3 << 30
 """Above what the program has when it begins; the largest image that is rendered takes less."""
 DEADLINE_S = 60
+HANGS_AFTER_S = 180
 
 
 def limit_memory() -> None:
@@ -92,10 +94,13 @@ def main() -> None:
     sys.stdout = sys.stderr
     limit_memory()
     for line in sys.stdin:
+        # Where it hangs, each thread says where it is, before who asked gives up.
+        faulthandler.dump_traceback_later(HANGS_AFTER_S, file=2)
         try:
             open_one(json.loads(line))
         except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
             tell(failed=traceback.format_exc())
+        faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":
