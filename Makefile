@@ -21,6 +21,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # A mirror of the Hub that tests start as a program; its libraries are not those of hffs.
 OLAH := .venv-olah
 
+# Apart as well: pip-audit brings libraries of its own.
+AUDIT := .venv-audit
+
 # The tests that are measured on every check; of the others `make coverage` tells.
 MEASURED := $(wildcard tests/core)
 
@@ -39,7 +42,7 @@ TORCHVISION := torchvision==0.28.0
 TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
 TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
 
-.PHONY: help system test-system olah demo test check coverage bench lock clean
+.PHONY: help system test-system olah demo test check coverage bench fuzz audit lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -110,6 +113,24 @@ bench: $(VENV)/.dev test-system ## figures: filters beside Dataset.filter, tiles
 	@$(BIN)/python -m tests.bench.scan
 	@$(BIN)/python -m tests.bench.caching
 
+# Each round draws anew, as long as there is time; what fails is told with what draws it again.
+fuzz: SECONDS := 600
+fuzz: $(VENV)/.dev ## hostile data sets through deciding and reading: make fuzz SECONDS=3600
+	@end=$$(($$(date +%s) + $(SECONDS))); unset CI; \
+	while [ $$(date +%s) -lt $$end ]; do \
+	  HFFS_FUZZ_EXAMPLES=40 $(BIN)/python -m pytest --quiet --timeout=0 tests/fuzz; \
+	done
+
+# Not part of a check: it takes a network that tells of vulnerabilities, and fails without.
+$(AUDIT)/.ready: Makefile | system
+	@python3 -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install -qq pip-audit==2.10.1
+	@touch $@
+
+audit: $(AUDIT)/.ready ## known vulnerabilities of what is locked: make audit SERVICE=osv
+	@.ci/audit $(AUDIT)/bin/pip-audit --requirement $(LOCK) --no-deps --disable-pip \
+	  --vulnerability-service $(or $(SERVICE),pypi) --progress-spinner off --format json
+
 # A fresh environment, so that nothing which only lies about is locked. `+cpu` and the like name
 # one machine's build of torch: the lock pins the version alone.
 lock: | system ## write requirements-dev.lock anew
@@ -121,4 +142,4 @@ lock: | system ## write requirements-dev.lock anew
 	} > $$new/lock && mv $$new/lock $(LOCK)
 
 clean: ## remove what was built and measured here, .venv too
-	@rm -rf $(VENV) $(OLAH) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(OLAH) $(AUDIT) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -80,8 +80,17 @@ class Flip:
     times: int | None = 1
 
 
-Fault = Fail | Cut | Truncate | Stall | Flip
-_F = TypeVar("_F", Fail, Cut, Truncate, Stall, Flip)
+@dataclass(frozen=True, slots=True)
+class Garble:
+    """Answer with what somebody makes of an answer's body, whatever it is an answer to."""
+
+    pattern: str
+    change: Callable[[bytes], bytes]
+    times: int | None = None
+
+
+Fault = Fail | Cut | Truncate | Stall | Flip | Garble
+_F = TypeVar("_F", Fail, Cut, Truncate, Stall, Flip, Garble)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +372,8 @@ class _Handler(BaseHTTPRequestHandler):
         if failing := hub._take(Fail, line):
             return Answer(failing.status, failing.headers, memoryview(b"failing as asked for"))
         answered = answer(hub, asked)
+        if garbling := hub._take(Garble, line):
+            answered = replace(answered, body=memoryview(garbling.change(bytes(answered.body))))
         if answered.is_file and (cutting := hub._take(Truncate, line)):
             return replace(answered, body=answered.body[: cutting.keep_bytes])
         return answered

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from hffs import __version__
-from hffs.cli.untrusted import clean_line
+from hffs.cli.untrusted import clean_line, clean_text
 from hffs.errors import HffsError, InterruptedRun
 
 # Newer releases of typer carry a click of their own, and export its error classes but the base.
@@ -82,7 +82,7 @@ def _describe(error: Exception) -> str:
 
 def _fail(line: str, code: int, *, debug: bool) -> int:
     if debug and sys.exception() is not None:
-        traceback.print_exc()
+        print(clean_text(traceback.format_exc()), file=sys.stderr)
     print(f"hffs: {clean_line(line)}", file=sys.stderr)
     return code
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from hffs.cli.progress import TerminalListener
 from hffs.config import Chosen, Config
+from hffs.data.folders import make_private_folder
 from hffs.errors import MountError
 from hffs.mount import daemon
 from hffs.mount.group import Foreground, run_group
@@ -243,10 +244,11 @@ def _name_metrics(path: Path | None, entry: str) -> Path | None:
 
 
 def _prepare_state(environ: Mapping[str, str]) -> Path:
-    """The folder of records and logs, made if need be."""
+    """The folder of records and logs, made if need be; nobody else may write to it."""
     state = find_state_folder(environ)
     try:
-        (state / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (state, *(state / name for name in ("logs", "mounts", "groups"))):
+            make_private_folder(folder)
     except OSError as error:
         why = error.strerror or str(error)
         fix = "set XDG_STATE_HOME to a folder of your own"

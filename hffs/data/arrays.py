@@ -3,8 +3,9 @@
 Owns the folder's form (`NAME.npy` each, `meta.json`) and the check on load. Must not know what the
 arrays mean; the caller puts what makes a folder valid into its name.
 
-Invariants: a folder is complete or absent (`hffs.data.folders`); nothing is unpickled; opening
-touches headers only, so the memory used is that of the pages touched later.
+Invariants: a folder is complete or absent (`hffs.data.folders`); nothing is unpickled; a folder is
+loaded only if every byte in it is what was written, by checksums. That keeps nothing in memory:
+what is used of it is the pages touched later.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ from __future__ import annotations
 import json
 import logging
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.folders import make_whole, remove_whole
+from hffs.data.folders import is_sealed, make_whole, remove_whole, seal
 from hffs.errors import FormatError, MountError
 
 log = logging.getLogger(__name__)
 
 _META = "meta.json"
-_VERSION = 1
+_VERSION = 2
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +46,8 @@ def load_arrays(folder: Path) -> Stored | None:
         meta = json.loads((folder / _META).read_bytes())
         if meta["version"] != _VERSION:
             raise FormatError("cannot use", str(folder), why=f"its version is {meta['version']!r}")
+        if not is_sealed(meta):
+            raise ValueError(f"{_META} is not what was written")
         forms = dict(meta["arrays"])
         arrays = {name: _load(folder / f"{name}.npy", *form) for name, form in forms.items()}
         return Stored(arrays, dict(meta["meta"]))
@@ -50,7 +55,9 @@ def load_arrays(folder: Path) -> Stored | None:
         if not os.path.lexists(folder):
             return None
         raise FormatError("cannot use", str(folder), why=f"{error.filename} is missing") from error
-    except (OSError, ValueError, TypeError, KeyError, EOFError, OverflowError) as error:
+    except (
+        OSError, ValueError, TypeError, KeyError, EOFError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         # everything json, numpy's header parser and mmap say about damaged files
         why = str(error) or type(error).__name__
         raise FormatError("cannot use", str(folder), why=why) from error
@@ -79,7 +86,10 @@ def save_arrays(folder: Path, stored: Stored) -> Stored:
     return loaded
 
 
-def _load(path: Path, dtype: str, shape: list[int]) -> NDArray[Any]:
+def _load(path: Path, dtype: str, shape: list[int], checksum: int) -> NDArray[Any]:
+    with path.open("rb", buffering=0) as file:
+        if _sum(file) != checksum:
+            raise ValueError(f"{path.name} is not what was written")
     # an empty array cannot be mapped
     mode: Any = "r" if 0 not in shape else None
     array: NDArray[Any] = np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
@@ -89,15 +99,25 @@ def _load(path: Path, dtype: str, shape: list[int]) -> NDArray[Any]:
 
 
 def _write(folder: Path, stored: Stored) -> None:
+    forms = {}
     for name, array in stored.arrays.items():
-        with (folder / f"{name}.npy").open("xb") as file:
+        with (folder / f"{name}.npy").open("x+b") as file:
             np.save(file, array, allow_pickle=False)
             _sync(file.fileno(), file.flush)
-    forms = {name: [a.dtype.str, list(a.shape)] for name, a in stored.arrays.items()}
+            file.seek(0)
+            forms[name] = [array.dtype.str, list(array.shape), _sum(file)]
     meta = {"version": _VERSION, "arrays": forms, "meta": dict(stored.meta)}
-    with (folder / _META).open("x") as file:
-        json.dump(meta, file)
-        _sync(file.fileno(), file.flush)
+    with (folder / _META).open("x") as text:
+        json.dump(seal(meta), text)
+        _sync(text.fileno(), text.flush)
+
+
+def _sum(file: IO[bytes]) -> int:
+    """CRC-32 of a file from where it is. It is not mapped: all of it would count as used."""
+    checksum = 0
+    while piece := file.read(_PIECE_BYTES):
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 def _sync(descriptor: int, flush: Callable[[], None]) -> None:

@@ -18,15 +18,18 @@ import shutil
 import stat
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hffs.errors import ConfigError, MountError
 
 _ABANDONED_S = 24 * 3600  # a folder under a temporary name for this long has lost its maker
 _UNLOCKED_S = 60  # so has one that nobody has locked by now, where the file system has locks
+_CHECKSUM = "checksum"
+_SMALL_BYTES = 1 << 24
 _UNNAMED = ".hffs-"  # begins the names of files that are being written
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # `_prefix`, then what tempfile adds
 
@@ -43,8 +46,33 @@ def open_own(path: str | Path, flags: int, folder: int | None = None) -> Iterato
         os.close(descriptor)
 
 
+def read_own(path: Path, *, or_of_root: bool = False) -> bytes:
+    """Content of a small regular file of this user.
+
+    OSError for anything else: a symbolic link, another's file, a pipe, which would never end.
+    """
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(opened, "rb") as file:
+        status = os.fstat(opened)
+        if status.st_uid != os.geteuid() and not (or_of_root and status.st_uid == 0):
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _SMALL_BYTES:
+            raise OSError(errno.EINVAL, "it is no small file", str(path))
+        return file.read(_SMALL_BYTES)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that is this user's alone; OSError for a symbolic link or another's."""
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link", str(folder))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open_own(folder, os.O_DIRECTORY) as opened:
+        if stat.S_IMODE(os.fstat(opened).st_mode) != 0o700:
+            os.fchmod(opened, 0o700)
+
+
 def prepare_private_folder(root: Path) -> None:
-    """Make a folder that is this user's alone; ConfigError for a symbolic link or another's."""
+    """`make_private_folder` for a cache; ConfigError for a symbolic link or another's."""
     try:
         if root.is_symlink():
             raise ConfigError(
@@ -53,10 +81,7 @@ def prepare_private_folder(root: Path) -> None:
                 why="it is a symbolic link",
                 fix=f"set cache_dir to {root.resolve()} itself",
             )
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open_own(root, os.O_DIRECTORY) as folder:
-            if stat.S_IMODE(os.fstat(folder).st_mode) != 0o700:
-                os.fchmod(folder, 0o700)
+        make_private_folder(root)
     except OSError as error:
         why = error.strerror or str(error)
         fix = "set cache_dir to a folder of your own"
@@ -85,6 +110,26 @@ def make_whole(folder: Path) -> Iterator[Path]:
         fix = "free or choose another cache_dir"
         why = error.strerror or str(error)
         raise MountError("cannot write", str(folder), why=why, fix=fix) from error
+
+
+def seal(fields: Mapping[str, object]) -> dict[str, Any]:
+    """Fields as JSON has them, with a checksum, by which a damaged disk is told from what was kept.
+
+    >>> is_sealed(seal({"rows": 17})), is_sealed(seal({"rows": 17}) | {"rows": 19})
+    (True, False)
+    """
+    told = json.loads(json.dumps(fields, default=str))
+    return {**told, _CHECKSUM: _sum_json(told)}
+
+
+def is_sealed(fields: Mapping[str, object]) -> bool:
+    """Whether fields, read again, are what was sealed."""
+    told = {name: value for name, value in fields.items() if name != _CHECKSUM}
+    return fields.get(_CHECKSUM) == _sum_json(told)
+
+
+def _sum_json(told: Mapping[str, object]) -> int:
+    return zlib.crc32(json.dumps(told).encode())
 
 
 def write_json(path: Path, fields: Mapping[str, object], indent: int | None = None) -> None:

@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hffs.data.folders import write_json
+from hffs.data.folders import open_own, read_own, write_json
 from hffs.errors import MountError, UsageError
 from hffs.mount.detaching import detach
 from hffs.mount.mountinfo import FS_TYPE, Health, Mounted, check_health, find_mount, read_mounts
@@ -114,11 +114,8 @@ def open_layer(scratch: Path, mark: Mark, owner: tuple[int, int], mode: int) -> 
     """
     folder = scratch.absolute() / mark.fingerprint
     try:
-        for part in (LOWER, UPPER, WORK):
-            (folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / UPPER).chmod(mode)
-        os.chown(folder / UPPER, *owner)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _open_lock(folder, owner, mode)
     except OSError as error:
         raise _refuse(folder, error) from error
     try:
@@ -135,6 +132,27 @@ def open_layer(scratch: Path, mark: Mark, owner: tuple[int, int], mode: int) -> 
             layer.detach()
     finally:
         os.close(lock)
+
+
+def _open_lock(folder: Path, owner: tuple[int, int], mode: int) -> int:
+    """A descriptor of the lock of a layer, whose folders are made.
+
+    The name of a layer can be guessed, and the folder of layers may be anyone's to write to: what
+    lies there already must be this user's, and no symbolic link. Raises OSError.
+    """
+    with open_own(folder, os.O_DIRECTORY) as opened:
+        os.fchmod(opened, os.fstat(opened).st_mode & 0o755)
+        for part in (LOWER, UPPER, WORK):
+            with suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=opened)
+        upper = os.open(UPPER, os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=opened)
+        try:
+            os.fchmod(upper, mode)
+            os.fchown(upper, *owner)
+        finally:
+            os.close(upper)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return os.open(_LOCK, flags, 0o600, dir_fd=opened)
 
 
 def _lock(lock: int, folder: Path) -> None:
@@ -169,11 +187,10 @@ def _write_mark(folder: Path, mark: Mark) -> None:
 def _read_mark(folder: Path) -> Mark | None:
     """What the mark of a layer says, if it is of this user, or of root, who could do worse."""
     try:
-        with (folder / _MARK).open() as file:
-            if os.fstat(file.fileno()).st_uid not in (0, os.geteuid()):
-                return None
-            return Mark(**json.load(file))
-    except (OSError, ValueError, TypeError):
+        fields = json.loads(read_own(folder / _MARK, or_of_root=True))
+        texts = (fields[name] for name in Mark.__dataclass_fields__)
+        return Mark(*(text for text in texts if isinstance(text, str)))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

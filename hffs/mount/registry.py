@@ -14,11 +14,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hffs.data.folders import write_json
+from hffs.data.folders import read_own, write_json
 from hffs.mount.observing.sockets import remove_dead_socket
 
 
@@ -115,8 +115,12 @@ class Registry:
 
     def all(self) -> list[Record]:
         """Every record whose daemon lives; the others are dropped."""
-        records = map(_read_living, sorted(self._folder.glob("*.json")))
-        return [record for record in records if record is not None]
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError:  # there is none yet, or it is another user's
+            return []
+        paths = (self._folder / name for name in names if name.endswith(".json"))
+        return [record for record in map(_read_living, paths) if record is not None]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -140,10 +144,11 @@ class Registry:
     def find_group(self, folder: str) -> Group | None:
         """The group in a folder, also if its daemons are dead."""
         try:
-            fields = json.loads(_path(self._groups, folder).read_text())
-            return Group(**fields | {key: tuple(fields[key]) for key in ("members", "made")})
-        except (OSError, ValueError, TypeError, KeyError):
+            fields = json.loads(read_own(_path(self._groups, folder)))
+            group = Group(**fields | {key: tuple(fields[key]) for key in ("members", "made")})
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
+        return group if _is_group(group) else None
 
 
 def _path(folder: Path, key: str) -> Path:
@@ -155,7 +160,8 @@ def _read_living(path: Path) -> Record | None:
     record = _read_record(path)
     if record is not None and read_start_time(record.pid) == record.started:
         return record
-    path.unlink(missing_ok=True)
+    with suppress(OSError):  # a folder, say: no daemon made that
+        path.unlink()
     if record is not None and record.socket is not None:
         remove_dead_socket(Path(record.socket))
     return None
@@ -163,6 +169,31 @@ def _read_living(path: Path) -> Record | None:
 
 def _read_record(path: Path) -> Record | None:
     try:
-        return Record(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        record = Record(**json.loads(read_own(path)))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return record if _is_record(record) else None
+
+
+def _is_record(record: Record) -> bool:
+    """Whether every field is of its type: the file may hold anything."""
+    texts = (record.mountpoint, record.source, record.commit, record.fingerprint)
+    perhaps = (record.log, record.group, record.socket)
+    numbers = (record.pid, record.started, record.positions)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in perhaps)
+        and all(type(number) is int for number in numbers)
+    )
+
+
+def _is_group(group: Group) -> bool:
+    """As `_is_record`; members are names in the folder, of which nothing outside is removed."""
+    names = (*group.members, *group.made)
+    return (
+        isinstance(group.folder, str)
+        and all(isinstance(name, str) and name and name == Path(name).name for name in names)
+        and ".." not in names
+        and type(group.pid) is type(group.started) is int
+        and isinstance(group.starting, bool)
+    )

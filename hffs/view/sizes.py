@@ -2,7 +2,8 @@
 
 A sparse file of one int64 a cell, 0 where not known yet, mapped by everyone who needs it. Each
 number is written once and always to the same value (rendering is deterministic under the identity
-that names the file), and an aligned 8-byte store is not torn, so nobody locks.
+that names the file), and an aligned 8-byte store is not torn, so nobody locks. Its upper bits are a
+check of the lower ones: a size that a disk has damaged would cut a file short, so it is not known.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.folders import replace_file
+
+_SIZE_BITS = 40
+"""1 TB: no rendered image is near it."""
+_MASK = (1 << _SIZE_BITS) - 1
+_CHECK_BITS = 63 - _SIZE_BITS
+_FACTOR = 0x9E3779B97F4A7C15  # of Fibonacci hashing: the upper bits of a product depend on all bits
+_WORD = (1 << 64) - 1
 
 
 class LearnedSizes:
@@ -26,19 +34,42 @@ class LearnedSizes:
 
     def get(self, cell: int) -> int | None:
         """Exact size in bytes of a rendered cell, None where it was never rendered."""
-        return self._at[cell] or None
+        kept = self._at[cell]
+        size_bytes = kept & _MASK
+        return size_bytes if size_bytes and kept == _seal(cell, size_bytes) else None
 
     def learn(self, cell: int, size_bytes: int) -> None:
-        """Remember the size of a rendered cell."""
-        self._at[cell] = size_bytes
+        """Remember the size of a rendered cell, unless it is larger than any may be."""
+        if size_bytes <= _MASK:
+            self._at[cell] = _seal(cell, size_bytes)
 
     def known(self) -> NDArray[np.int64]:
         """All sizes as they are now, 0 where one is not known."""
-        return np.array(self._array)
+        return self._open(np.arange(len(self._array)))
 
     def total_bytes(self, cells: NDArray[np.int64]) -> int:
         """Sum of the known sizes of some cells."""
-        return int(self._array[cells].sum())
+        return int(self._open(cells).sum())
+
+    def _open(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
+        kept = self._array[cells]
+        sizes = kept & _MASK
+        sizes[kept != _seal_all(cells, sizes)] = 0
+        return sizes
+
+
+def _seal(cell: int, size_bytes: int) -> int:
+    """A size with its check, which is that of no other cell."""
+    word = (size_bytes << 24 ^ cell) * _FACTOR & _WORD
+    return (word >> (64 - _CHECK_BITS)) << _SIZE_BITS | size_bytes
+
+
+def _seal_all(cells: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`_seal` of many; 0 stays 0."""
+    words = (sizes.astype(np.uint64) << np.uint64(24)) ^ cells.astype(np.uint64)
+    checks = (words * np.uint64(_FACTOR)) >> np.uint64(64 - _CHECK_BITS)
+    sealed = (checks << np.uint64(_SIZE_BITS)).astype(np.int64) | sizes
+    return np.where(sizes == 0, 0, sealed)
 
 
 def keep_sizes(path: Path, sizes: NDArray[np.int64]) -> None:
@@ -46,7 +77,7 @@ def keep_sizes(path: Path, sizes: NDArray[np.int64]) -> None:
     if _is_whole(path, len(sizes)):
         return
     with replace_file(path) as file:
-        file.write(np.ascontiguousarray(sizes).data)
+        file.write(_seal_all(np.arange(len(sizes)), sizes).data)
 
 
 def _is_whole(path: Path, cells: int) -> bool:

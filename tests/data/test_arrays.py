@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hffs.data.arrays import Stored, load_arrays, save_arrays
 from hffs.data.folders import remove_whole
-from hffs.errors import MountError
+from hffs.errors import FormatError, MountError
 
 
 def _stored(value: int = 1) -> Stored:
@@ -65,6 +69,40 @@ def test_regression_what_a_killed_maker_left_is_swept_with_any_other(tmp_path: P
     finally:
         os.close(opened)
     assert [folder.exists() for folder in (left, new, live)] == [False, True, True]
+
+
+@given(st.data())
+def test_a_folder_with_a_damaged_byte_is_what_it_was_or_an_error(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "x")
+        save_arrays(folder, _stored())
+        path = data.draw(st.sampled_from(sorted(folder.iterdir())))
+        content = bytearray(path.read_bytes())
+        at = data.draw(st.integers(0, len(content) - 1))
+        how = data.draw(st.sampled_from(["flip", "cut", "insert"]))
+        if how == "flip":
+            content[at] ^= data.draw(st.integers(1, 255))
+        elif how == "cut":
+            del content[at:]
+        else:
+            content[at:at] = data.draw(st.binary(min_size=1, max_size=3))
+        path.write_bytes(content)
+        with contextlib.suppress(FormatError):
+            loaded = load_arrays(folder)
+            assert loaded is not None
+            assert loaded.meta == _stored().meta  # blanks of JSON mean nothing
+            for name, array in _stored().arrays.items():
+                np.testing.assert_array_equal(loaded.arrays[name], array, strict=True)
+
+
+def test_any_damaged_byte_of_an_array_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x/a.npy"
+    save_arrays(tmp_path / "x", _stored())
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(FormatError, match=r"a\.npy is not what was written"):
+            load_arrays(tmp_path / "x")
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(

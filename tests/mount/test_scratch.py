@@ -8,11 +8,9 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,11 +18,10 @@ import pytest
 from hffs.mount.detaching import detach
 from hffs.mount.mountinfo import find_mount
 from tests.command import Hffs, Mount
+from tests.mount.nobody import NOBODY, Nobody, open_device, open_nobody
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse
-
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -410,45 +407,14 @@ def test_where_neither_can_make_one_the_line_says_what_helps(
     assert hffs.describe(folder) is None
 
 
-@dataclass(frozen=True)
-class Nobody:
-    """A user without rights, who may open /dev/fuse, and a Python that such a user may run."""
-
-    python: str
-    environ: dict[str, str]
-
-    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self.python, *map(str, arguments)],
-            env=self.environ, cwd="/", capture_output=True, text=True, check=False,
-            user=NOBODY, group=NOBODY, extra_groups=[],
-        )  # fmt: skip
-
-    def able(self) -> bool:
-        try:
-            return self.run("-c", "import pyfuse3, hffs.mount.session").returncode == 0
-        except PermissionError:
-            return False
-
-
 @pytest.fixture
 def nobody() -> Iterator[Nobody]:
     if os.geteuid() != 0:
         pytest.skip("takes root to become another user")
-    folders = [str(Path(__file__).parents[2]), *(path for path in sys.path if "packages" in path)]
-    with tempfile.TemporaryDirectory() as home:  # pytest's own are closed to others
-        os.chown(home, NOBODY, NOBODY)
-        own = {"HOME": home, "PYTHONPATH": os.pathsep.join(folders)}
-        environ = Hffs.below(Path(home)).environ | own
-        # The interpreter of a virtual environment may be in the home of root.
-        found = [Nobody(python, environ) for python in (sys.executable, "/usr/bin/python3")]
-        able = next((each for each in found if each.able()), None)
-        if able is None:
+    with open_nobody() as found, open_device():
+        if found is None:
             pytest.skip("every Python here is closed to other users")
-        before = os.stat("/dev/fuse").st_mode & 0o777
-        os.chmod("/dev/fuse", 0o666)  # noqa: S103 - as most distributions have it
-        yield able
-        os.chmod("/dev/fuse", before)
+        yield found
 
 
 def test_without_root_it_takes_fuse_overlayfs(photo_parquet: Path, nobody: Nobody) -> None:

@@ -1,19 +1,24 @@
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hffs.view.sizes import LearnedSizes
+from hffs.view.sizes import LearnedSizes, keep_sizes
 
 
 def test_sizes_are_unknown_until_learned_and_then_kept(tmp_path: Path) -> None:
     sizes = LearnedSizes(tmp_path / "sizes", 4)
     assert sizes.get(2) is None
     sizes.learn(2, 12345)
-    sizes.learn(3, 2**40)
-    assert (sizes.get(2), sizes.get(3)) == (12345, 2**40)
+    sizes.learn(3, 2**39)
+    sizes.learn(1, 2**40)
+    assert (sizes.get(2), sizes.get(3), sizes.get(1)) == (12345, 2**39, None)
+    assert sizes.known().tolist() == [0, 0, 12345, 2**39]
     again = LearnedSizes(tmp_path / "sizes", 4)
     assert (again.get(2), again.get(0)) == (12345, None)
     assert again.total_bytes(np.array([0, 2])) == 12345
@@ -40,6 +45,33 @@ def test_the_file_is_private_and_leaves_nothing_beside_it(tmp_path: Path) -> Non
     LearnedSizes(tmp_path / "sizes", 4)
     assert [path.name for path in tmp_path.iterdir()] == ["sizes"]
     assert (tmp_path / "sizes").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_size_that_a_disk_has_damaged_is_not_known(tmp_path: Path) -> None:
+    sizes = LearnedSizes(tmp_path / "sizes", 300)
+    for cell in range(300):
+        sizes.learn(cell, 1000 + cell)
+    whole = (tmp_path / "sizes").read_bytes()
+    for bit in range(64):
+        damaged = bytearray(whole)
+        damaged[8 * 257 + bit // 8] ^= 1 << bit % 8
+        (tmp_path / "sizes").write_bytes(damaged)
+        found = LearnedSizes(tmp_path / "sizes", 300)
+        assert found.get(257) is None
+        assert found.known()[256:259].tolist() == [1256, 0, 1258]
+    swapped = whole[8:16] + whole[:8] + whole[16:]
+    (tmp_path / "sizes").write_bytes(swapped)
+    assert LearnedSizes(tmp_path / "sizes", 300).get(0) is None
+
+
+@given(st.lists(st.integers(0, 2**40 - 1), min_size=1, max_size=20))
+def test_what_is_kept_for_many_is_known_for_each(kept: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sizes")
+        keep_sizes(path, np.array(kept, np.int64))
+        sizes = LearnedSizes(path, len(kept))
+        assert sizes.known().tolist() == kept
+        assert [sizes.get(cell) or 0 for cell in range(len(kept))] == kept
 
 
 def test_no_cells_need_no_sizes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.core.formats import Media
-from hffs.data.folders import prepare_private_folder, write_json
+from hffs.data.folders import is_sealed, prepare_private_folder, seal, write_json
 from hffs.data.hub.cached import is_commit
 from hffs.data.hub.resolution import MAIN, Request
 from hffs.data.locating.local import MEDIA_EXTENSIONS, list_files, locate_plain
@@ -194,8 +194,11 @@ def read_record(wanted: Wanted, store: Path) -> Record | None:
     """What was acquired last, whatever became of its files."""
     try:
         fields = json.loads(_record_path(wanted, store).read_bytes())
+        if not is_sealed(fields):
+            return None
         return Record(_restore(fields["located"]), str(fields["pin"]))
-    except (OSError, ValueError, TypeError, KeyError):  # none, or one of another release
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        # None, or one of another release, or damaged.
         return None
 
 
@@ -236,7 +239,7 @@ def keep_acquired(wanted: Wanted, store: Path, record: Record) -> None:
     """
     path = _record_path(wanted, store)
     try:
-        write_json(path, asdict(record))
+        write_json(path, seal(asdict(record)))
     except OSError as error:
         why, fix = error.strerror or str(error), "free or choose another cache_dir"
         raise MountError("cannot write", str(path), why=why, fix=fix) from error

@@ -179,6 +179,18 @@ def test_a_damaged_record_is_none(content: bytes, tmp_path: Path) -> None:
     assert read_record(wanted, tmp_path / "store") is None
 
 
+def test_a_record_with_a_damaged_byte_is_what_it_was_or_none(tmp_path: Path) -> None:
+    wanted = _want(Request("owner/name"))
+    kept = Record(_acquired(tmp_path))
+    keep_acquired(wanted, tmp_path / "store", kept)
+    (path,) = (tmp_path / "store" / "sources").iterdir()
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for mask in (1, 4, 0x80):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ mask]) + whole[at + 1 :])
+            assert read_record(wanted, tmp_path / "store") in (None, kept)
+
+
 def test_a_local_folder_is_looked_at_again_when_it_changes(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     (folder / "cats").mkdir(parents=True)
