@@ -12,6 +12,7 @@ from hffs.errors import MountError
 from hffs.mount.detaching import INSTALL_FUSE
 from hffs.mount.layers import find_shown
 from hffs.mount.mountinfo import FS_TYPE, find_mount
+from hffs.mount.privileges import may_mount
 
 DEVICE = Path("/dev/fuse")
 
@@ -25,7 +26,7 @@ def check_fuse() -> None:
         )  # fmt: skip
     if os.geteuid() == 0:
         return
-    if shutil.which("fusermount3") is None:
+    if not may_mount() and shutil.which("fusermount3") is None:
         raise MountError("cannot mount", why="fusermount3 is missing", fix=INSTALL_FUSE)
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         raise MountError(
@@ -75,5 +76,5 @@ def check_folder(place: Path, known: Container[str] = ()) -> None:
         raise refuse(os.strerror(error.errno or errno.EIO), "choose another folder") from error
     if occupied is not None:
         raise refuse(f"the folder is not empty ({occupied} is in it)", "choose an empty one")
-    if os.geteuid() != 0 and not os.access(place, os.W_OK):
+    if not may_mount() and not os.access(place, os.W_OK):
         raise refuse("no permission to write to it", "choose a folder of your own")
