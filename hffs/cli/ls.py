@@ -50,9 +50,9 @@ def ls(
 
 def _gather() -> list[Line]:
     from hffs.mount.layers import read_shown
-    from hffs.mount.registry import Registry, find_state_folder
+    from hffs.mount.registry import find_registry
 
-    registry = Registry(find_state_folder(os.environ))
+    registry = find_registry(os.environ)
     known = {record.mountpoint: record for record in registry.all()}
     lines = []
     for shown in read_shown():

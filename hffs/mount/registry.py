@@ -5,6 +5,9 @@ log). A file whose daemon is gone is left over from a kill and is dropped when m
 
 Mounts that were started together have one more file, of their group. It outlives their daemons: it
 says what is to be tidied up after a kill. It is read, changed and written under `Registry.locked`.
+
+Root also sees the records of the service user. They are data of another user: only what that
+user's own living processes say is taken, no link is followed, nothing is written or dropped there.
 """
 
 from __future__ import annotations
@@ -13,12 +16,19 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_type_hints
 
 from hffs.data.folders import write_json
+
+SERVICE_STATE = Path("/var/lib/hffs")
+"""State folder of the user that systemd/hffs@.service runs as."""
+
+_MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,12 @@ def find_state_folder(environ: Mapping[str, str]) -> Path:
     return home / "hffs"
 
 
+def find_registry(environ: Mapping[str, str]) -> Registry:
+    """The records that this user may act on."""
+    state = find_state_folder(environ)
+    return Registry(state, SERVICE_STATE if os.geteuid() == 0 else None)
+
+
 def read_start_time(pid: int) -> int | None:
     """When a process began, in clock ticks after boot: tells a reused pid apart.
 
@@ -80,9 +96,10 @@ def read_start_time(pid: int) -> int | None:
 
 
 class Registry:
-    """The records of one user."""
+    """The records of one user, and for reading alone those in the state folder of another."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, other: Path | None = None) -> None:
+        self._other = other if other != state else None
         self._folder = state / "mounts"
         self._groups = state / "groups"
 
@@ -99,12 +116,19 @@ class Registry:
 
     def find(self, mountpoint: str) -> Record | None:
         """The record of a mount whose daemon lives; one that is left over is dropped."""
-        return _read_living(_path(self._folder, mountpoint))
+        own = _read_living(_path(self._folder, mountpoint))
+        if own is not None or self._other is None:
+            return own
+        return next(
+            (each for each in _read_others(self._other) if each.mountpoint == mountpoint), None
+        )
 
     def all(self) -> list[Record]:
         """Every record whose daemon lives; the others are dropped."""
         records = map(_read_living, sorted(self._folder.glob("*.json")))
-        return [record for record in records if record is not None]
+        own = {record.mountpoint: record for record in records if record is not None}
+        others = () if self._other is None else _read_others(self._other)
+        return [*own.values(), *(each for each in others if each.mountpoint not in own)]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -152,3 +176,51 @@ def _read_record(path: Path) -> Record | None:
         return Record(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _read_others(state: Path) -> Iterator[Record]:
+    """What another user's living daemons say; never more than that user could do by itself."""
+    try:
+        owner = state.lstat().st_uid
+    except OSError:
+        return
+    for path in sorted((state / "mounts").glob("*.json")):
+        record = _parse_other(_read_of(path, owner))
+        if record is None or read_start_time(record.pid) != record.started:
+            continue
+        # It may be told to end. Its log is a path that root would open for whoever asks.
+        if _read_user(record.pid) == owner:
+            yield replace(record, log=None)
+
+
+def _read_of(path: Path, owner: int) -> bytes:
+    """A regular file of a user, or nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with open(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != owner:
+            return b""
+        return file.read(_MOST_BYTES)
+
+
+def _parse_other(text: bytes) -> Record | None:
+    """A record all of whose fields are of their types."""
+    try:
+        record = Record(**json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    hints = get_type_hints(Record)
+    is_whole = all(isinstance(getattr(record, name), hint) for name, hint in hints.items())
+    return record if is_whole else None
+
+
+def _read_user(pid: int) -> int | None:
+    """The real user of a process."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), None)
