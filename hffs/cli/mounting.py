@@ -23,7 +23,7 @@ from hffs.errors import MountError
 from hffs.mount import daemon
 from hffs.mount.group import run_group
 from hffs.mount.mountinfo import find_mount
-from hffs.mount.preflight import check_fuse, prepare_mountpoint
+from hffs.mount.preflight import check_fuse, is_automount, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
 from hffs.mount.unmounting import unmount
 
@@ -64,7 +64,8 @@ def mount_one(config: Config, place: Path, options: MountOptions) -> None:
             daemon.start_logging(level)
             body(listener)
         else:
-            daemon.start(body, listener, log_path, level)
+            leaves_late = is_automount(place)
+            daemon.start(body, listener, log_path, level, leaves_late=leaves_late)
 
 
 def mount_several(chosen: Chosen, place: Path, options: MountOptions) -> None:

@@ -86,6 +86,15 @@ class PipeListener:
             self._pipe = None
 
 
+class _LeavingListener(PipeListener):
+    """Leaves the session of its parent when it is ready, and not before."""
+
+    def ready(self) -> None:
+        """See `Listener`."""
+        os.setsid()
+        super().ready()
+
+
 class _UnexplainedError(Exception):
     """A child ended with `status` and said neither that it is ready nor why not."""
 
@@ -109,6 +118,7 @@ class _Way:
     prepare: Callable[[], None]
     end_s: float
     logs_error: bool
+    listener: type[PipeListener] = PipeListener
 
 
 def start_logging(level: int, name: str = "") -> None:
@@ -127,19 +137,28 @@ def start_logging(level: int, name: str = "") -> None:
 
 
 def start(
-    body: Callable[[Listener], None], listener: Listener, log_path: Path, level: int = logging.INFO
+    body: Callable[[Listener], None],
+    listener: Listener,
+    log_path: Path,
+    level: int = logging.INFO,
+    *,
+    leaves_late: bool = False,
 ) -> int:
     """Run `body` in the background; its pid, once it called `ready`.
 
-    Whatever `body` raises before that is raised here. An interrupt ends the child too.
+    Whatever `body` raises before that is raised here. An interrupt ends the child too. With
+    `leaves_late` it stays in this process group until it is ready: in an automount the kernel lets
+    only the group of systemd pass before (autofs, "oz_mode"); all others wait for the mount.
     """
 
     def detach() -> None:
-        os.setsid()
+        if not leaves_late:
+            os.setsid()
         _redirect(log_path)
         start_logging(level)
 
-    way = _Way(detach, end_s=_END_S, logs_error=True)
+    speaker = _LeavingListener if leaves_late else PipeListener
+    way = _Way(detach, end_s=_END_S, logs_error=True, listener=speaker)
     return _start(body, listener, way, f"its log is {log_path}")
 
 
@@ -334,7 +353,7 @@ def _run_child(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         way.prepare()
-        pipe = PipeListener(os.fdopen(writing, "w", encoding="utf-8"))
+        pipe = way.listener(os.fdopen(writing, "w", encoding="utf-8"))
         with _reported(pipe, logs_error=way.logs_error):
             body(pipe)
         code = 0

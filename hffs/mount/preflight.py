@@ -15,6 +15,7 @@ from hffs.mount.mountinfo import FS_TYPE, find_mount
 from hffs.mount.privileges import may_mount
 
 DEVICE = Path("/dev/fuse")
+_AUTOMOUNT = "autofs"
 
 
 def check_fuse() -> None:
@@ -38,13 +39,16 @@ def check_fuse() -> None:
 def prepare_mountpoint(path: Path) -> Path:
     """The absolute mount point, ready to be mounted on: an empty folder with nothing on it.
 
-    A mount of hffs whose daemon is dead is taken away first.
+    A mount of hffs whose daemon is dead is taken away first. The trap of an automount stays: the
+    kernel waits with everybody who opens it until this mount is on top, with this process too.
     """
     place = Path(os.path.abspath(path))
     shown = find_shown(str(place))
     if shown is not None and shown.is_dead:
         shown.detach(lazy=True)
         shown = None
+    if is_automount(place):
+        return Path(os.path.realpath(place))
     taken = find_mount(str(place))
     if taken is not None:
         kind, fix = taken.fs_type, "choose another folder"
@@ -57,12 +61,20 @@ def prepare_mountpoint(path: Path) -> Path:
     return Path(os.path.realpath(place))
 
 
+def is_automount(place: Path) -> bool:
+    """Whether the kernel has whoever opens an absolute path wait for a mount on it."""
+    taken = find_mount(str(place))
+    return taken is not None and taken.fs_type == _AUTOMOUNT
+
+
 def check_folder(place: Path, known: Container[str] = ()) -> None:
     """MountError unless a folder can be mounted on: nothing is in it but what is `known`."""
 
     def refuse(why: str, fix: str) -> MountError:
         return MountError("cannot mount on", str(place), why=why, fix=fix)
 
+    if is_automount(place):
+        raise refuse("nothing can be made in an automount", "mount one entry there (--entry)")
     try:
         with os.scandir(place) as entries:
             occupied = next((entry.name for entry in entries if entry.name not in known), None)

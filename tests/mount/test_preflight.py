@@ -7,7 +7,8 @@ import pytest
 from hffs.errors import MountError
 from hffs.mount import preflight, privileges
 from hffs.mount.detaching import detach
-from hffs.mount.preflight import check_fuse, prepare_mountpoint
+from hffs.mount.mountinfo import Mounted
+from hffs.mount.preflight import check_folder, check_fuse, prepare_mountpoint
 
 
 @pytest.fixture
@@ -91,6 +92,17 @@ def test_a_folder_of_somebody_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(MountError, match="no permission to write to it"):
         prepare_mountpoint(tmp_path)
+
+
+def test_the_trap_of_an_automount_is_not_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trap = Mounted(str(tmp_path), "0:7", "autofs", "systemd-1", frozenset({"rw"}))
+    monkeypatch.setattr(preflight, "find_mount", lambda path: trap)
+    monkeypatch.delattr(os, "scandir")  # whoever opens it would wait for itself
+    assert prepare_mountpoint(tmp_path) == tmp_path
+    with pytest.raises(MountError, match=r"nothing can be made in an automount; .*--entry"):
+        check_folder(tmp_path)
 
 
 def test_a_folder_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
