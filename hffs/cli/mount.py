@@ -16,6 +16,7 @@ from hffs.cli.sources import Entry, Trainer, choose_configs
 from hffs.config import Chosen, Recipe, explain_recipe, find_recipe
 from hffs.errors import UsageError
 from hffs.mount.layers import check_scratch
+from hffs.mount.logs import FORMATS, WORDS
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 
 _Source = Annotated[
@@ -44,6 +45,15 @@ _Order = Annotated[
     ),
 ]
 
+_Log = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join([*WORDS, "FILE"]),
+        help="Where log lines go; else to a file of hffs, with --foreground to stderr.",
+    ),
+]
+_LogFormat = Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How log lines look.")]
+
 _Explain = Annotated[
     bool, typer.Option("--explain", help="With --for: print the flags that it sets, and why.")
 ]
@@ -64,6 +74,8 @@ def mount(  # noqa: PLR0913 - one parameter an option
     gid: _Gid = None,
     umask: _Umask = "000",
     order: _Order = None,
+    log: _Log = None,
+    log_format: _LogFormat = FORMATS[0],
 ) -> None:
     """Mount a data set, or all of a config file; returns when the files are there."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
@@ -80,7 +92,12 @@ def mount(  # noqa: PLR0913 - one parameter an option
         os.getgid() if gid is None else gid,
         _parse_umask(umask),
         None if order is None else order.absolute(),
+        log,
+        log_format,
     )
+    if log_format not in FORMATS:
+        why = f"it is none of {', '.join(FORMATS)}"
+        raise UsageError("cannot use --log-format", log_format, why=why)
     chosen = choose_configs(source, flags, entry, os.environ, trainer)
     if order is not None and len(chosen.configs) > 1:
         why, fix = "it is of one view", "choose one entry with --entry"

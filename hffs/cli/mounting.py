@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,14 +21,17 @@ from hffs.cli.progress import TerminalListener
 from hffs.config import Chosen, Config
 from hffs.errors import MountError
 from hffs.mount import daemon
-from hffs.mount.group import run_group
+from hffs.mount.group import Foreground, run_group
+from hffs.mount.logs import WORDS, LogPlan, check_log, reopen_logs, start_logging
 from hffs.mount.mountinfo import find_mount
+from hffs.mount.notifying import SILENT, Notifier, TellingListener
 from hffs.mount.preflight import check_fuse, is_automount, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
-from hffs.mount.unmounting import unmount
+from hffs.mount.signals import has_terminal
+from hffs.mount.unmounting import clear_dead, unmount
 
 if TYPE_CHECKING:
-    from hffs.mount.daemon import Listener
+    from hffs.mount.pipes import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class MountOptions:
     gid: int
     umask: int
     order: Path | None
+    log: str | None = None
+    log_format: str = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +58,86 @@ class _Where:
     log_path: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Who is told of mounts besides those who asked for them, and what a hang-up means to them."""
+
+    notifier: Notifier = SILENT
+    hangup_ends: bool = False
+
+
 def mount_one(config: Config, place: Path, options: MountOptions) -> None:
     """Mount a view on a folder; returns when it answers, or in the foreground when it ends."""
     state = _prepare_state(os.environ)
-    level = logging.getLogger("hffs").level or logging.INFO
-    log_path = None if options.foreground else _log_path(state, config)
-    body = _make_body(config, _Where(place, None, state, log_path), options)
-    with closing(TerminalListener()) as listener:
-        if log_path is None:
-            daemon.start_logging(level)
+    plan = _plan_log(state, config, place, options)
+    told = _prepare_signals(options)
+    body = _make_body(config, _Where(place, None, state, _find_log_file(plan)), options, told)
+    with closing(TerminalListener()) as terminal:
+        listener = TellingListener(terminal, told.notifier)
+        if options.foreground:
+            check_log(plan)
+            start_logging(plan)
             body(listener)
-        else:
-            leaves_late = is_automount(place)
-            daemon.start(body, listener, log_path, level, leaves_late=leaves_late)
+            return
+        try:
+            daemon.start(body, listener, plan, leaves_late=is_automount(place))
+        except MountError:
+            clear_dead(place)
+            raise
 
 
 def mount_several(chosen: Chosen, place: Path, options: MountOptions) -> None:
     """Each entry by itself on the folder of its id in `place`, which hffs makes."""
     state = _prepare_state(os.environ)
-    level = logging.getLogger("hffs").level or logging.INFO
+    told = _prepare_signals(options)
+    silent = replace(told, notifier=SILENT)  # of all of them together this process speaks
     if options.foreground:
-        daemon.start_logging(level)
+        plan = _plan_log(state, chosen.configs[0], place, options)
+        check_log(plan)
+        start_logging(plan)
 
     def start(config: Config, place: Path, folder: Path) -> int:
         if chosen.skipped and config is chosen.configs[0]:  # a folder that is refused is one line
             print(f"hffs: not mounted: {', '.join(chosen.skipped)}", file=sys.stderr)
-        log_path = None if options.foreground else _log_path(state, config)
-        body = _make_body(config, _Where(place, folder, state, log_path), options)
+        plan = _plan_log(state, config, place, options)
+        where = _Where(place, folder, state, _find_log_file(plan))
+        body = _make_body(config, where, options, silent)
         # Closed before the next start forks: its bars are drawn by a thread.
-        with closing(TerminalListener(config.id)) as listener:
-            if log_path is None:
-                return daemon.start_attached(body, listener, config.id, level)
-            return daemon.start(body, listener, log_path, level)
+        with closing(TerminalListener(config.id)) as terminal:
+            listener = TellingListener(terminal, told.notifier)
+            if options.foreground:
+                return daemon.start_attached(body, listener, config.id, plan)
+            return daemon.start(body, listener, plan)
 
     starts = {config.id: partial(start, config) for config in chosen.configs}
-    run_group(place, starts, Registry(state), stay=options.foreground)
+    stay = Foreground(told.notifier, told.hangup_ends, reopen_logs) if options.foreground else None
+    run_group(place, starts, Registry(state), stay)
+
+
+def _prepare_signals(options: MountOptions) -> _Told:
+    """Who is told, found before anything is started, which shall not speak for this process."""
+    notifier = Notifier.take(os.environ)
+    hangup_ends = options.foreground and has_terminal()
+    if options.foreground and not hangup_ends:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to reload yet
+    return _Told(notifier, hangup_ends)
+
+
+def _plan_log(state: Path, config: Config, place: Path, options: MountOptions) -> LogPlan:
+    """In the background what native code prints goes to a file, unless all goes to stderr."""
+    default = state / "logs" / f"{config.id}.log"
+    to: str | Path = options.log or ("stderr" if options.foreground else default)
+    if isinstance(to, str) and to not in WORDS:
+        to = Path(to).absolute()
+    output = None
+    if not options.foreground and to != "stderr":
+        output = to if isinstance(to, Path) else default
+    level = logging.getLogger("hffs").level or logging.INFO
+    return LogPlan(to, options.log_format, level, str(place), output)
+
+
+def _find_log_file(plan: LogPlan) -> Path | None:
+    return plan.to if isinstance(plan.to, Path) else None
 
 
 @contextmanager
@@ -109,9 +159,11 @@ def mounting(configs: Iterable[Config]) -> Iterator[Mapping[str, Path]]:
                 place.mkdir()
                 plain = config.model_copy(update={"scratch": None})
                 where = _Where(prepare_mountpoint(place), None, state, None)
-                body = _make_quiet(_make_body(plain, where, options))
+                told = _Told(hangup_ends=has_terminal())
+                body = _make_quiet(_make_body(plain, where, options, told))
+                plan = LogPlan(mountpoint=str(place))
                 with closing(TerminalListener(config.id)) as listener:
-                    pids[place] = daemon.start_attached(body, listener, config.id)
+                    pids[place] = daemon.start_attached(body, listener, config.id, plan)
             yield {place.name: place for place in pids}
         finally:
             for place, pid in pids.items():
@@ -148,7 +200,9 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _make_body(config: Config, where: _Where, options: MountOptions) -> Callable[[Listener], None]:
+def _make_body(
+    config: Config, where: _Where, options: MountOptions, told: _Told
+) -> Callable[[Listener], None]:
     """What a daemon does from its fork to its end."""
 
     def body(listener: Listener) -> None:
@@ -171,14 +225,12 @@ def _make_body(config: Config, where: _Where, options: MountOptions) -> Callable
             log=where.log_path,
             group=where.group,
             order=options.order,
+            notifier=told.notifier,
+            hangup_ends=told.hangup_ends,
         )
         run_mount(request, located, listener)
 
     return body
-
-
-def _log_path(state: Path, config: Config) -> Path:
-    return state / "logs" / f"{config.id}.log"
 
 
 def _prepare_state(environ: Mapping[str, str]) -> Path:

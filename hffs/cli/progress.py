@@ -65,7 +65,7 @@ def _show_time(seconds: float) -> str:
 
 
 class TerminalListener:
-    """Shows progress and notices on stderr; see `hffs.mount.daemon.Listener`.
+    """Shows progress and notices on stderr; see `hffs.mount.pipes.Listener`.
 
     `name` stands before each, where several mounts share a terminal.
     """
@@ -107,6 +107,9 @@ class TerminalListener:
     def notice(self, text: str) -> None:
         """One line that a person should read."""
         print(clean_line(f"hffs: {self._before}{text}"), file=sys.stderr)
+
+    def starting(self, within_s: float) -> None:
+        """Nothing is shown: it does not take long."""
 
     def ready(self) -> None:
         """Nothing is shown: the command just ends."""

@@ -1,8 +1,8 @@
 """Children that mount: in the background or beside their parent, who waits for their word.
 
 The fork comes before anything starts a thread or imports pyarrow. The child speaks through a
-pipe, one JSON object a line: progress while it prepares, then `ready`, or the exact error, which
-the parent raises as its own.
+pipe (`pipes`): progress while it prepares, then `ready`, or the exact error, which the parent
+raises as its own.
 """
 
 from __future__ import annotations
@@ -19,71 +19,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from hffs import errors
-from hffs.data.watcher import Unit, Watcher
 from hffs.errors import DataError, HffsError, InterruptedRun, MountError
+from hffs.mount.limits import ABORT_S, END_S
+from hffs.mount.logs import LogPlan, check_log, start_logging
+from hffs.mount.pipes import Listener, PipeListener, Words
 from hffs.mount.registry import read_start_time
 
 log = logging.getLogger(__name__)
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.02
-_END_S = 10.0
+_END_S = END_S
 """How long a mount that is not wanted any more may take to end; its own children get half of it."""
-
-
-class Listener(Watcher, Protocol):
-    """Who waits for a mount to become ready."""
-
-    def ready(self) -> None:
-        """The mount answers."""
-        ...
-
-
-class PipeListener:
-    """Tells the parent, who may be gone: then nobody minds."""
-
-    def __init__(self, pipe: IO[str]) -> None:
-        self._pipe: IO[str] | None = pipe
-
-    @property
-    def is_heard(self) -> bool:
-        """Whether more can be said: until `ready`."""
-        return self._pipe is not None
-
-    def progress(self, what: str, done: int, total: int, unit: Unit = "") -> None:
-        """See `Watcher`."""
-        self._say({"progress": [what, done, total, unit]})
-
-    def notice(self, text: str) -> None:
-        """See `Watcher`."""
-        self._say({"notice": text})
-
-    def ready(self) -> None:
-        """See `Listener`; nothing is said after this."""
-        self._say({"ready": True})
-        self._close()
-
-    def fail(self, error: HffsError) -> None:
-        """The error that the parent shall raise."""
-        parts = [type(error).__name__, error.what, error.which, error.why, error.fix]
-        self._say({"error": parts})
-        self._close()
-
-    def _say(self, message: dict[str, object]) -> None:
-        if self._pipe is not None:
-            with suppress(BrokenPipeError):
-                self._pipe.write(json.dumps(message) + "\n")
-                self._pipe.flush()
-
-    def _close(self) -> None:
-        if self._pipe is not None:
-            with suppress(BrokenPipeError):
-                self._pipe.close()
-            self._pipe = None
 
 
 class _LeavingListener(PipeListener):
@@ -121,26 +71,10 @@ class _Way:
     listener: type[PipeListener] = PipeListener
 
 
-def start_logging(level: int, name: str = "") -> None:
-    """Log to what descriptor 2 is now: the terminal, or a daemon's log file.
-
-    `name` stands in every line, where several mounts share one terminal.
-    """
-    stream = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - lives as long as the process
-    form = LOG_FORMAT
-    if name:
-        form = form.replace("%(message)", f"{name.replace('%', '%%')}: %(message)")
-    logging.basicConfig(stream=stream, level=level, format=form, force=True)
-    # pyfuse3 and PIL log every step at DEBUG; a person asked about hffs.
-    logging.getLogger("PIL").setLevel(logging.INFO)
-    logging.getLogger("pyfuse3").setLevel(logging.INFO)
-
-
 def start(
     body: Callable[[Listener], None],
     listener: Listener,
-    log_path: Path,
-    level: int = logging.INFO,
+    plan: LogPlan,
     *,
     leaves_late: bool = False,
 ) -> int:
@@ -151,19 +85,24 @@ def start(
     only the group of systemd pass before (autofs, "oz_mode"); all others wait for the mount.
     """
 
+    check_log(plan)
+
     def detach() -> None:
         if not leaves_late:
             os.setsid()
-        _redirect(log_path)
-        start_logging(level)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to reload yet
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        start_logging(plan)
 
     speaker = _LeavingListener if leaves_late else PipeListener
     way = _Way(detach, end_s=_END_S, logs_error=True, listener=speaker)
-    return _start(body, listener, way, f"its log is {log_path}")
+    return _start(body, listener, way, f"its log is {plan.output}" if plan.output else "")
 
 
 def start_attached(
-    body: Callable[[Listener], None], listener: Listener, name: str, level: int = logging.INFO
+    body: Callable[[Listener], None], listener: Listener, name: str, plan: LogPlan
 ) -> int:
     """As `start`, for a child that stays in the terminal, logs under a name and ends with this
     process, however that ends. Ctrl-C is for the parent: it decides what ends when.
@@ -173,7 +112,7 @@ def start_attached(
     def attach() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _end_with(parent)
-        start_logging(level, name)
+        start_logging(plan, name)
 
     return _start(body, listener, _Way(attach, end_s=_END_S, logs_error=False), "")
 
@@ -264,7 +203,7 @@ def _fork(body: Callable[[Listener], None], listener: Listener, way: _Way) -> in
 
 
 @contextmanager
-def _forked(body: Callable[[Listener], None], way: _Way) -> Iterator[tuple[int, Iterator[str]]]:
+def _forked(body: Callable[[Listener], None], way: _Way) -> Iterator[tuple[int, Words]]:
     """A child and what it says; if anything is raised meanwhile, the child is ended."""
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -279,10 +218,10 @@ def _forked(body: Callable[[Listener], None], way: _Way) -> Iterator[tuple[int, 
     os.close(writing)
     try:
         # Who waits for a child ends it before ending itself: it would work on for nobody.
-        interrupting = handling(raise_interrupt, signal.SIGTERM)
-        with os.fdopen(reading, encoding="utf-8") as pipe, interrupting:
+        interrupting = handling(raise_interrupt, *_find_interrupting())
+        with open(reading, "rb", buffering=0) as pipe, interrupting:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            yield pid, pipe
+            yield pid, Words(pipe)
     except _ToldError as told:  # the child has ended, or is about to
         raise told.error from None
     except BaseException:
@@ -290,13 +229,20 @@ def _forked(body: Callable[[Listener], None], way: _Way) -> Iterator[tuple[int, 
         raise
 
 
-def _attend(pid: int, pipe: Iterator[str], listener: Listener) -> None:
+def _attend(pid: int, pipe: Words, listener: Listener) -> None:
     """Pass on what a child says until it is ready, or raise the error that ended it."""
     error = _listen(pipe, listener)
     if isinstance(error, _UnexplainedError):
         error.status = os.waitpid(pid, 0)[1]
     if error is not None:
         raise _ToldError(error)
+
+
+def _find_interrupting() -> tuple[signal.Signals, ...]:
+    """What ends who waits; not a hang-up where it was told to live on (nohup, a service)."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return (signal.SIGTERM,)
+    return (signal.SIGTERM, signal.SIGHUP)
 
 
 _Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
@@ -325,7 +271,7 @@ def _end(pid: int, within_s: float) -> None:
             time.sleep(_POLL_S)
 
 
-def _listen(pipe: Iterator[str], listener: Listener) -> Exception | None:
+def _listen(pipe: Words, listener: Listener) -> Exception | None:
     """Pass on what a child says; None once it is ready, else the error that ended it."""
     for line in pipe:
         message = json.loads(line)
@@ -333,6 +279,8 @@ def _listen(pipe: Iterator[str], listener: Listener) -> Exception | None:
             listener.progress(*message["progress"])
         elif "notice" in message:
             listener.notice(message["notice"])
+        elif "starting" in message:
+            pipe.expect(message["starting"] + ABORT_S)  # its own limit comes before
         elif "error" in message:
             kind, what, which, why, fix = message["error"]
             error: HffsError = getattr(errors, kind)(what, which, why=why, fix=fix)
@@ -386,14 +334,3 @@ def _reported(pipe: PipeListener, *, logs_error: bool) -> Iterator[None]:
         log.exception("the daemon failed")
         pipe.fail(MountError("the daemon failed", why=repr(error), fix="its log says more"))
         raise
-
-
-def _redirect(log_path: Path) -> None:
-    """Standard output and error go to the log, so that a crash of native code leaves a word."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    sink = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    os.dup2(null, 0)
-    os.dup2(sink, 1)
-    os.dup2(sink, 2)
-    os.close(null)
-    os.close(sink)

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 from hffs.errors import MountError
+from hffs.mount.limits import DETACH_S
 from hffs.mount.privileges import may_mount
 
 INSTALL_FUSE = "install it (Debian, Ubuntu: apt-get install fuse3)"
-_DETACH_DEADLINE_S = 10
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8  # linux/fs.h
 
 
@@ -26,14 +26,14 @@ def detach(place: Path, *, lazy: bool = True) -> None:
         command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(place)]
     try:
         done = subprocess.run(  # noqa: S603 - fixed programs, arguments are not parsed by a shell
-            command, capture_output=True, text=True, timeout=_DETACH_DEADLINE_S, check=False
+            command, capture_output=True, text=True, timeout=DETACH_S, check=False
         )
     except FileNotFoundError as error:
         raise MountError(
             "cannot unmount", str(place), why=f"{command[0]} is missing", fix=INSTALL_FUSE
         ) from error
     except subprocess.TimeoutExpired as error:
-        why = f"{command[0]} did not end within {_DETACH_DEADLINE_S} s"
+        why = f"{command[0]} did not end within {DETACH_S:.0f} s"
         raise MountError("cannot unmount", str(place), why=why, fix="try --force") from error
     if done.returncode != 0:
         raise MountError("cannot unmount", str(place), why=done.stderr.strip() or "unknown reason")

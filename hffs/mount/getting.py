@@ -15,7 +15,7 @@ from hffs.data.locating.record import Wanted, find_source, find_store, load_acqu
 from hffs.data.shards import Located
 from hffs.errors import StaleError
 from hffs.mount import daemon
-from hffs.mount.daemon import Listener
+from hffs.mount.pipes import Listener
 
 
 @contextmanager

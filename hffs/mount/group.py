@@ -16,31 +16,48 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hffs.errors import HffsError, MountError
 from hffs.mount.daemon import describe_end, handling, raise_interrupt
 from hffs.mount.layers import Shown, find_shown, read_shown
+from hffs.mount.limits import END_S
 from hffs.mount.mountinfo import FS_TYPE
+from hffs.mount.notifying import Notifier, start_watchdog
 from hffs.mount.preflight import check_folder
 from hffs.mount.registry import Group, Registry, read_start_time
+from hffs.mount.signals import STOPPING
 from hffs.mount.unmounting import unmount_group, wait_for_ends
 
 log = logging.getLogger(__name__)
 
-_KILL_AFTER_S = 10.0
 _LOOK_EACH_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Foreground:
+    """How a process stays with the mounts that it started.
+
+    `hangup_ends` says that SIGHUP ends them, which else is passed on to them, after `reload`.
+    """
+
+    notifier: Notifier
+    hangup_ends: bool
+    reload: Callable[[], None]
+
 
 Start = Callable[[Path, Path], int]
 """Mounts a member on a folder, given that and the common one; the pid, once the mount answers."""
 
 
-def run_group(path: Path, starts: Mapping[str, Start], registry: Registry, *, stay: bool) -> None:
+def run_group(
+    path: Path, starts: Mapping[str, Start], registry: Registry, stay: Foreground | None
+) -> None:
     """Mount every member on the folder of its name in `path`, made if need be.
 
     Returns when all answer; with `stay`, when all have ended, which they do when one does or when
-    this process gets SIGTERM or SIGINT. What goes wrong with a member names it and takes down the
+    this process is told to stop. What goes wrong with a member names it and takes down the
     others. MountError where the folder cannot be had, or a mount that was up broke down.
     """
     folder = os.path.realpath(path)
@@ -48,13 +65,15 @@ def run_group(path: Path, starts: Mapping[str, Start], registry: Registry, *, st
         with handling(raise_interrupt, signal.SIGTERM):
             group = _claim(Path(folder), tuple(starts), registry)
             children = _start(group, starts)
-            if not stay:
+            if stay is None:
                 _say_all_started(group, registry)
                 return
             # Before it is said: who reads it may signal at once, which interrupts no start.
-            with _blocking(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as numbers:
+            with _blocking(signal.SIGCHLD, signal.SIGHUP, *STOPPING) as numbers:
                 _say_all_started(group, registry)
-                _supervise(children, numbers)
+                stay.notifier.ready(f"serving {len(children)} mounts in {folder}")
+                start_watchdog(stay.notifier, [Path(folder, name) for name in starts])
+                _supervise(children, numbers, stay)
     except BaseException:
         with handling(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT):
             _take_down(folder, registry)
@@ -173,7 +192,7 @@ def _take_down(folder: str, registry: Registry) -> None:
             log.warning("%s", error)  # what went wrong first is what is raised
 
 
-def _supervise(children: Mapping[int, str], numbers: Collection[int]) -> None:
+def _supervise(children: Mapping[int, str], numbers: Collection[int], stay: Foreground) -> None:
     """Wait for the first end of a child, or a signal, and end the others. MountError if one broke.
 
     The signals `numbers` are blocked, and taken one by one: none is lost, none raises in between.
@@ -190,12 +209,11 @@ def _supervise(children: Mapping[int, str], numbers: Collection[int]) -> None:
         if not left:
             break
         if stopped_at is None and len(left) < len(children):
-            stopped_at = _stop(left)
+            stopped_at = _stop(left, stay)
         received = _next_signal(numbers, stopped_at)
-        if received in (signal.SIGTERM, signal.SIGINT) and stopped_at is None:
-            log.info("%s: unmounting all", signal.Signals(received).name)
-            stopped_at = _stop(left)
-        if stopped_at is not None and time.monotonic() - stopped_at > _KILL_AFTER_S:
+        if stopped_at is None and received is not None:
+            stopped_at = _obey(signal.Signals(received), left, stay)
+        if stopped_at is not None and time.monotonic() - stopped_at > END_S:
             _send(left, signal.SIGKILL)
     if broken:
         raise MountError("lost the mount of entry", ", ".join(broken))
@@ -215,8 +233,22 @@ def _next_signal(numbers: Collection[int], stopped_at: float | None) -> int | No
     return received.si_signo if received else None
 
 
-def _stop(pids: Iterable[int]) -> float:
+def _obey(number: signal.Signals, pids: Iterable[int], stay: Foreground) -> float | None:
+    """Do what a signal says; when the members were asked to end, if they were."""
+    if number in STOPPING or (number is signal.SIGHUP and stay.hangup_ends):
+        log.info("%s: unmounting all", number.name)
+        return _stop(pids, stay)
+    if number is signal.SIGHUP:
+        stay.notifier.reloading()
+        stay.reload()
+        _send(pids, signal.SIGHUP)
+        stay.notifier.reloaded()
+    return None
+
+
+def _stop(pids: Iterable[int], stay: Foreground) -> float:
     """Ask to end; when that was."""
+    stay.notifier.stopping()
     _send(pids, signal.SIGTERM)
     return time.monotonic()
 

@@ -86,13 +86,23 @@ def read_start_time(pid: int) -> int | None:
 
     None if it has ended, also while nobody has reaped it (a container's pid 1 may never do so).
     """
+    fields = _read_stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def read_state(pid: int) -> str:
+    """The letter of what a process does, `T` if it is stopped; empty where there is none."""
+    fields = _read_stat(pid)
+    return "" if fields is None else fields[0]
+
+
+def _read_stat(pid: int) -> list[str] | None:
     try:
         line = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     # The name in parentheses may hold anything; state and start follow it (proc_pid_stat(5)).
-    fields = line.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return line.rpartition(")")[2].split()
 
 
 class Registry:

@@ -8,16 +8,20 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hffs.config import Config
+from hffs.data.hub.token import forget_tokens
 from hffs.data.shards import Located
 from hffs.mount import daemon
-from hffs.mount.daemon import Listener
 from hffs.mount.layers import Layer, Mark, open_layer
+from hffs.mount.logs import reopen_logs
+from hffs.mount.notifying import SILENT, Notifier, start_watchdog
 from hffs.mount.operations import Owner
+from hffs.mount.pipes import Listener
 from hffs.mount.registry import Record, Registry, read_start_time
-from hffs.mount.session import serve
+from hffs.mount.session import Events, serve
 from hffs.mount.unmounting import leave_group
 from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
@@ -32,7 +36,8 @@ class MountRequest:
     """What to mount, where, and for whom; `workers` threads render.
 
     `group` is the folder of the mounts that this one belongs to; `order` a file that tells in
-    which order files will be read.
+    which order files will be read. `notifier` tells the service manager; `hangup_ends` says that
+    SIGHUP ends the mount, which else reads the token anew.
     """
 
     config: Config
@@ -44,6 +49,8 @@ class MountRequest:
     log: Path | None
     group: Path | None = None
     order: Path | None = None
+    notifier: Notifier = SILENT
+    hangup_ends: bool = False
 
 
 def run_mount(request: MountRequest, located: Located, listener: Listener) -> None:
@@ -58,26 +65,40 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
         os.chdir("/")  # a daemon must not keep its folder busy; every path is absolute by now
         info = tree.manifest.info
 
-        def announce() -> None:
+        def announce(mountpoint: Path) -> None:
             registry.add(_make_record(request, info))
             log.info("mounted %s on %s: %d files", info.source, request.mountpoint, tree.files)
+            status = f"serving {tree.files} files of {info.source} on {request.mountpoint}"
+            request.notifier.ready(status)
+            start_watchdog(request.notifier, [mountpoint])
             listener.ready()
 
         try:
             with _find_place(request, info) as where:
-                serve(
-                    tree,
-                    where,
-                    request.owner,
-                    allow_other=request.allow_other,
-                    ready=announce,
+                lower = where.lower if isinstance(where, Layer) else where
+                events = Events(
+                    starting=listener.starting,
+                    ready=partial(announce, lower),
+                    reload=partial(_reload, request.notifier),
+                    stopping=request.notifier.stopping,
+                    hangup_ends=request.hangup_ends,
                 )
+                serve(tree, where, request.owner, allow_other=request.allow_other, events=events)
         finally:
             if request.group is not None:
                 leave_group(registry, request.mountpoint)
             # Last: until then a new group on the same folder waits.
             registry.remove(str(request.mountpoint), os.getpid())
     log.info("unmounted %s", request.mountpoint)
+
+
+def _reload(notifier: Notifier) -> None:
+    """At SIGHUP: the token may be another one, the log file may have been moved away."""
+    notifier.reloading()
+    reopen_logs()
+    forget_tokens()
+    log.info("SIGHUP: the log is reopened, tokens are read anew")
+    notifier.reloaded()
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """One mount from the kernel's handshake to its end: start, serve, drain, detach.
 
-A process holds one session (pyfuse3's state is global). SIGTERM and SIGINT end it: requests under
-way get `_DRAIN_S` to finish, then the mount is detached even with readers in it. From the handshake
-on no signal raises: one that comes before the event loop listens, or while the mount is being
-detached, would leave the mount behind, dead.
+A process holds one session (pyfuse3's state is global). Each phase has its limit (`limits`): a
+mount that does not answer fails; told to stop, requests under way get `DRAIN_S` to finish, then the
+mount is detached even with readers in it; what still holds the process up then is cut by the last
+resort. From the handshake on no signal raises (`signalqueue`): one that comes before the event loop
+listens, or while the mount is being detached, would leave the mount behind, dead.
 """
 
 from __future__ import annotations
@@ -11,27 +12,26 @@ from __future__ import annotations
 import logging
 import os
 import select
-import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import pyfuse3
 import trio
 
 from hffs.errors import HffsError, MountError
+from hffs.mount.lastresort import LastResort
 from hffs.mount.layers import Layer
+from hffs.mount.limits import DRAIN_S, START_S
 from hffs.mount.operations import Operations, Owner
 from hffs.mount.receiving import Receiver
+from hffs.mount.signalqueue import SignalQueue
 from hffs.view.tree import Tree
 
 log = logging.getLogger(__name__)
 
-_DRAIN_S = 3.0
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
 _READAHEAD_KIB = 1024
 _WAITING_MAX = 4096
 """Requests that may wait for a thread or the network at a time: beyond it nothing is answered, so
@@ -42,12 +42,30 @@ _BASE_OPTIONS = ("ro", "nosuid", "nodev", "noexec", "default_permissions", "subt
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """Who is told of the life of a mount; `hangup_ends` says that SIGHUP ends it.
+
+    `starting` is called with the seconds that are left until `ready`; `reload` on a thread, any
+    number of times; `stopping` once, as soon as the event loop knows.
+    """
+
+    starting: Callable[[float], None]
+    ready: Callable[[], None]
+    reload: Callable[[], None]
+    stopping: Callable[[], None]
+    hangup_ends: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Session:
     """What one mount needs to be known by its tasks."""
 
     mountpoint: Path
     layer: Layer | None
-    ready: Callable[[], None]
+    events: Events
+    signals: SignalQueue
+    last_resort: LastResort
+    is_ready: trio.Event
     failures: list[HffsError]
 
 
@@ -57,40 +75,35 @@ def serve(
     owner: Owner,
     *,
     allow_other: bool,
-    ready: Callable[[], None],
+    events: Events,
 ) -> None:
     """Mount a tree and answer for it until it is unmounted or told to stop.
 
     `where` is a mount point, or a layer, which is then shown as soon as the mount answers. At the
-    end it may still be there, put up at the last moment: who opened it takes it away.
+    end it may still be there, put up at the last moment: who opened it takes it away. From the end
+    on the process has `WIND_DOWN_S` to end as well.
     """
     layer = where if isinstance(where, Layer) else None
     mountpoint = where.lower if isinstance(where, Layer) else where
     options = {*_BASE_OPTIONS, f"fsname={_make_fsname(tree.manifest.info.source)}"}
     if allow_other:
         options.add("allow_other")
-    early = _remember_signals()
+    last_resort = LastResort(mountpoint, () if layer is None else (layer.mountpoint,))
+    signals = SignalQueue(hangup_ends=events.hangup_ends, on_stop=last_resort.arm)
+    signals.install()
+    events.starting(START_S)
     _start(Operations(tree, owner, is_below_overlay=layer is not None), mountpoint, options)
-    session, receiver = _Session(mountpoint, layer, ready, []), Receiver()
+    last_resort.learn()
+    session = _Session(mountpoint, layer, events, signals, last_resort, trio.Event(), [])
+    receiver = Receiver()
     receiver.attach()
     try:
-        trio.run(_run, session, early, instruments=[receiver])
+        trio.run(_run, session, instruments=[receiver])
     finally:
+        last_resort.arm()
         pyfuse3.close(unmount=True)
     for failure in session.failures:
         raise failure
-
-
-def _remember_signals() -> list[int]:
-    """From now on signals do no more than get into this list, which grows."""
-    received: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    for number in _STOPPING:
-        signal.signal(number, remember)
-    return received
 
 
 def _make_fsname(source: str) -> str:
@@ -119,29 +132,37 @@ def _start(operations: Operations, mountpoint: Path, options: set[str]) -> None:
             os.close(kept)
 
 
-async def _run(session: _Session, early: Sequence[int]) -> None:
+async def _run(session: _Session) -> None:
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, session, nursery.cancel_scope)
-        if early:  # nobody listened yet
-            nursery.cancel_scope.cancel()
+        nursery.start_soon(_obey, session, nursery.cancel_scope)
         nursery.start_soon(_announce, session, nursery)
         await pyfuse3.main(max_tasks=_WAITING_MAX)
+        session.events.stopping()
         nursery.cancel_scope.cancel()
 
 
 async def _announce(session: _Session, nursery: trio.Nursery) -> None:
     """The mount is ready when a stat through the kernel came back, and its layer is shown."""
-    await trio.to_thread.run_sync(os.stat, session.mountpoint, abandon_on_cancel=True)
-    _widen_readahead(session.mountpoint)
-    if session.layer is not None:
-        try:
+    try:
+        await _wait_for_answer(session.mountpoint)
+        _widen_readahead(session.mountpoint)
+        if session.layer is not None:
             await trio.to_thread.run_sync(session.layer.mount, abandon_on_cancel=True)
-        except HffsError as error:
-            session.failures.append(error)
-            pyfuse3.terminate()
-            return
-        nursery.start_soon(_end_with, session.layer)
-    session.ready()
+            nursery.start_soon(_end_with, session.layer)
+    except HffsError as error:
+        session.failures.append(error)
+        nursery.cancel_scope.cancel()
+        return
+    session.is_ready.set()
+    session.events.ready()
+
+
+async def _wait_for_answer(mountpoint: Path) -> None:
+    with trio.move_on_after(START_S) as scope:
+        await trio.to_thread.run_sync(os.stat, mountpoint, abandon_on_cancel=True)
+    if scope.cancelled_caught:
+        why = f"it did not answer within {START_S:.0f} s"
+        raise MountError("cannot mount on", str(mountpoint), why=why, fix="its log may say more")
 
 
 async def _end_with(layer: Layer) -> None:
@@ -155,21 +176,28 @@ async def _end_with(layer: Layer) -> None:
     pyfuse3.terminate()
 
 
-async def _stop_on_signal(
-    session: _Session,
-    scope: trio.CancelScope,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with trio.open_signal_receiver(*_STOPPING) as signals:
-        task_status.started()
-        async for number in signals:
-            log.info("%s: unmounting", signal.Signals(number).name)
-            if session.layer is not None:
-                with trio.move_on_after(_DRAIN_S):
-                    await trio.to_thread.run_sync(session.layer.detach, abandon_on_cancel=True)
-            pyfuse3.terminate()
-            await trio.sleep(_DRAIN_S)
-            scope.cancel()
+async def _obey(session: _Session, scope: trio.CancelScope) -> None:
+    """Do what signals say, one after the other."""
+    while True:
+        number = await session.signals.take()
+        if session.signals.ends(number):
+            log.info("%s: unmounting", number.name)
+            await _stop(session, scope)
+        else:
+            await trio.to_thread.run_sync(session.events.reload, abandon_on_cancel=True)
+
+
+async def _stop(session: _Session, scope: trio.CancelScope) -> None:
+    if not session.is_ready.is_set():  # nobody has seen it yet
+        scope.cancel()
+        return
+    session.events.stopping()
+    if session.layer is not None:
+        with trio.move_on_after(DRAIN_S):
+            await trio.to_thread.run_sync(session.layer.detach, abandon_on_cancel=True)
+    pyfuse3.terminate()
+    await trio.sleep(DRAIN_S)
+    scope.cancel()
 
 
 def _widen_readahead(mountpoint: Path) -> None:

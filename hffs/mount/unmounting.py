@@ -10,17 +10,17 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hffs.errors import MountError
+from hffs.mount.aborting import Connection, holding
 from hffs.mount.layers import find_shown, read_shown
+from hffs.mount.limits import ABORT_S, END_S, KILL_AFTER_S
 from hffs.mount.mountinfo import find_mount
-from hffs.mount.registry import Group, Record, Registry, read_start_time
+from hffs.mount.registry import Group, Record, Registry, read_start_time, read_state
 
-_END_S = 10.0
-_KILL_AFTER_S = 5.0
 _POLL_S = 0.02
 
 
@@ -36,6 +36,9 @@ def unmount(path: Path, registry: Registry, *, force: bool) -> None:
         _unmount_one(place, registry, force=force)
         return
     group = registry.find_group(os.path.realpath(plain))
+    if group is None and registry.find(str(plain)) is not None:
+        _unmount_one(plain, registry, force=force)  # the mount is gone, its daemon lives on
+        return
     if group is None:
         raise _nothing_mounted(plain)
     if group.is_starting():
@@ -45,33 +48,41 @@ def unmount(path: Path, registry: Registry, *, force: bool) -> None:
     unmount_group(group, registry, force=force)
 
 
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """A mount that is detached: its daemon, if that is known, and what there is to abort."""
+
+    place: Path
+    record: Record | None
+    connection: Connection | None
+
+
 def unmount_group(group: Group, registry: Registry, *, force: bool) -> None:
     """Unmount all members; those that are in use or do not end hold none of the others up.
 
     MountError names them.
     """
     failed: dict[str, str] = {}
-    going: dict[str, Record | None] = {}
-    for name in group.members:
-        place = Path(group.folder, name)
-        record = registry.find(str(place))
-        going[name] = record
-        if record is not None and record.group != group.folder:
-            going[name] = None  # mounted by itself, where the member was before it was killed
-            continue
-        try:
-            _detach(place, force=force)
-        except MountError as error:
-            failed[name] = error.why
+    with ExitStack() as held:
+        going: dict[str, _Going] = {}
+        for name in group.members:
+            place = Path(group.folder, name)
+            record = registry.find(str(place))
+            if record is not None and record.group != group.folder:
+                # mounted by itself, where the member was before it was killed
+                going[name] = _Going(place, None, None)
+                continue
+            try:
+                going[name] = _detach(place, record, held if force else None)
+            except MountError as error:
+                failed[name] = error.why
+        for late in _end_all(going.values(), force=force):
+            name = Path(late.mountpoint).name
+            failed[name] = _say_it_lives(late)
             del going[name]
-    records = {name: record for name, record in going.items() if record is not None}
-    for late in wait_for_ends(records.values(), force=force):
-        name = Path(late.mountpoint).name
-        failed[name] = _say_it_lives(late)
-        del going[name]
-    for name, record in going.items():
-        if record is not None:
-            registry.remove(record.mountpoint, record.pid)
+    for name, gone in going.items():
+        if gone.record is not None:
+            registry.remove(gone.record.mountpoint, gone.record.pid)
         leave_group(registry, Path(group.folder, name))
     if failed:
         which = f"{len(failed)} of {len(group.members)} mounts in {group.folder}"
@@ -106,13 +117,23 @@ def leave_group(registry: Registry, place: Path) -> None:
 
 def _unmount_one(place: Path, registry: Registry, *, force: bool) -> None:
     record = registry.find(str(place))
-    _detach(place, force=force)
+    with ExitStack() as held:
+        gone = _detach(place, record, held if force else None)
+        for late in _end_all([gone], force=force):
+            fix = "" if force else f"`hffs umount --force {place}` kills it"
+            raise MountError("cannot stop", str(place), why=_say_it_lives(late), fix=fix)
     if record is not None:
-        for late in wait_for_ends([record], force=force):
-            raise MountError("cannot stop", str(place), why=_say_it_lives(late), fix="try --force")
         registry.remove(str(place), record.pid)
     if record is None or record.group is not None:
         leave_group(registry, place)
+
+
+def clear_dead(place: Path) -> None:
+    """Take away what a start has left that was given up."""
+    shown = find_shown(str(place))
+    if shown is not None and shown.is_dead:
+        with suppress(MountError):
+            shown.detach(lazy=True)
 
 
 def _find_place(plain: Path) -> Path | None:
@@ -140,43 +161,74 @@ def _not_ours(place: Path, fs_type: str) -> MountError:
     )
 
 
-def _detach(place: Path, *, force: bool) -> None:
-    """Nothing to do where nothing is mounted any more."""
+def _detach(place: Path, record: Record | None, held: ExitStack | None) -> _Going:
+    """Detach a mount, with `held` also one that is in use: it is held meanwhile, to be aborted.
+
+    Nothing to do where nothing is mounted any more.
+    """
     shown = find_shown(str(place))
     if shown is None:
         mounted = find_mount(str(place))
         if mounted is None:
-            return
+            return _Going(place, record, None)
         raise _not_ours(place, mounted.fs_type)
+    connection = None if held is None else held.enter_context(holding(shown.mounted))
     try:
-        shown.detach(lazy=force or shown.is_dead)
+        shown.detach(lazy=held is not None or shown.is_dead)
     except MountError as error:
         if find_shown(str(place)) is None:  # its daemon was faster
-            return
+            return _Going(place, record, connection)
         if "busy" in error.why:
             fix = f"close what uses it (fuser -vm {place}), or `hffs umount --force {place}`"
             raise MountError("cannot unmount", str(place), why="it is in use", fix=fix) from error
         raise
+    return _Going(place, record, connection)
+
+
+def _end_all(going: Iterable[_Going], *, force: bool) -> list[Record]:
+    """Wait for the daemons of detached mounts; those that live on.
+
+    With `force` whatever still keeps users of such a mount waiting is aborted. MountError where
+    that cannot be.
+    """
+    all_going = list(going)
+    records = {each.place: each.record for each in all_going if each.record is not None}
+    late = wait_for_ends(records.values(), force=force)
+    aborted = False
+    for each in all_going:
+        if each.connection is not None and (each.record in late or each.connection.is_stuck()):
+            each.connection.abort()
+            aborted = True
+    return _wait(late, ABORT_S) if aborted else late
 
 
 def wait_for_ends(records: Iterable[Record], *, force: bool) -> list[Record]:
     """Wait for the daemons of unmounted mounts; those that live on. With `force` they may not."""
     left = list(records)
-    begun = time.monotonic()
-    if force:
-        _send(left, signal.SIGTERM)
+    if not force:
+        return _wait(left, END_S)
+    _send(left, signal.SIGTERM)
+    left = _wait(left, KILL_AFTER_S)
+    _send(left, signal.SIGKILL)
+    return _wait(left, END_S - KILL_AFTER_S)
+
+
+def _wait(records: Iterable[Record], within_s: float) -> list[Record]:
+    left = list(records)
+    deadline = time.monotonic() + within_s
     while left := [each for each in left if read_start_time(each.pid) == each.started]:
-        passed = time.monotonic() - begun
-        if force and passed > _KILL_AFTER_S:
-            _send(left, signal.SIGKILL)
-        if passed > _END_S:
+        if time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
     return left
 
 
 def _say_it_lives(record: Record) -> str:
-    return f"it is unmounted, but its daemon (pid {record.pid}) did not end in {_END_S:.0f} s"
+    if read_state(record.pid) in ("T", "t"):
+        how = f"is stopped (kill -CONT {record.pid} has it go on)"
+    else:
+        how = f"did not end in {END_S:.0f} s"
+    return f"it is unmounted, but its daemon (pid {record.pid}) {how}"
 
 
 def _send(records: Iterable[Record], number: signal.Signals) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from hffs.errors import DataError, MountError, SourceError
 from hffs.mount import daemon
-from hffs.mount.daemon import Listener
+from hffs.mount.logs import LogPlan
+from hffs.mount.pipes import Listener
 
 
 class Heard:
@@ -31,8 +32,15 @@ class Heard:
     def notice(self, text: str) -> None:
         self.notices.append(text)
 
+    def starting(self, within_s: float) -> None:
+        pass
+
     def ready(self) -> None:
         self.is_ready = True
+
+
+def _log_to(file: Path) -> LogPlan:
+    return LogPlan(file, output=file)
 
 
 def _reap(pid: int) -> int:
@@ -47,7 +55,7 @@ def test_progress_notices_and_readiness_arrive(tmp_path: Path) -> None:
         listener.notice("nobody hears this")
 
     heard = Heard()
-    pid = daemon.start(body, heard, tmp_path / "log")
+    pid = daemon.start(body, heard, _log_to(tmp_path / "log"))
     assert _reap(pid) == 0
     assert (heard.bars, heard.notices, heard.is_ready) == ([("index", 3, 9)], ["no captions"], True)
 
@@ -58,7 +66,7 @@ def test_the_childs_error_is_raised_as_it_was(tmp_path: Path, kind: type[SourceE
         raise kind("cannot open", "a.parquet", why="no such file", fix="check the path")
 
     with pytest.raises(kind) as caught:
-        daemon.start(body, Heard(), tmp_path / "log")
+        daemon.start(body, Heard(), _log_to(tmp_path / "log"))
     assert str(caught.value) == "cannot open a.parquet: no such file; check the path"
     assert "cannot open a.parquet" in (tmp_path / "log").read_text()
 
@@ -68,7 +76,7 @@ def test_an_unexpected_failure_is_one_line_and_a_traceback_in_the_log(tmp_path: 
         raise KeyError("surprise")
 
     with pytest.raises(MountError, match="the daemon failed: KeyError"):
-        daemon.start(body, Heard(), tmp_path / "log")
+        daemon.start(body, Heard(), _log_to(tmp_path / "log"))
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
@@ -77,7 +85,7 @@ def test_a_child_that_dies_silently_is_an_error(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(MountError, match="ended before it was ready"):
-        daemon.start(body, Heard(), tmp_path / "log")
+        daemon.start(body, Heard(), _log_to(tmp_path / "log"))
 
 
 def test_an_interrupt_while_waiting_ends_the_child(tmp_path: Path) -> None:
@@ -94,7 +102,7 @@ def test_an_interrupt_while_waiting_ends_the_child(tmp_path: Path) -> None:
             time.sleep(1)
 
     with pytest.raises(KeyboardInterrupt):
-        daemon.start(body, Impatient(), tmp_path / "log")
+        daemon.start(body, Impatient(), _log_to(tmp_path / "log"))
     assert _reap(int(pids.read_text())) == 130
 
 
@@ -106,7 +114,7 @@ def test_the_child_has_left_the_terminal(tmp_path: Path) -> None:
         listener.ready()
 
     heard = Heard()
-    _reap(daemon.start(body, heard, tmp_path / "log"))
+    _reap(daemon.start(body, heard, _log_to(tmp_path / "log")))
     assert heard.notices == ["(True, '/dev/null')"]
     assert (tmp_path / "log").read_text() == "to the log\n"
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
@@ -210,7 +218,7 @@ def test_regression_work_apart_ends_with_a_daemon_that_is_killed(tmp_path: Path)
             signal.pause()
 
     with pytest.raises(MountError, match="SIGKILL"):
-        daemon.start(lambda _: daemon.run_apart(work, Heard()), Heard(), tmp_path / "log")
+        daemon.start(lambda _: daemon.run_apart(work, Heard()), Heard(), _log_to(tmp_path / "log"))
     os.close(writing)
     assert select.select([reading], [], [], 20)[0]
     os.close(reading)
@@ -226,7 +234,7 @@ def test_an_attached_child_stays_in_the_terminal_and_logs_under_its_name(
         listener.ready()
 
     heard = Heard()
-    assert _reap(daemon.start_attached(body, heard, "100%s art")) == 0
+    assert _reap(daemon.start_attached(body, heard, "100%s art", LogPlan())) == 0
     assert (heard.notices, heard.is_ready) == (["(False, True)"], True)
     assert "WARNING 100%s art: look" in capfd.readouterr().err
 
@@ -242,9 +250,9 @@ def test_the_error_of_an_attached_child_is_left_to_its_parent(
         raise SourceError("cannot reopen", "a.parquet")
 
     with pytest.raises(SourceError, match="cannot open"):
-        daemon.start_attached(fail, Heard(), "art")
+        daemon.start_attached(fail, Heard(), "art", LogPlan())
     assert capfd.readouterr().err == ""
-    _reap(daemon.start_attached(fail_later, Heard(), "art"))
+    _reap(daemon.start_attached(fail_later, Heard(), "art", LogPlan()))
     assert "ERROR art: cannot reopen a.parquet" in capfd.readouterr().err
 
 
@@ -266,7 +274,7 @@ def test_a_child_that_is_not_wanted_and_does_not_listen_is_killed(
 
     monkeypatch.setattr(daemon, "_END_S", 2.0)
     with pytest.raises(KeyboardInterrupt):
-        daemon.start(body, Impatient(), tmp_path / "log")
+        daemon.start(body, Impatient(), _log_to(tmp_path / "log"))
     assert _reap(int(pids.read_text())) == -signal.SIGKILL
 
 
@@ -275,11 +283,13 @@ def test_regression_a_signal_that_meets_a_fork_is_not_lost(tmp_path: Path) -> No
     code = f"""
 import os, signal
 from hffs.mount import daemon
-from tests.mount.test_daemon import Heard
+from pathlib import Path
+from tests.mount.test_daemon import Heard, _log_to
 signal.signal(signal.SIGTERM, daemon.raise_interrupt)
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+plan = _log_to(Path({str(tmp_path / "log")!r}))
 try:
-    daemon.start(lambda listener: listener.ready(), Heard(), {str(tmp_path / "log")!r})
+    daemon.start(lambda listener: listener.ready(), Heard(), plan)
 except daemon.HffsError as error:
     print(error)
 """

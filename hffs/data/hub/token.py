@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from weakref import WeakSet
 
 from hffs.data.hub.resolution import Request
 from hffs.errors import AccessError, SourceError
@@ -22,6 +23,15 @@ _MOST_BYTES = 4096
 _NO_WORD = "it holds more than one word of ASCII"
 
 
+_in_use = WeakSet["Token"]()
+
+
+def forget_tokens() -> None:
+    """Have every token of this process read anew, also where its file looks as before."""
+    for token in list(_in_use):
+        token.forget()
+
+
 class Token:
     """The token of a request, or None where there is none; not safe to share between processes."""
 
@@ -29,9 +39,14 @@ class Token:
         self._file = request.token_file or _find_credential(os.environ)
         self._seen: tuple[int, ...] | None = None
         self._text: str | None = None
+        _in_use.add(self)
 
     def __repr__(self) -> str:
         return f"Token(file={self._file})"
+
+    def forget(self) -> None:
+        """Have the file read again, whether it changed or not."""
+        self._seen = None
 
     def read(self) -> str | None:
         """Return the token as it is now; a file is read again only if it changed.
