@@ -10,7 +10,7 @@ import importlib
 import logging
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,6 +85,13 @@ def _fail(line: str, code: int, *, debug: bool) -> int:
         print(clean_text(traceback.format_exc()), file=sys.stderr)
     print(f"hffs: {clean_line(line)}", file=sys.stderr)
     return code
+
+
+def find_parameters(verb: str) -> list[Any]:
+    """Arguments and options of a command, as its parser has them (click's `Parameter`)."""
+    _register([verb])
+    group: Any = typer.main.get_command(app)
+    return list(group.commands[verb].params)
 
 
 def _register(arguments: list[str]) -> None:

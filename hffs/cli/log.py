@@ -39,10 +39,10 @@ def log(
 
 
 def _find_record(mountpoint: Path) -> Record:
-    from hffs.mount.registry import Registry, find_state_folder
+    from hffs.mount.registry import find_registry
 
     place = os.path.realpath(mountpoint)
-    record = Registry(find_state_folder(os.environ)).find(place)
+    record = find_registry(os.environ).find(place)
     if record is None:
         why, fix = "no mount of yours is there", "see `hffs ls`"
         raise MountError("cannot find the log of", place, why=why, fix=fix)

@@ -65,9 +65,9 @@ def ls(
 
 def _gather() -> list[Line]:
     from hffs.mount.observing.overview import look_around
-    from hffs.mount.registry import Registry, find_state_folder
+    from hffs.mount.registry import find_registry
 
-    registry = Registry(find_state_folder(os.environ))
+    registry = find_registry(os.environ)
     return [_make_line(sight, registry) for sight in look_around(registry)]
 
 

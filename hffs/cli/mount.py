@@ -105,31 +105,27 @@ def mount(  # noqa: PLR0913 - one parameter an option
         log_format,
         None if metrics_file is None else metrics_file.absolute(),
     )
-    _check_log_format(log_format)
     chosen = choose_configs(source, flags, entry, os.environ, trainer)
-    _check_files(chosen, options)
-    _check_host(chosen, mountpoint)
+    _check_options(chosen, options)
     _mount(chosen, mountpoint, options)
 
 
 def _mount(chosen: Chosen, mountpoint: Path, options: MountOptions) -> None:
+    _check_host(chosen, mountpoint)
     if len(chosen.configs) == 1:
         mount_one(chosen.configs[0], prepare_mountpoint(mountpoint), options)
     else:
         mount_several(chosen, mountpoint, options)
 
 
-def _check_log_format(log_format: str) -> None:
-    if log_format not in FORMATS:
-        why = f"it is none of {', '.join(FORMATS)}"
-        raise UsageError("cannot use --log-format", log_format, why=why)
-
-
 def _missing(argument: str) -> UsageError:
     return UsageError("missing argument", argument, fix="see `hffs mount --help`")
 
 
-def _check_files(chosen: Chosen, options: MountOptions) -> None:
+def _check_options(chosen: Chosen, options: MountOptions) -> None:
+    if options.log_format not in FORMATS:
+        why = f"it is none of {', '.join(FORMATS)}"
+        raise UsageError("cannot use --log-format", options.log_format, why=why)
     if options.order is not None and len(chosen.configs) > 1:
         why, fix = "it is of one view", "choose one entry with --entry"
         raise UsageError("cannot use --order", str(options.order), why=why, fix=fix)

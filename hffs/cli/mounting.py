@@ -27,7 +27,7 @@ from hffs.mount.logs import WORDS, LogPlan, check_log, reopen_logs, start_loggin
 from hffs.mount.mountinfo import find_mount
 from hffs.mount.notifying import SILENT, Notifier, TellingListener
 from hffs.mount.observing.textfile import name_textfile
-from hffs.mount.preflight import check_fuse, prepare_mountpoint
+from hffs.mount.preflight import check_fuse, is_automount, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
 from hffs.mount.signals import has_terminal
 from hffs.mount.unmounting import clear_dead, unmount
@@ -84,7 +84,7 @@ def mount_one(config: Config, place: Path, options: MountOptions) -> None:
             body(listener)
             return
         try:
-            daemon.start(body, listener, plan)
+            daemon.start(body, listener, plan, leaves_late=is_automount(place))
         except MountError:
             clear_dead(place)
             raise

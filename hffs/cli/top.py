@@ -104,9 +104,9 @@ def _watch(
 
 def _look(wanted: Collection[str] | None, looks: _Looks) -> list[Line]:
     from hffs.mount.observing.overview import look_around
-    from hffs.mount.registry import Registry, find_state_folder
+    from hffs.mount.registry import find_registry
 
-    sights = look_around(Registry(find_state_folder(os.environ)), wanted)
+    sights = look_around(find_registry(os.environ), wanted)
     return [_describe(sight, looks) for sight in sights]
 
 

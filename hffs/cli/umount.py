@@ -16,7 +16,7 @@ def umount(
     ] = False,
 ) -> None:
     """Unmount, and wait until the daemons have ended."""
-    from hffs.mount.registry import Registry, find_state_folder
+    from hffs.mount.registry import find_registry
     from hffs.mount.unmounting import unmount
 
-    unmount(mountpoint, Registry(find_state_folder(os.environ)), force=force)
+    unmount(mountpoint, find_registry(os.environ), force=force)

@@ -9,6 +9,7 @@ where in the file it went wrong.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -39,8 +40,8 @@ def is_config_file(source: str) -> bool:
     """Whether a source names a config file: any `.toml`, a `.json` that reads like entries."""
     path = Path(source)
     if path.suffix.lower() == ".toml":
-        return not path.is_dir()
-    if path.suffix.lower() != ".json" or not path.is_file():
+        return not os.path.isdir(path)  # a folder that is closed is told of by who reads the file
+    if path.suffix.lower() != ".json" or not os.path.isfile(path):
         return False
     return path.stat().st_size <= _CONFIG_BYTES_MAX and _reads_like_entries(path)
 

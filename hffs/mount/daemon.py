@@ -36,6 +36,15 @@ _END_S = END_S
 """How long a mount that is not wanted any more may take to end; its own children get half of it."""
 
 
+class _LeavingListener(PipeListener):
+    """Leaves the session of its parent when it is ready, and not before."""
+
+    def ready(self) -> None:
+        """See `Listener`."""
+        os.setsid()
+        super().ready()
+
+
 class _UnexplainedError(Exception):
     """A child ended with `status` and said neither that it is ready nor why not."""
 
@@ -59,25 +68,36 @@ class _Way:
     prepare: Callable[[], None]
     end_s: float
     logs_error: bool
+    listener: type[PipeListener] = PipeListener
 
 
-def start(body: Callable[[Listener], None], listener: Listener, plan: LogPlan) -> int:
+def start(
+    body: Callable[[Listener], None],
+    listener: Listener,
+    plan: LogPlan,
+    *,
+    leaves_late: bool = False,
+) -> int:
     """Run `body` in the background; its pid, once it called `ready`.
 
-    Whatever `body` raises before that is raised here. An interrupt ends the child too.
+    Whatever `body` raises before that is raised here. An interrupt ends the child too. With
+    `leaves_late` it stays in this process group until it is ready: in an automount the kernel lets
+    only the group of systemd pass before (autofs, "oz_mode"); all others wait for the mount.
     """
 
     check_log(plan)
 
     def detach() -> None:
-        os.setsid()
+        if not leaves_late:
+            os.setsid()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to reload yet
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
         start_logging(plan)
 
-    way = _Way(detach, end_s=_END_S, logs_error=True)
+    speaker = _LeavingListener if leaves_late else PipeListener
+    way = _Way(detach, end_s=_END_S, logs_error=True, listener=speaker)
     return _start(body, listener, way, f"its log is {plan.output}" if plan.output else "")
 
 
@@ -281,7 +301,7 @@ def _run_child(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         way.prepare()
-        pipe = PipeListener(os.fdopen(writing, "w", encoding="utf-8"))
+        pipe = way.listener(os.fdopen(writing, "w", encoding="utf-8"))
         with _reported(pipe, logs_error=way.logs_error):
             body(pipe)
         code = 0

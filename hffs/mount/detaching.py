@@ -1,19 +1,25 @@
-"""Taking one mount out of the kernel's table, as root or as a user who made it."""
+"""Taking one mount out of the kernel's table, as root, as a service that may, or as its user."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 from pathlib import Path
 
 from hffs.errors import MountError
 from hffs.mount.limits import DETACH_S
+from hffs.mount.privileges import may_mount
 
 INSTALL_FUSE = "install it (Debian, Ubuntu: apt-get install fuse3)"
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8  # linux/fs.h
 
 
 def detach(place: Path, *, lazy: bool = True) -> None:
     """Take a mount away; lazily: at once for new users, later for those who are still in it."""
+    if os.geteuid() != 0 and may_mount():
+        _call_umount(place, lazy=lazy)
+        return
     if os.geteuid() == 0:
         command = ["umount", "-i", *(["-l"] if lazy else []), "--", str(place)]
     else:
@@ -31,3 +37,12 @@ def detach(place: Path, *, lazy: bool = True) -> None:
         raise MountError("cannot unmount", str(place), why=why, fix="try --force") from error
     if done.returncode != 0:
         raise MountError("cannot unmount", str(place), why=done.stderr.strip() or "unknown reason")
+
+
+def _call_umount(place: Path, *, lazy: bool) -> None:
+    """As umount(8), which goes by the user and not by what the user may do."""
+    flags = _UMOUNT_NOFOLLOW | (_MNT_DETACH if lazy else 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(place), flags) != 0:
+        why = os.strerror(ctypes.get_errno())  # "Device or resource busy" where it is in use
+        raise MountError("cannot unmount", str(place), why=why)

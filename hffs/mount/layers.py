@@ -187,7 +187,7 @@ def _write_mark(folder: Path, mark: Mark) -> None:
 def _read_mark(folder: Path) -> Mark | None:
     """What the mark of a layer says, if it is of this user, or of root, who could do worse."""
     try:
-        fields = json.loads(read_own(folder / _MARK, or_of_root=True))
+        fields = json.loads(read_own(folder / _MARK, os.geteuid(), 0))
         texts = (fields[name] for name in Mark.__dataclass_fields__)
         return Mark(*(text for text in texts if isinstance(text, str)))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -5,6 +5,9 @@ log). A file whose daemon is gone is left over from a kill and is dropped when m
 
 Mounts that were started together have one more file, of their group. It outlives their daemons: it
 says what is to be tidied up after a kill. It is read, changed and written under `Registry.locked`.
+
+Root also sees the records of the service user. They are data of another user: only what that
+user's own living processes say is taken, no link is followed, nothing is written or dropped there.
 """
 
 from __future__ import annotations
@@ -15,11 +18,15 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_type_hints
 
 from hffs.data.folders import read_own, write_json
-from hffs.mount.observing.sockets import remove_dead_socket
+from hffs.mount.observing.sockets import find_socket, remove_dead_socket
+
+SERVICE_STATE = Path("/var/lib/hffs")
+"""State folder of the user that systemd/hffs@.service runs as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,12 @@ def find_state_folder(environ: Mapping[str, str]) -> Path:
     return home / "hffs"
 
 
+def find_registry(environ: Mapping[str, str]) -> Registry:
+    """The records that this user may act on."""
+    state = find_state_folder(environ)
+    return Registry(state, SERVICE_STATE if os.geteuid() == 0 else None)
+
+
 def read_start_time(pid: int) -> int | None:
     """When a process began, in clock ticks after boot: tells a reused pid apart.
 
@@ -92,9 +105,10 @@ def _read_stat(pid: int) -> list[str] | None:
 
 
 class Registry:
-    """The records of one user."""
+    """The records of one user, and for reading alone those in the state folder of another."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, other: Path | None = None) -> None:
+        self._other = other if other != state else None
         self._folder = state / "mounts"
         self._groups = state / "groups"
 
@@ -111,16 +125,19 @@ class Registry:
 
     def find(self, mountpoint: str) -> Record | None:
         """The record of a mount whose daemon lives; one that is left over is dropped."""
-        return _read_living(_path(self._folder, mountpoint))
+        own = _read_living(_path(self._folder, mountpoint))
+        if own is not None or self._other is None:
+            return own
+        return next(
+            (each for each in _read_others(self._other) if each.mountpoint == mountpoint), None
+        )
 
     def all(self) -> list[Record]:
         """Every record whose daemon lives; the others are dropped."""
-        try:
-            names = sorted(os.listdir(self._folder))
-        except OSError:  # there is none yet, or it is another user's
-            return []
-        paths = (self._folder / name for name in names if name.endswith(".json"))
-        return [record for record in map(_read_living, paths) if record is not None]
+        records = map(_read_living, _list(self._folder))
+        own = {record.mountpoint: record for record in records if record is not None}
+        others = () if self._other is None else _read_others(self._other)
+        return [*own.values(), *(each for each in others if each.mountpoint not in own)]
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -167,28 +184,21 @@ def _read_living(path: Path) -> Record | None:
     return None
 
 
-def _read_record(path: Path) -> Record | None:
+def _read_record(path: Path, *owners: int) -> Record | None:
+    """What a file says, which may be anything, if it is all of a record."""
     try:
-        record = Record(**json.loads(read_own(path)))
+        record = Record(**json.loads(read_own(path, *owners)))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return record if _is_record(record) else None
-
-
-def _is_record(record: Record) -> bool:
-    """Whether every field is of its type: the file may hold anything."""
-    texts = (record.mountpoint, record.source, record.commit, record.fingerprint)
-    perhaps = (record.log, record.group, record.socket)
-    numbers = (record.pid, record.started, record.positions)
-    return (
-        all(isinstance(text, str) for text in texts)
-        and all(text is None or isinstance(text, str) for text in perhaps)
-        and all(type(number) is int for number in numbers)
-    )
+    hints = get_type_hints(Record)
+    is_whole = all(isinstance(getattr(record, name), hint) for name, hint in hints.items())
+    return record if is_whole else None
 
 
 def _is_group(group: Group) -> bool:
-    """As `_is_record`; members are names in the folder, of which nothing outside is removed."""
+    """Whether the file holds a group; members are names in its folder, as nothing outside is
+    removed.
+    """
     names = (*group.members, *group.made)
     return (
         isinstance(group.folder, str)
@@ -197,3 +207,38 @@ def _is_group(group: Group) -> bool:
         and type(group.pid) is type(group.started) is int
         and isinstance(group.starting, bool)
     )
+
+
+def _read_others(state: Path) -> Iterator[Record]:
+    """What another user's living daemons say; never more than that user could do by itself."""
+    try:
+        owner = state.lstat().st_uid
+    except OSError:
+        return
+    for path in _list(state / "mounts"):
+        record = _read_record(path, owner)
+        if record is None or read_start_time(record.pid) != record.started:
+            continue
+        # It may be told to end. Its log is a path that root would open for whoever asks, and so
+        # would be its socket, but for one where its daemon has it.
+        socket = str(find_socket(state, record.mountpoint))
+        if _read_user(record.pid) == owner:
+            yield replace(record, log=None, socket=socket if record.socket == socket else None)
+
+
+def _list(folder: Path) -> list[Path]:
+    """The files of records; none where there is no such folder yet, or it is another user's."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [folder / name for name in names if name.endswith(".json")]
+
+
+def _read_user(pid: int) -> int | None:
+    """The real user of a process."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), None)

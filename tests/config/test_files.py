@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -114,6 +116,17 @@ def test_a_json_file_that_is_not_there_and_a_folder_are_data(tmp_path: Path) -> 
     (tmp_path / "set.toml").mkdir()
     assert not is_config_file(str(tmp_path / "set.toml"))
     assert not is_config_file(str(tmp_path / "missing.json"))
+
+
+def test_regression_a_config_in_a_closed_folder_is_told_as_one(
+    tmp_path: Path, as_nobody: Callable[[], Any]
+) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    file = write(tmp_path / "closed", "set.toml", 'dataset_name = "a/b"')
+    with as_nobody():
+        assert is_config_file(str(file))
+        with pytest.raises(ConfigError, match=r"closed/set.toml: .*[Pp]ermission"):
+            load_file(file)
 
 
 JSON = st.recursive(

@@ -1,13 +1,15 @@
 import json
 import os
 import subprocess
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from hffs.mount.observing.sockets import open_socket
 from hffs.mount.registry import Group, Record, Registry, find_state_folder, read_start_time
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -153,3 +155,98 @@ def test_regression_a_record_of_a_daemon_that_knew_no_groups_counts(
     del fields["group"]
     path.write_text(json.dumps(fields))
     assert registry.find("/mnt/photos") == record
+
+
+@pytest.fixture
+def serving() -> Iterator[int]:
+    """A process of a service user."""
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sleep", "1000"]
+    with subprocess.Popen(command) as process:
+        wait_until(lambda: Path(f"/proc/{process.pid}").stat().st_uid == 65534)
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def of_service(record: Record, tmp_path: Path) -> Callable[..., Path]:
+    """Write a record as the service would, with some fields changed; its file."""
+
+    def write(pid: int, /, **changed: object) -> Path:
+        state = tmp_path / "service"
+        started = read_start_time(pid)
+        fields = asdict(record) | {"pid": pid, "started": started, "mountpoint": "/mnt/served"}
+        Registry(state).add(record)
+        (path,) = (state / "mounts").glob("*.json")
+        path.write_text(json.dumps(fields | changed))
+        for each in (state, state / "mounts", path):
+            os.chown(each, 65534, 65534)
+        return path
+
+    return write
+
+
+_needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root sees records of others")
+
+
+@_needs_root
+def test_root_finds_the_records_of_the_service(
+    record: Record, serving: int, of_service: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = of_service(serving, log="/etc/shadow")
+    registry = Registry(tmp_path / "own", tmp_path / "service")
+    found = registry.find("/mnt/served")
+    assert found is not None
+    assert (found.pid, found.log) == (serving, None)
+    registry.add(record)
+    assert [each.mountpoint for each in registry.all()] == ["/mnt/photos", "/mnt/served"]
+    assert Registry(tmp_path / "own").find("/mnt/served") is None
+    registry.add(replace(record, mountpoint="/mnt/served"))
+    assert registry.find("/mnt/served") == replace(record, mountpoint="/mnt/served"), "its own win"
+    registry.remove("/mnt/served", record.pid)
+    registry.remove("/mnt/served", serving)
+    assert path.exists(), "the service's own are never touched"
+
+
+@_needs_root
+def test_the_service_cannot_have_root_end_a_process_of_another_user(
+    of_service: Callable[..., Path], tmp_path: Path
+) -> None:
+    of_service(os.getpid())
+    assert Registry(tmp_path / "own", tmp_path / "service").all() == []
+
+
+@_needs_root
+@pytest.mark.parametrize(
+    "changed", [{"pid": "1"}, {"mountpoint": None}, {"log": 7}, {"more": 1}, {"started": 0}]
+)
+def test_a_record_of_the_service_that_is_none_is_passed_over(
+    serving: int, of_service: Callable[..., Path], tmp_path: Path, changed: dict[str, object]
+) -> None:
+    path = of_service(serving, **changed)
+    assert Registry(tmp_path / "own", tmp_path / "service").all() == []
+    assert path.exists()
+
+
+@_needs_root
+@pytest.mark.parametrize("kind", ["link", "of root", "pipe", "garbage"])
+def test_only_a_regular_file_of_the_service_is_a_record(
+    serving: int, of_service: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    path = of_service(serving)
+    if kind == "link":
+        os.rename(path, tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "of root":
+        os.chown(path, 0, 0)
+    elif kind == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+        os.chown(path, 65534, 65534)
+    else:
+        path.write_bytes(b"\xff{" + b"[" * 100_000)
+    assert Registry(tmp_path / "own", tmp_path / "service").all() == []
+
+
+def test_a_service_that_was_never_started_has_no_records(tmp_path: Path) -> None:
+    assert Registry(tmp_path / "own", tmp_path / "service").all() == []
+    assert Registry(tmp_path / "own", tmp_path / "service").find("/mnt/served") is None

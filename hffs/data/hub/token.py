@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from weakref import WeakSet
 
@@ -14,6 +15,9 @@ from hffs.data.hub.resolution import Request
 from hffs.errors import AccessError, SourceError
 
 HOW_TO_GIVE = "give a token with HF_TOKEN, `hf auth login` or --token-file"
+
+CREDENTIAL = "hf-token"
+"""Name of the token among the credentials that systemd hands to a service (systemd.exec(5))."""
 
 _MOST_BYTES = 4096
 _NO_WORD = "it holds more than one word of ASCII"
@@ -32,7 +36,7 @@ class Token:
     """The token of a request, or None where there is none; not safe to share between processes."""
 
     def __init__(self, request: Request) -> None:
-        self._file = request.token_file
+        self._file = request.token_file or _find_credential(os.environ)
         self._seen: tuple[int, ...] | None = None
         self._text: str | None = None
         _in_use.add(self)
@@ -86,6 +90,15 @@ def _read_token(file: Path, found: os.stat_result) -> str:
 def _is_word(text: bytes) -> bool:
     """Whether it may be a token; what is not would be a header of another meaning."""
     return len(text) <= _MOST_BYTES and all(0x21 <= byte <= 0x7E for byte in text)
+
+
+def _find_credential(environ: Mapping[str, str]) -> Path | None:
+    """The file of a service's credential; HF_TOKEN was said nearer to this command, and wins."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder or environ.get("HF_TOKEN"):
+        return None
+    file = Path(folder, CREDENTIAL)
+    return file if file.exists() else None
 
 
 def _find_token() -> str | None:

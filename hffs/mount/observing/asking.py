@@ -12,6 +12,7 @@ from hffs.errors import MountError, UsageError
 from hffs.mount.observing.sockets import connect_socket
 
 ASK_DEADLINE_S = 1.0
+_MOST_BYTES = 1 << 22
 
 Status = Mapping[str, Any]
 """What `GET /status` gives (`hffs.mount.observing.reporting.Report`)."""
@@ -33,10 +34,11 @@ def ask_status(path: Path) -> Status | None:
     """What a daemon says of its mount; None where it does not answer in time."""
     try:
         code, body = _ask(path, "GET", "/status")
-        told = json.loads(body)
+        if code != http.HTTPStatus.OK:
+            return None
+        return _parse(body)
     except (OSError, ValueError, http.client.HTTPException):
         return None
-    return told if code == http.HTTPStatus.OK and isinstance(told, dict) else None
 
 
 def ask_level(path: Path, level: str) -> None:
@@ -53,11 +55,22 @@ def ask_level(path: Path, level: str) -> None:
         raise UsageError("cannot set the log level", why=body.decode(errors="replace").strip())
 
 
+def _parse(body: bytes) -> Status:
+    """A status, if it is whole: root also asks daemons of others. ValueError where it is not."""
+    from pydantic import TypeAdapter
+
+    from hffs.mount.observing.reporting import Report
+
+    TypeAdapter(Report).validate_json(body)
+    told: Status = json.loads(body)
+    return told
+
+
 def _ask(path: Path, method: str, what: str, body: bytes | None = None) -> tuple[int, bytes]:
     connection = _Connection(path)
     try:
         connection.request(method, what, body)
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        return answer.status, answer.read(_MOST_BYTES)
     finally:
         connection.close()

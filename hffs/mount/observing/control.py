@@ -17,7 +17,6 @@ import errno
 import logging
 import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hffs.mount.observing.sockets import open_socket
+from hffs.mount.observing.sockets import open_socket, read_peer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,6 @@ _REST_S = 0.2
 _PASSING = {
     errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EINTR,
 }  # fmt: skip
-_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +109,4 @@ def _serve(connection: socket.socket, answers: Answers, places: threading.Bounde
 
 def _is_allowed(connection: socket.socket) -> bool:
     """Whether who asks is the user of the mount, or root."""
-    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return _PEER.unpack(told)[1] in (0, os.geteuid())
+    return read_peer(connection) in (0, os.geteuid())

@@ -7,15 +7,16 @@ may be longer than: so all calls go through a descriptor of the folder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
 from pathlib import Path
 
-from hffs.data.folders import open_own
+from hffs.data.folders import make_private_folder, open_own
 
+_PEER = struct.Struct("iII")  # struct ucred: the process, user and group at the other end
 _WAITING = 16
 """Connections that may wait to be taken."""
 
@@ -31,10 +32,11 @@ def open_socket(path: Path) -> socket.socket:
 
     Raises OSError.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _reaching(path) as reached:
+        with open_own(path.parent, os.O_DIRECTORY | os.O_CLOEXEC) as folder:
+            reached = _reach(folder, path)
             # Under another name until it listens: whoever finds it is answered.
             making = reached.with_name(f".{path.name}.{os.getpid()}")
             making.unlink(missing_ok=True)
@@ -49,16 +51,31 @@ def open_socket(path: Path) -> socket.socket:
 
 
 def connect_socket(path: Path, timeout_s: float) -> socket.socket:
-    """A connection to a socket; OSError where nobody listens, or not within the time."""
+    """A connection to a socket; OSError where nobody listens, or not within the time.
+
+    Root may ask the daemons of others, and has to mind what they say.
+    """
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connected.settimeout(timeout_s)
     try:
-        with _reaching(path) as reached:
-            connected.connect(str(reached))
+        folder = os.open(path.parent, os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            connected.connect(str(_reach(folder, path)))
+        finally:
+            os.close(folder)
+        if os.geteuid() not in (0, read_peer(connected)):
+            raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
     except BaseException:
         connected.close()
         raise
     return connected
+
+
+def read_peer(connection: socket.socket) -> int:
+    """The user at the other end."""
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    user: int = _PEER.unpack(told)[1]
+    return user
 
 
 def remove_dead_socket(path: Path) -> None:
@@ -72,8 +89,6 @@ def remove_dead_socket(path: Path) -> None:
         pass
 
 
-@contextmanager
-def _reaching(path: Path) -> Iterator[Path]:
-    """A short path to a socket, to the end of the block."""
-    with open_own(path.parent, os.O_DIRECTORY | os.O_CLOEXEC) as folder:
-        yield Path(f"/proc/self/fd/{folder}") / path.name
+def _reach(folder: int, path: Path) -> Path:
+    """A short path to a socket in an open folder."""
+    return Path(f"/proc/self/fd/{folder}") / path.name

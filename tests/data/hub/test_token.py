@@ -93,3 +93,19 @@ def test_regression_a_login_file_that_is_no_text_is_told_as_one(
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     with pytest.raises(AccessError, match="cannot use the token"):
         Token(Request("me/set")).read()
+
+
+def test_a_service_finds_it_among_its_credentials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert Token(Request("me/set")).read() is None, "a service that was given none"
+    (tmp_path / "hf-token").write_text("hf_service\n")
+    assert Token(Request("me/set")).read() == "hf_service"
+    assert "hf_service" not in repr(Token(Request("me/set")))
+    (tmp_path / "named").write_text("hf_named")
+    assert Token(Request("me/set", token_file=tmp_path / "named")).read() == "hf_named"
+    monkeypatch.setenv("HF_TOKEN", "hf_mine")
+    assert Token(Request("me/set")).read() == "hf_mine"
