@@ -185,4 +185,4 @@ def test_bytes_outlive_their_store(tmp_path: Path, sets: Any) -> None:
     view = opened.store.read(4)
     opened.store.close()
     assert view == bytes([4]) * 50 + b"4"
-    assert not opened.store._files
+    assert not opened.store._opened._files
