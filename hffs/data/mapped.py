@@ -28,7 +28,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hffs.core.formats import Media, count_sniffed, sniff_many
-from hffs.errors import AccessError, SourceError, StaleError
+from hffs.errors import AccessError, DataError, HffsError, SourceError, StaleError
 
 _ADVICE_BYTES = 128 << 10
 """MADV_WILLNEED silently stops at the device's read-ahead window, which is 128 KiB or more."""
@@ -183,7 +183,9 @@ class _Stream(io.RawIOBase):
 
 
 def open_mapped(path: Path) -> MappedFile:
-    """Map a regular file; raises `SourceError` or `AccessError`."""
+    """Map a regular file; raises `SourceError`, `AccessError`, or `DataError` where a process has
+    no more descriptors or memory.
+    """
     try:
         # O_NONBLOCK: opening a pipe must not wait for its writer; files ignore it
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -194,7 +196,9 @@ def open_mapped(path: Path) -> MappedFile:
             raise
     except OSError as error:
         denied = error.errno in (errno.EACCES, errno.EPERM)
-        kind = AccessError if denied else SourceError
+        kind: type[HffsError] = AccessError if denied else SourceError
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            kind = DataError
         raise kind("cannot open", str(path), why=error.strerror or str(error)) from error
 
 

@@ -1,12 +1,19 @@
 """Sizes of rendered images, once learned kept: shared by every mount that renders the same way.
 
-A sparse file of one int64 a cell, 0 where not known yet, mapped by everyone who needs it. Each
-number is written once and always to the same value (rendering is deterministic under the identity
-that names the file), and an aligned 8-byte store is not torn, so nobody locks.
+A file of one int64 a cell, 0 where not known yet, mapped by everyone who needs it. Each number is
+written once and always to the same value (rendering is deterministic under the identity that names
+the file), and an aligned 8-byte store is not torn, so nobody locks.
+
+A page of a map that its file system has no room for ends the process with SIGBUS, on tmpfs even if
+it is only read. So the file is not mapped before all of it has its room, and it is written by calls
+that can fail; what cannot be kept is known to this process alone.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +21,60 @@ from numpy.typing import NDArray
 
 from hffs.data.folders import replace_file
 
+log = logging.getLogger(__name__)
+
+_WORD_BYTES = 8
+
 
 class LearnedSizes:
     """Exact sizes by cell index; 0 means not known."""
 
     def __init__(self, path: Path, cells: int) -> None:
+        self._file: int | None = None
+        self._unkept: dict[int, int] = {}
+        try:
+            self._array = self._map(path, cells)
+        except OSError as error:
+            log.warning("cannot keep sizes in %s: %s; going on without", path, error.strerror)
+            self._array = _read_whole(path, cells)
+        self._at = self._array.data
+
+    def _map(self, path: Path, cells: int) -> NDArray[np.int64]:
         if not _is_whole(path, cells):
             _make_empty(path, cells)
-        self._array: NDArray[np.int64] = np.memmap(path, np.int64, "r+", shape=(cells,))
-        self._at = self._array.data
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, file)
+        os.posix_fallocate(file, 0, cells * _WORD_BYTES)
+        self._file = file
+        return np.memmap(path, np.int64, "r", shape=(cells,))
 
     def get(self, cell: int) -> int | None:
         """Exact size in bytes of a rendered cell, None where it was never rendered."""
-        return self._at[cell] or None
+        return self._at[cell] or self._unkept.get(cell)
 
     def learn(self, cell: int, size_bytes: int) -> None:
         """Remember the size of a rendered cell."""
-        self._at[cell] = size_bytes
+        if self.get(cell) == size_bytes:
+            return
+        word = np.int64(size_bytes).tobytes()
+        try:
+            if self._file is not None and os.pwrite(self._file, word, cell * _WORD_BYTES):
+                return
+        except OSError as error:
+            if not self._unkept:
+                log.warning("cannot keep sizes any more: %s; going on without", error.strerror)
+        self._unkept[cell] = size_bytes
 
     def known(self) -> NDArray[np.int64]:
         """All sizes as they are now, 0 where one is not known."""
-        return np.array(self._array)
+        sizes = np.array(self._array)
+        sizes[list(self._unkept)] = list(self._unkept.values())
+        return sizes
 
     def total_bytes(self, cells: NDArray[np.int64]) -> int:
         """Sum of the known sizes of some cells."""
-        return int(self._array[cells].sum())
+        sizes = self.known() if self._unkept else self._array
+        return int(sizes[cells].sum())
 
 
 def keep_sizes(path: Path, sizes: NDArray[np.int64]) -> None:
@@ -49,13 +85,22 @@ def keep_sizes(path: Path, sizes: NDArray[np.int64]) -> None:
         file.write(np.ascontiguousarray(sizes).data)
 
 
+def _read_whole(path: Path, cells: int) -> NDArray[np.int64]:
+    """What is in a file that cannot be mapped."""
+    try:
+        found = np.fromfile(path, np.int64, cells)
+    except OSError:
+        found = np.zeros(0, np.int64)
+    return found if len(found) == cells else np.zeros(cells, np.int64)
+
+
 def _is_whole(path: Path, cells: int) -> bool:
     try:
-        return path.stat().st_size == cells * 8
+        return path.stat().st_size == cells * _WORD_BYTES
     except FileNotFoundError:
         return False
 
 
 def _make_empty(path: Path, cells: int) -> None:
     with replace_file(path) as file:
-        file.truncate(cells * 8)
+        file.truncate(cells * _WORD_BYTES)

@@ -45,11 +45,11 @@ class Model:
 def make_source(folder: Path) -> Path:
     """Write a data set below a folder, and its model beside it; the source to mount."""
     jpegs = [hollow_jpeg(size, number) for number, size in enumerate(SIZES_BYTES)]
-    pngs = [_draw_png(seed) for seed in range(RENDERED)]
+    pngs = [draw_png(seed) for seed in range(RENDERED)]
     bad = [b"no image %d" % number if number % 2 else pngs[number][:60] for number in range(BROKEN)]
     decoded = [hollow_jpeg(50_000 + number, 100 + number) for number in range(DECODED)]
     cells = [*jpegs, *pngs, *bad, *decoded]
-    shown = [*jpegs, *map(_render, pngs), *[None] * BROKEN, *decoded]
+    shown = [*jpegs, *map(render_jpeg, pngs), *[None] * BROKEN, *decoded]
     captions = [f"{number % 10}" * (1 + number) for number in range(len(cells))]
     _write_shards(folder, cells, captions)
     (folder / "files").mkdir()
@@ -73,14 +73,16 @@ def _write_shards(folder: Path, cells: list[bytes], captions: list[str]) -> None
                    row_group_size=2)  # fmt: skip
 
 
-def _draw_png(seed: int) -> bytes:
+def draw_png(seed: int) -> bytes:
+    """Noise as a PNG, another for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _render(png: bytes) -> bytes:
+def render_jpeg(png: bytes) -> bytes:
+    """What a mount shows of a PNG, by Pillow."""
     file = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
         image.save(file, "JPEG", quality=95, subsampling=0)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hffs.core.formats import Media, MediaFormat, count_sniffed, sniff
-from hffs.errors import AccessError, HffsError, SourceError, StaleError
+from hffs.errors import AccessError, DataError, HffsError, StaleError
 
 OUTSIDE = "path outside the data set"
 MISSING = "file missing"
@@ -169,7 +169,7 @@ def _require_same(path: bytes, now: os.stat_result, size_bytes: int, mtime_ns: i
 def _unreadable(path: bytes, error: OSError) -> HffsError:
     if isinstance(error, FileNotFoundError):
         return stale(path, "it was removed while mounted")
-    kind = AccessError if isinstance(error, PermissionError) else SourceError
+    kind = AccessError if isinstance(error, PermissionError) else DataError  # EIO: it is there
     return kind("cannot read", os.fsdecode(path), why=str(error.strerror).lower())
 
 
