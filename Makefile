@@ -39,7 +39,7 @@ TORCHVISION := torchvision==0.28.0
 TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
 TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
 
-.PHONY: help system test-system demo test check coverage bench lock clean
+.PHONY: help system test-system demo test check coverage bench soak faults lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -106,6 +106,15 @@ bench: $(VENV)/.dev ## figures: filters beside Dataset.filter, tiles beside Pill
 	@$(BIN)/python -m tests.bench.loading
 	@$(BIN)/python -m tests.bench.scan
 	@$(BIN)/python -m tests.bench.caching
+
+# Seconds, not minutes, in the tests; here as long as one likes.
+SECONDS := 3600
+
+soak: $(VENV)/.dev ## random operations on real mounts against a model: make soak SECONDS=3600
+	@$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
+faults: $(VENV)/.dev ## what mounts do under faults; writes the times into docs/operations.md
+	@HFFS_MEASURE_FAULTS=1 $(BIN)/python -m pytest --quiet tests/mount/test_fault_*.py
 
 # A fresh environment, so that nothing which only lies about is locked. `+cpu` and the like name
 # one machine's build of torch: the lock pins the version alone.

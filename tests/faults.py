@@ -18,9 +18,6 @@ MEASURING = "HFFS_MEASURE_FAULTS"
 def record(fault: str, seen: str, recovery_s: float | None = None) -> None:
     """A fault, what readers saw, and the time of recovery; None where nothing has to recover."""
     text = _DOCUMENT.read_text()
-    if os.environ.get("SKIPDOC"):
-        print(fault, seen, recovery_s)
-        return
     row = re.search(rf"^\| {re.escape(fault)} \| {re.escape(seen)} \| (.*) \|$", text, re.MULTILINE)
     assert row, f"docs/operations.md does not say: | {fault} | {seen} |"
     if recovery_s is not None and os.environ.get(MEASURING) == "1":

@@ -30,7 +30,7 @@ from hffs.view.failures import MOST_NAMED
 from tests import faults
 from tests.command import Hffs, Mount
 from tests.mixed_photos import hollow_jpeg
-from tests.soak.model import draw_png, render_jpeg
+from tests.soak.source import draw_png, render_jpeg
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse

@@ -23,7 +23,7 @@ import pytest
 from tests import faults
 from tests.command import Hffs, Mount
 from tests.mixed_photos import hollow_jpeg
-from tests.soak.model import draw_png, render_jpeg
+from tests.soak.source import draw_png, render_jpeg
 
 pytestmark = pytest.mark.fuse
 

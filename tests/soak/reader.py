@@ -4,7 +4,7 @@
 
 A mount that is `restless` is unmounted and killed meanwhile: then a call may also say that nothing
 is there, but no other bytes. The first difference ends the program with one line on stderr; a line
-on stdout tells of each thousand operations.
+on stdout tells of each hundred operations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _GONE = {errno.ENOTCONN, errno.ENOENT, errno.ECONNABORTED, errno.EINTR, errno.ENOTDIR}
 _DIRECT_BYTES = 1 << 16
-TOLD = 1000
+TOLD = 100
 
 
 class DifferenceError(Exception):
