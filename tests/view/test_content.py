@@ -65,7 +65,7 @@ def test_what_is_fetched_and_passes_through_is_read_once(
         return load(store, cell)
 
     monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: True)
-    monkeypatch.setattr(RowStore, "load", count)
+    monkeypatch.setattr(RowStore, "copy", count)
     tree = open_tree(source)
     assert bytes(tree.request(_inode(tree, "1.jpg")).result(10)) == encode("JPEG", 2)
     assert loaded == [1]
@@ -101,7 +101,7 @@ def test_a_network_that_is_gone_is_told_once_not_for_each_image(
         raise DeadlineError("cannot fetch", f"shard {cell}", why="cannot connect to host")
 
     monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: True)
-    monkeypatch.setattr(RowStore, "load", fail)
+    monkeypatch.setattr(RowStore, "copy", fail)
     tree = open_tree(source)
     for name in ("0.jpg", "1.jpg", "0.jpg"):
         with pytest.raises(DeadlineError):
