@@ -82,7 +82,7 @@ def test_what_is_here_waits_for_nobody_who_waits_for_the_network(
 
     monkeypatch.setattr(content, "FETCHERS", 1)
     monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: cell != 1)
-    monkeypatch.setattr(RowStore, "load", wait)
+    monkeypatch.setattr(RowStore, "copy", wait)
     tree = open_tree(source)
     far = tree.request(_inode(tree, "0.jpg"))
     assert bytes(tree.request(_inode(tree, "1.jpg")).result(10)) == encode("JPEG", 2)
