@@ -42,7 +42,7 @@ TORCHVISION := torchvision==0.28.0
 TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
 TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
 
-.PHONY: help system test-system olah demo test check coverage bench fuzz audit lock clean
+.PHONY: help system test-system olah demo test check coverage bench soak faults fuzz audit lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -112,6 +112,14 @@ bench: $(VENV)/.dev test-system ## figures: filters beside Dataset.filter, tiles
 	@$(BIN)/python -m tests.bench.loading
 	@$(BIN)/python -m tests.bench.scan
 	@$(BIN)/python -m tests.bench.caching
+
+# Seconds, not minutes, in the tests; here as long as one likes.
+soak: SECONDS := 3600
+soak: $(VENV)/.dev ## random operations on real mounts against a model: make soak SECONDS=3600
+	@$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
+faults: $(VENV)/.dev ## what mounts do under faults; writes the times into docs/operations.md
+	@HFFS_MEASURE_FAULTS=1 $(BIN)/python -m pytest --quiet tests/mount/test_fault_*.py
 
 # Each round draws anew, as long as there is time; what fails is told with what draws it again.
 fuzz: SECONDS := 600

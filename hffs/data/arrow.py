@@ -76,7 +76,7 @@ def format_errors(what: str, which: str) -> Iterator[None]:
 
 def is_ipc_file(file: MappedFile) -> bool:
     """Whether batches can be read in any order (an IPC file), or only in turn (a stream)."""
-    return file.view[: len(_FILE_MAGIC)] == _FILE_MAGIC
+    return bool(file.open_native().read(len(_FILE_MAGIC)) == _FILE_MAGIC)
 
 
 def read_schema(file: MappedFile) -> pa.Schema:
@@ -149,7 +149,7 @@ def _open_reader(
 ) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
     options = pa.ipc.IpcReadOptions(included_fields=None if fields is None else list(fields))
     opener = pa.ipc.open_file if is_ipc_file(file) else pa.ipc.open_stream
-    return opener(pa.py_buffer(file.view), options=options)
+    return opener(file.open_native(), options=options)
 
 
 def _advise_columns(file: MappedFile, batches: Sequence[pa.RecordBatch]) -> None:

@@ -186,7 +186,7 @@ class DiskCache:
 
     def _touch(self, entry: int) -> None:
         now = self._clock()
-        if now - os.fstat(entry).st_mtime > _TOUCH_S:
+        if abs(now - os.fstat(entry).st_mtime) > _TOUCH_S:  # a clock may be set back
             with contextlib.suppress(OSError):  # a read-only disk still serves what it has
                 os.utime(entry, (now, now))
 
@@ -239,7 +239,8 @@ class DiskCache:
             if self._hopeless is None:
                 return True
             since, before = self._hopeless
-        return self._clock() - since >= _HOPELESS_S or abs(free - before) >= _NOTICED_BYTES
+        is_long_ago = abs(self._clock() - since) >= _HOPELESS_S  # also where the clock was set back
+        return is_long_ago or abs(free - before) >= _NOTICED_BYTES
 
     def _account(self, added_bytes: int) -> None:
         """Count what was put, with what others put, and evict where all of it is too much.

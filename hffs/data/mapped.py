@@ -5,12 +5,15 @@ Knows nothing of what a file holds.
 
 A file that is replaced by renaming keeps serving its old bytes; one that is changed in place is
 noticed by `MappedFile.check`. One that is cut short in place ends the process with SIGBUS if
-bytes behind the new end are touched before `check` was called: no program can catch that.
+bytes behind the new end are touched before `check` was called: no program can catch that. A daemon
+therefore only hands slices of a map to the kernel, which answers EFAULT instead; what it looks at
+itself it copies (`MappedFile.read`, `UntouchedFile`).
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import mmap
 import os
 import stat
@@ -25,7 +28,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hffs.core.formats import Media, count_sniffed, sniff_many
-from hffs.errors import AccessError, SourceError, StaleError
+from hffs.errors import AccessError, DataError, HffsError, SourceError, StaleError
 
 _ADVICE_BYTES = 128 << 10
 """MADV_WILLNEED silently stops at the device's read-ahead window, which is 128 KiB or more."""
@@ -53,6 +56,23 @@ class MappedFile:
     def open_native(self) -> pa.NativeFile:
         """The file for pyarrow, which copies nothing of it."""
         return pa.BufferReader(pa.py_buffer(self.view))
+
+    def read(self, offset: int, length: int) -> memoryview:
+        """A copy of a range, whole and as it was; StaleError if the file was changed in place."""
+        data = bytearray(length)
+        done = 0
+        while done < length and (
+            count := os.preadv(self._descriptor, [memoryview(data)[done:]], offset + done)
+        ):
+            done += count
+        self.check()
+        return memoryview(data).toreadonly()
+
+    def leave_untouched(self) -> UntouchedFile:
+        """The same file, for who decodes what lies in it."""
+        return UntouchedFile(
+            self.path, self.view, self.size_bytes, self.mtime_ns, self._descriptor, self._map
+        )
 
     def advise(self, offset: int, length: int) -> None:
         """Ask the kernel to begin reading a range, as far as the file has it (MADV_WILLNEED)."""
@@ -123,8 +143,49 @@ class MappedFile:
         self.close()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class UntouchedFile(MappedFile):
+    """A mapped file that pyarrow reads, and copies from, rather than touch the map.
+
+    It has the descriptor of the other, which has to stay open: to open another one here would
+    fail, and be taken for a broken file, where a process has no more of them.
+    """
+
+    def open_native(self) -> pa.NativeFile:
+        """The file for pyarrow; bytes that are not there any more are an error to it."""
+        return pa.PythonFile(_Stream(self._descriptor, self.size_bytes), mode="r")
+
+
+class _Stream(io.RawIOBase):
+    """Reads a descriptor, whose own position nobody moves; closing it leaves that open."""
+
+    def __init__(self, descriptor: int, size_bytes: int) -> None:
+        self._descriptor, self._size_bytes, self._at = descriptor, size_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size_bytes)[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._size_bytes - self._at, 0)
+        data = os.pread(self._descriptor, left if size < 0 else min(size, left), self._at)
+        self._at += len(data)
+        return data
+
+
 def open_mapped(path: Path) -> MappedFile:
-    """Map a regular file; raises `SourceError` or `AccessError`."""
+    """Map a regular file; raises `SourceError`, `AccessError`, or `DataError` where a process has
+    no more descriptors or memory.
+    """
     try:
         # O_NONBLOCK: opening a pipe must not wait for its writer; files ignore it
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -135,7 +196,9 @@ def open_mapped(path: Path) -> MappedFile:
             raise
     except OSError as error:
         denied = error.errno in (errno.EACCES, errno.EPERM)
-        kind = AccessError if denied else SourceError
+        kind: type[HffsError] = AccessError if denied else SourceError
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            kind = DataError
         raise kind("cannot open", str(path), why=error.strerror or str(error)) from error
 
 

@@ -1,12 +1,13 @@
 """The bytes of a source's images: slices of maps where that can be, decoded once where it cannot.
 
-Owns what is open of a source: one map a shard or archive, the decoded parts used last. Must not
-know what a view does with the bytes, nor how a URL is fetched. Thread-safe.
+Owns the decoded parts used last; what is open of a source has `hffs.data.openfiles`. Must not know
+what a view does with the bytes, nor how a URL is fetched. Thread-safe.
 
 Invariants: bytes are slices of maps, never copies (but of files that cells name, see
-`hffs.data.cells.paths`, of base64 and of what is deflated); `read` never decodes; a group of rows
-is decoded by one thread at a time; a cell's bytes come whole or an error does, also where the index
-and the data disagree.
+`hffs.data.cells.paths`, of base64, of what is deflated, and of `copy`); no map of a source is
+touched here, as that would end the process where the source was cut short; `read` never decodes; a
+group of rows is decoded by one thread at a time; a cell's bytes come whole or an error does, also
+where the index and the data disagree.
 """
 
 from __future__ import annotations
@@ -19,24 +20,20 @@ from hffs.core.base64text import decode_text, decode_value
 from hffs.core.formats import NOUNS, count_sniffed, sniff
 from hffs.core.zips import inflate
 from hffs.data.cache import DiskCache
-from hffs.data.cells.containers import open_container
 from hffs.data.cells.decode import Decoder, decode_parts, open_decoder
 from hffs.data.cells.index import FAR, CellIndex, Coding, SegmentKind
 from hffs.data.cells.paths import check_file, read_file, read_file_part
 from hffs.data.fetchers import NOBODY, Fetchers, PartReader
 from hffs.data.mapped import MappedFile
+from hffs.data.openfiles import OpenFiles
 from hffs.data.recent import Recent, count_held
 from hffs.data.shards import Located
-from hffs.data.source import open_shard
 from hffs.errors import FormatError, SourceError
 
 OPEN_BYTES = 256 * 2**20
 """Decoded parts that stay open in memory; the rest is in the disk cache, large ones as maps."""
 
 _OPEN_PARTS = 64
-
-_OPEN_ARCHIVES = 4096
-"""Archives that stay open, at two descriptors each; of more than that, those opened last."""
 
 _PARTED = (SegmentKind.FILES, SegmentKind.PAGES, SegmentKind.FAR_FILES)
 
@@ -78,12 +75,9 @@ class RowStore:
         self._numbers = {place: number for number, place in enumerate(self._places)}
         self._views: dict[int, memoryview] = {}
         self._parts = Recent[memoryview](open_bytes, _OPEN_PARTS, count_held)
-        self._files: dict[int, MappedFile] = {}
-        self._archives: dict[int, MappedFile] = {}  # the first of them was opened first
-        self._keeps_archives = len(index.containers) <= _OPEN_ARCHIVES
+        self._opened = OpenFiles(index, located)
         self._decoders: dict[int, Decoder] = {}
         self._broken: dict[tuple[int, int], FormatError] = {}
-        self._lock = threading.Lock()
         self._group_locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def read(self, cell: int) -> memoryview | None:
@@ -96,7 +90,13 @@ class RowStore:
             view = self._open(segment)
             if view is None:
                 return None
-        return self._admit(cell, self._cut(view, cell))
+        data = self._cut(view, cell)
+        if self._index.is_foreign and cell not in self._admitted:
+            is_mapped = self._lies_in_map(cell)
+            head = self._copy_stored(cell, count_sniffed(self.media)) if is_mapped else data
+            self._admit(cell, head)
+            self._admitted.add(cell)
+        return data
 
     def load(self, cell: int) -> memoryview:
         """Bytes of a cell, whatever it takes: a whole group of rows may have to be decoded.
@@ -105,6 +105,21 @@ class RowStore:
         """
         ready = self.read(cell)
         return self._admit(cell, self._load(cell)) if ready is None else ready
+
+    def copy(self, cell: int) -> memoryview:
+        """As `load`, for who looks at the bytes: never a slice of a map of the source."""
+        if self._lies_in_map(cell) and self._codings[self._segments[cell]] == Coding.RAW:
+            return self._admit(cell, self._copy_stored(cell))
+        return self.load(cell)
+
+    def _lies_in_map(self, cell: int) -> bool:
+        return self._kinds[self._segments[cell]] in (SegmentKind.MAP, SegmentKind.CONTAINER)
+
+    def _copy_stored(self, cell: int, most_bytes: int = sys.maxsize) -> memoryview:
+        """The first bytes of a mapped cell as they are stored."""
+        file = self._file_of(cell)
+        start, length = self._find_stored(cell, file.size_bytes)
+        return file.read(start, min(length, most_bytes))
 
     def _load(self, cell: int) -> memoryview:
         segment = self._segments[cell]
@@ -119,8 +134,10 @@ class RowStore:
             if self._fetchers.files is None:
                 raise self._unreachable()
             return self._fetchers.files.read(self._offsets[cell])
-        view = self._open(segment)
-        stored = self._cut(self._load_part(segment) if view is None else view, cell)
+        if self._lies_in_map(cell):
+            stored = self._copy_stored(cell)
+        else:
+            stored = self._cut(self._load_part(segment), cell)
         return stored if self._codings[segment] == Coding.RAW else self._decode_cell(cell, stored)
 
     def size(self, cell: int) -> int:
@@ -195,13 +212,9 @@ class RowStore:
         """Let the kernel begin to read a part of a mapped cell, as far as the cell goes: a cold one
         is then one request, not many.
         """
-        segment = self._segments[cell]
-        kind = self._kinds[segment]
-        if kind in (SegmentKind.MAP, SegmentKind.CONTAINER):
-            is_map = kind == SegmentKind.MAP
-            open_ = self._open_file if is_map else self._open_archive
+        if self._lies_in_map(cell):
             first, size = self._offsets[cell], self._stored[cell]
-            open_(self._shards[segment]).advise(first + start, max(min(stop, size) - start, 0))
+            self._file_of(cell).advise(first + start, max(min(stop, size) - start, 0))
 
     def check(self, cell: int) -> None:
         """Raise StaleError if the file that a cell comes from was changed in place."""
@@ -210,31 +223,28 @@ class RowStore:
         if kind == SegmentKind.FILES:
             check_file(*self._file_facts(cell))
         elif kind == SegmentKind.CONTAINER:
-            with self._lock:  # whoever has it may close an archive
-                self._take_archive(self._shards[segment]).check()
+            self._opened.check_archive(self._shards[segment])
         elif kind not in FAR:
-            self._open_file(self._shards[segment]).check()
+            self._opened.shard(self._shards[segment]).check()
 
     def pin(self) -> None:
         """Open every shard now: one that is replaced or deleted later is served as it was.
 
         Archives too, unless there are too many of them.
         """
-        for shard, found in enumerate(self._located.shards):
-            if not found.is_remote:
-                self._open_file(shard)
-        if self._keeps_archives:
-            for number in range(len(self._index.containers)):
-                self._open_archive(number)
+        self._opened.pin()
 
     def close(self) -> None:
         """Give back the descriptors; bytes that were handed out stay valid."""
-        with self._lock:
-            for file in (*self._files.values(), *self._archives.values()):
-                file.close()
-            self._files.clear()
-            self._archives.clear()
-            self._views.clear()
+        self._opened.close()
+        self._views.clear()
+
+    def _file_of(self, cell: int) -> MappedFile:
+        """The shard or archive that a mapped cell lies in."""
+        segment = self._segments[cell]
+        is_shard = self._kinds[segment] == SegmentKind.MAP
+        open_ = self._opened.shard if is_shard else self._opened.archive
+        return open_(self._shards[segment])
 
     def _admit(self, cell: int, data: memoryview) -> memoryview:
         """The bytes of a cell, if they may be given."""
@@ -249,55 +259,31 @@ class RowStore:
         return data
 
     def _cut(self, view: memoryview, cell: int) -> memoryview:
+        start, length = self._find_stored(cell, len(view))
+        return view[start : start + length]
+
+    def _find_stored(self, cell: int, size_bytes: int) -> tuple[int, int]:
+        """Where a cell lies in so many bytes, and its length: a slice would be cut short."""
         start, length = self._offsets[cell], self._stored[cell]
-        if (
-            start < 0 or length < 0 or start + length > len(view)
-        ):  # slicing would cut it short silently
+        if start < 0 or length < 0 or start + length > size_bytes:
             why = f"image {cell} does not lie in its file"
             raise FormatError("cannot read", self._located.name, why=why, fix="mount again")
-        return view[start : start + length]
+        return start, length
 
     def _open(self, segment: int) -> memoryview | None:
         """What a segment's offsets count in, if it can be had at once."""
         kind = self._kinds[segment]
         if kind == SegmentKind.CONTAINER:
-            view = self._open_archive(self._shards[segment]).view
+            view = self._opened.archive(self._shards[segment]).view
         elif kind == SegmentKind.MAP:
-            view = self._open_file(self._shards[segment]).view
+            view = self._opened.shard(self._shards[segment]).view
         else:
             return self._parts.get(segment)
         if self._codings[segment] == Coding.RAW and (
-            kind == SegmentKind.MAP or self._keeps_archives
+            kind == SegmentKind.MAP or self._opened.keeps_archives
         ):
             self._views[segment] = view
         return view
-
-    def _open_file(self, shard: int) -> MappedFile:
-        file = self._files.get(shard)
-        if file is not None:
-            return file
-        with self._lock:
-            if shard not in self._files:
-                self._files[shard] = open_shard(self._located.shards[shard])
-            return self._files[shard]
-
-    def _open_archive(self, number: int) -> MappedFile:
-        file = self._archives.get(number)
-        if file is not None:
-            return file
-        with self._lock:
-            return self._take_archive(number)
-
-    def _take_archive(self, number: int) -> MappedFile:
-        """An archive, opened if need be; the caller has the lock."""
-        if number not in self._archives:
-            if len(self._archives) >= _OPEN_ARCHIVES:
-                self._archives.pop(next(iter(self._archives))).close()
-            table = self._index.containers
-            path = os.path.join(self._root, table.name(number))
-            pins = int(table.size_bytes[number]), int(table.mtime_ns[number])
-            self._archives[number] = open_container(path, *pins)
-        return self._archives[number]
 
     def _fetch(self, cell: int) -> memoryview:
         url = self._index.urls.name(self._offsets[cell]).decode()
@@ -370,13 +356,14 @@ class RowStore:
             if found is None:
                 raise self._disagree(shard)
         except FormatError as error:
+            self._opened.shard(shard).check()  # one that was changed is not broken, but stale
             self._broken[shard, group] = error.anew()
             raise
         return found
 
     def _keep(self, segment: int, blob: memoryview) -> memoryview:
         shard = self._shards[segment]
-        self._open_file(shard).check()  # what was decoded from a changed file must not be kept
+        self._opened.shard(shard).check()  # what was decoded from a changed file must not be kept
         if len(blob) != self._index.segments.size[segment]:
             raise self._disagree(shard)
         key = self._key(segment)
@@ -385,7 +372,8 @@ class RowStore:
     def _decoder(self, shard: int) -> Decoder:
         if shard not in self._decoders:
             layout = self._located.shards[shard].layout
-            self._decoders[shard] = open_decoder(self._open_file(shard), layout, self._index.column)
+            file = self._opened.shard(shard).leave_untouched()
+            self._decoders[shard] = open_decoder(file, layout, self._index.column)
         return self._decoders[shard]
 
     def _disagree(self, shard: int) -> FormatError:

@@ -40,7 +40,7 @@ T = TypeVar("T")
 KEEP_S = 365 * 24 * 3600.0
 """How long the kernel may keep what it was told: the view is immutable."""
 
-_BLOCK_BYTES = 4096
+_BLOCK_BYTES, _NAME_BYTES = 4096, 255
 _USER_PREFIX, _XATTR_PREFIX = b"user.", b"user.hffs."
 
 REQUESTS = (
@@ -115,6 +115,8 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Attributes of a name; an absent one is answered so that the kernel remembers that."""
+        if len(name) > _NAME_BYTES:  # the kernel itself lets FUSE have 1024
+            raise pyfuse3.FUSEError(errno.ENAMETOOLONG)
         inode = self._tree.lookup(Inode(parent_inode), name)
         if inode is None:
             absent = pyfuse3.EntryAttributes()
@@ -211,7 +213,7 @@ class Operations(pyfuse3.Operations):
         answer.f_bfree = answer.f_bavail = 0
         answer.f_files = self._tree.files + self._tree.folders + 1
         answer.f_ffree = answer.f_favail = 0
-        answer.f_namemax = 255
+        answer.f_namemax = _NAME_BYTES
         return answer
 
     @guarded

@@ -48,9 +48,7 @@ impossible, another HffsError where it could not be tried.
 _RECENT_BYTES = 64 * 2**20
 
 LARGE_BYTES = 4 << 20
-"""A file in a map that is larger is asked of the disk piece by piece, as it is read, and not when
-it is opened.
-"""
+"""Of a larger file in a map the disk is asked piece by piece, as it is read, not when opened."""
 
 _AHEAD_BYTES = 1 << 20
 FETCHERS = 128
@@ -165,6 +163,8 @@ class Content:
         if self._passes[self._forms[position]]:
             try:
                 mapped = self._stores.rows.read(self._cells[position])
+                if mapped is not None:  # a source may change while a file of it is open
+                    self._stores.rows.check(self._cells[position])
             except HffsError as error:
                 self._tell(position, error)
                 raise
@@ -286,7 +286,7 @@ class Content:
     def _load(self, position: Position) -> memoryview:
         """The bytes of a position's cell as they are stored."""
         try:
-            return self._stores.rows.load(self._cells[position])
+            return self._stores.rows.copy(self._cells[position])
         except FormatError:
             raise  # the cell itself is broken, which is told where it is kept
         except HffsError as error:
@@ -331,6 +331,8 @@ class Content:
             return self._failures.settle(cell, self._name(position), error)
 
     def _pass(self, position: Position, cell: int, fetched: memoryview | None) -> memoryview:
+        if fetched is None and (mapped := self._stores.rows.read(cell)) is not None:
+            return mapped
         kept = self._find_kept(cell) if self._is_parted and fetched is None else None
         image = kept[0] if kept else self._load(position) if fetched is None else fetched
         if self._is_parted and self._stores.rows.is_far(cell):

@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 _MOST_TOLD = 1 << 16
 
+MOST_NAMED = 1000
+"""Broken files that are named in the log: a set of millions of them must not fill the disk."""
+
 
 class Failures:
     """The failures of one view, by cell."""
@@ -48,8 +51,11 @@ class Failures:
         with self._lock:
             is_news = cell not in self._broken
             self._broken[cell] = failure
-        if is_news:
+            count = len(self._broken)
+        if is_news and count <= MOST_NAMED:
             log.error("%s", failure)
+        if is_news and count == MOST_NAMED:
+            log.error("%d files are broken; further ones are not named", count)
         return failure.anew()
 
     def tell(self, cell: int, name: str, error: HffsError) -> None:

@@ -703,3 +703,18 @@ def test_the_space_is_that_of_the_file_system(
     silent = os.statvfs_result((4096, 4096, *[0] * 8))
     monkeypatch.setattr(os, "statvfs", lambda _: silent)
     assert read_space(tmp_path).free_bytes > 1 << 60
+
+
+def test_regression_a_clock_that_is_set_back_stops_neither_notes_nor_puts(tmp_path: Path) -> None:
+    clock = Clock(10_000_000)
+    space = [Space(0, 100 * BLOCK)]
+    cache = DiskCache(tmp_path / "cache", 1000 * BLOCK, clock, 10 * BLOCK, lambda _: space[0])
+    cache.put("key", b"x")
+    assert cache.get("key") is None  # nothing can be evicted to make room
+    clock.now = 5_000_000
+    space[0] = Space(50 * BLOCK, 100 * BLOCK)
+    cache.put("key", b"x")
+    assert bytes(cache.get("key") or b"") == b"x"
+    age(entry_of(tmp_path, "key"), 10_000_000)
+    assert bytes(cache.get("key") or b"") == b"x"
+    assert entry_of(tmp_path, "key").stat().st_mtime == clock.now

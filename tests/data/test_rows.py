@@ -185,4 +185,25 @@ def test_bytes_outlive_their_store(tmp_path: Path, sets: Any) -> None:
     view = opened.store.read(4)
     opened.store.close()
     assert view == bytes([4]) * 50 + b"4"
-    assert not opened.store._files
+    assert not opened.store._opened._files
+
+
+@pytest.mark.parametrize("form", ["parquet-plain", *DECODED])
+def test_regression_a_shard_cut_short_is_stale_and_its_map_is_not_touched(
+    form: str, tmp_path: Path, sets: Any
+) -> None:
+    table = _table(size=9000)
+    path = sets.write(form, table, tmp_path / "set")
+    opened = sets.open(path, tmp_path / "cache")
+    os.truncate(path, 200)
+    for _ in range(2):  # it is not taken for a shard that is broken for good either
+        with pytest.raises(StaleError):
+            opened.store.copy(5)
+
+
+def test_a_copy_is_the_same_bytes(tmp_path: Path, sets: Any) -> None:
+    for form in (*MAPPED, *DECODED):
+        (tmp_path / form).mkdir()
+        opened = _open(sets, form, tmp_path / form)
+        copies = [opened.store.copy(cell) for cell in range(10)]
+        assert copies == [opened.store.load(cell) for cell in range(10)]

@@ -31,7 +31,7 @@ ROWS = 3000
 TIMEOUT_S = 60
 SIDECARS = (
     "0.bbox", "1.npz", "0-masklabel.png", ".aitk_size.json", "cache", "_latent_cache",
-    "metadata_cache.json", "0.caption", "captions.json", "0.jpeg", "00.jpg", "-1.jpg", "x" * 300,
+    "metadata_cache.json", "0.caption", "captions.json", "0.jpeg", "00.jpg", "-1.jpg", "x" * 255,
 )  # fmt: skip
 """What trainers ask for beside the images, and what looks like a file of the view."""
 

@@ -65,7 +65,7 @@ def test_what_is_fetched_and_passes_through_is_read_once(
         return load(store, cell)
 
     monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: True)
-    monkeypatch.setattr(RowStore, "load", count)
+    monkeypatch.setattr(RowStore, "copy", count)
     tree = open_tree(source)
     assert bytes(tree.request(_inode(tree, "1.jpg")).result(10)) == encode("JPEG", 2)
     assert loaded == [1]
@@ -82,7 +82,7 @@ def test_what_is_here_waits_for_nobody_who_waits_for_the_network(
 
     monkeypatch.setattr(content, "FETCHERS", 1)
     monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: cell != 1)
-    monkeypatch.setattr(RowStore, "load", wait)
+    monkeypatch.setattr(RowStore, "copy", wait)
     tree = open_tree(source)
     far = tree.request(_inode(tree, "0.jpg"))
     assert bytes(tree.request(_inode(tree, "1.jpg")).result(10)) == encode("JPEG", 2)
@@ -101,7 +101,7 @@ def test_a_network_that_is_gone_is_told_once_not_for_each_image(
         raise DeadlineError("cannot fetch", f"shard {cell}", why="cannot connect to host")
 
     monkeypatch.setattr(RowStore, "waits_for_network", lambda store, cell: True)
-    monkeypatch.setattr(RowStore, "load", fail)
+    monkeypatch.setattr(RowStore, "copy", fail)
     tree = open_tree(source)
     for name in ("0.jpg", "1.jpg", "0.jpg"):
         with pytest.raises(DeadlineError):

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 import tempfile
@@ -76,3 +78,34 @@ def test_what_is_kept_for_many_is_known_for_each(kept: list[int]) -> None:
 
 def test_no_cells_need_no_sizes(tmp_path: Path) -> None:
     assert LearnedSizes(tmp_path / "sizes", 1).total_bytes(np.array([], np.int64)) == 0
+
+
+def _refuse(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_regression_a_full_disk_costs_what_is_kept_and_not_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    LearnedSizes(tmp_path / "sizes", 4).learn(0, 11)
+    monkeypatch.setattr(os, "posix_fallocate", _refuse)
+    unmapped = LearnedSizes(tmp_path / "sizes", 4)
+    unmapped.learn(1, 22)
+    monkeypatch.undo()
+    mapped = LearnedSizes(tmp_path / "sizes", 4)
+    monkeypatch.setattr(os, "pwrite", _refuse)
+    mapped.learn(1, 22)
+    mapped.learn(2, 0)
+    for sizes in (unmapped, mapped):
+        assert [sizes.get(cell) or 0 for cell in range(4)] == [11, 22, 0, 0]
+        assert sizes.known().tolist() == [11, 22, 0, 0]
+        assert sizes.total_bytes(np.array([0, 1, 3])) == 33
+    assert [entry.message.split(":")[-1] for entry in caplog.records] == [
+        " No space left on device; going on without"
+    ] * 2
+
+
+def test_sizes_that_cannot_be_kept_anywhere_are_known_to_the_process(tmp_path: Path) -> None:
+    sizes = LearnedSizes(tmp_path / "missing/sizes", 2)
+    sizes.learn(1, 5)
+    assert (sizes.get(0), sizes.get(1)) == (None, 5)

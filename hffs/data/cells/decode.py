@@ -36,7 +36,7 @@ from hffs.data.arrow import (
     read_paths,
     read_schema,
 )
-from hffs.data.mapped import MappedFile
+from hffs.data.mapped import MappedFile, UntouchedFile
 from hffs.data.remote.parquet import FETCH_BYTES
 from hffs.data.shards import Layout
 from hffs.data.source import MediaColumn, ShardFile, is_binary, is_list, is_text
@@ -152,8 +152,9 @@ class ParquetCells:
 
     def __init__(self, file: ShardFile, column: MediaColumn) -> None:
         self._file = file
-        # A whole chunk is sliced from a map, and would be fetched from elsewhere.
-        self._buffer_bytes = 0 if isinstance(file, MappedFile) else FETCH_BYTES
+        # A whole chunk is sliced from a map; from elsewhere it would be fetched, or copied.
+        is_sliced = isinstance(file, MappedFile) and not isinstance(file, UntouchedFile)
+        self._buffer_bytes = 0 if is_sliced else FETCH_BYTES
         self.which = f"column {column.name} of {file.path}"
         with format_errors("cannot read", str(file.path)):
             self.metadata: pq.FileMetaData = pq.read_metadata(file.open_native())

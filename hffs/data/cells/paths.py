@@ -7,6 +7,7 @@ Invariant: a file is served only as it was when it was found (size and mtime).
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hffs.core.formats import Media, MediaFormat, count_sniffed, sniff
-from hffs.errors import AccessError, HffsError, SourceError, StaleError
+from hffs.errors import AccessError, DataError, HffsError, SourceError, StaleError
 
 OUTSIDE = "path outside the data set"
 MISSING = "file missing"
@@ -169,7 +170,9 @@ def _require_same(path: bytes, now: os.stat_result, size_bytes: int, mtime_ns: i
 def _unreadable(path: bytes, error: OSError) -> HffsError:
     if isinstance(error, FileNotFoundError):
         return stale(path, "it was removed while mounted")
-    kind = AccessError if isinstance(error, PermissionError) else SourceError
+    kind: type[HffsError] = AccessError if isinstance(error, PermissionError) else SourceError
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
+        kind = DataError  # the file is there
     return kind("cannot read", os.fsdecode(path), why=str(error.strerror).lower())
 
 

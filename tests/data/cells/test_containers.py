@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 
 from hffs.core.zips import read_directory
-from hffs.data import rows
+from hffs.data import openfiles
 from hffs.data.cells import containers
 from hffs.data.cells.building import Coding, SegmentKind
 from hffs.data.cells.paths import PathResolver
@@ -197,7 +197,7 @@ def test_thousands_of_members_and_archives(
     monkeypatch.setattr(containers, "_OPEN_ARCHIVES", 2)
     monkeypatch.setattr(containers, "_KEPT_MEMBERS", 2500)
     monkeypatch.setattr(containers, "_KEPT_PATHS", 2)
-    monkeypatch.setattr(rows, "_OPEN_ARCHIVES", 2)
+    monkeypatch.setattr(openfiles, "_OPEN_ARCHIVES", 2)
     for number in range(4):
         members = [
             (f"{n}.jpg", JPEG + b"%d %d" % (number, n), n % 2 * DEFLATE) for n in range(1000)
@@ -206,10 +206,10 @@ def test_thousands_of_members_and_archives(
     order = np.random.default_rng(3).permutation(4000).tolist()
     opened = _open(sets, tmp_path, [f"zip://{n % 1000}.jpg::{n // 1000}.zip" for n in order])
     opened.store.pin()
-    assert not opened.store._archives
+    assert not opened.store._opened._archives
     expected = [(row, 0, JPEG + b"%d %d" % divmod(n, 1000)) for row, n in enumerate(order)]
     assert opened.read_all() == expected
-    assert len(opened.store._archives) == 2
+    assert len(opened.store._opened._archives) == 2
     for cell in (0, 1, 2, 3):
         opened.store.check(cell)
         opened.store.advise(cell)
