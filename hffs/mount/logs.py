@@ -98,10 +98,15 @@ def reopen_logs() -> None:
 
 def set_level(name: str) -> None:
     """Log what hffs says from a level on. UsageError where there is no such level."""
+    logging.getLogger("hffs").setLevel(parse_level(name).upper())
+
+
+def parse_level(name: str) -> str:
+    """The level of a name, in small letters; UsageError where there is none."""
     if name.lower() not in LEVELS:
         why = f"it is none of {', '.join(LEVELS)}"
         raise UsageError("cannot set the log level to", escape(name), why=why)
-    logging.getLogger("hffs").setLevel(name.upper())
+    return name.lower()
 
 
 def get_level() -> str:

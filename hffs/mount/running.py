@@ -85,23 +85,29 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
             start_watchdog(request.notifier, [mountpoint])
             listener.ready()
 
-        try:
-            with _find_place(request, info) as where:
-                lower = where.lower if isinstance(where, Layer) else where
-                events = Events(
-                    starting=listener.starting,
-                    ready=partial(announce, lower),
-                    reload=partial(_reload, request.notifier),
-                    stopping=request.notifier.stopping,
-                    hangup_ends=request.hangup_ends,
-                )
-                serve(tree, where, request.owner, allow_other=request.allow_other, events=events)
-        finally:
-            if request.group is not None:
-                leave_group(registry, request.mountpoint)
-            # Last: until then a new group on the same folder waits.
-            registry.remove(str(request.mountpoint), os.getpid())
+        with _leaving(request, registry), _find_place(request, info) as where:
+            lower = where.lower if isinstance(where, Layer) else where
+            events = Events(
+                starting=listener.starting,
+                ready=partial(announce, lower),
+                reload=partial(_reload, request.notifier),
+                stopping=request.notifier.stopping,
+                hangup_ends=request.hangup_ends,
+            )
+            serve(tree, where, request.owner, allow_other=request.allow_other, events=events)
     log.info("unmounted %s", request.mountpoint)
+
+
+@contextmanager
+def _leaving(request: MountRequest, registry: Registry) -> Iterator[None]:
+    """At the end of the block nothing says any more that this is mounted."""
+    try:
+        yield
+    finally:
+        if request.group is not None:
+            leave_group(registry, request.mountpoint)
+        # Last: until then a new group on the same folder waits.
+        registry.remove(str(request.mountpoint), os.getpid())
 
 
 def _reload(notifier: Notifier) -> None:

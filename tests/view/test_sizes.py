@@ -19,10 +19,10 @@ def test_sizes_are_unknown_until_learned_and_then_kept(tmp_path: Path) -> None:
     sizes.learn(2, 12345)
     sizes.learn(3, 2**39)
     sizes.learn(1, 2**40)
-    assert (sizes.get(2), sizes.get(3), sizes.get(1)) == (12345, 2**39, None)
-    assert sizes.known().tolist() == [0, 0, 12345, 2**39]
+    assert (sizes.get(2), sizes.get(3), sizes.get(1)) == (12345, 2**39, 2**40)
+    assert sizes.known().tolist() == [0, 2**40, 12345, 2**39]
     again = LearnedSizes(tmp_path / "sizes", 4)
-    assert (again.get(2), again.get(0)) == (12345, None)
+    assert (again.get(2), again.get(0), again.get(1)) == (12345, None, None)
     assert again.total_bytes(np.array([0, 2])) == 12345
 
 

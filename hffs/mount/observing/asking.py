@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hffs.errors import MountError, UsageError
+from hffs.errors import MountError
+from hffs.mount.logs import parse_level
 from hffs.mount.observing.sockets import connect_socket
 
 ASK_DEADLINE_S = 1.0
@@ -42,17 +43,17 @@ def ask_status(path: Path) -> Status | None:
 
 
 def ask_level(path: Path, level: str) -> None:
-    """Have a daemon log so much. MountError where it does not answer, UsageError where it does not
-    know the level.
-    """
+    """Have a daemon log so much. MountError where it does not, UsageError for no known level."""
+    word = parse_level(level).encode()
     try:
-        code, body = _ask(path, "PUT", "/log-level", level.encode())
+        code, body = _ask(path, "PUT", "/log-level", word)
     except (OSError, http.client.HTTPException) as error:
         why = str(error) or type(error).__name__
         fix = "see `hffs ls` for its health"
         raise MountError("cannot reach the daemon at", str(path), why=why, fix=fix) from error
     if code != http.HTTPStatus.OK:
-        raise UsageError("cannot set the log level", why=body.decode(errors="replace").strip())
+        why = body.decode(errors="replace").strip()
+        raise MountError("cannot set the log level at", str(path), why=why)
 
 
 def _parse(body: bytes) -> Status:

@@ -1,19 +1,26 @@
 """The control socket by itself: who may ask, what is understood, and what it survives."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from hffs.data.lookups import CacheFigures
+from hffs.data.traffic import TrafficFigures
 from hffs.errors import MountError, UsageError
 from hffs.mount.logs import set_level
 from hffs.mount.observing.asking import ask_level, ask_status
 from hffs.mount.observing.control import Answers, answering
+from hffs.mount.observing.counting import Counters
+from hffs.mount.observing.reporting import About, Report, Reporter
 from hffs.mount.observing.sockets import connect_socket, find_socket, open_socket
+from hffs.view.figures import DiskFigures, FailureFigures, ViewFigures
 from tests.waiting import wait_until
 
 CONNECT = """
@@ -35,7 +42,17 @@ def _refuse(word: str) -> None:
         raise UsageError("cannot set it to", word)
 
 
-ANSWERS = Answers({"/status": ("application/json", lambda: b'{"x": 1}')}, {"/log-level": _refuse})
+def _report() -> Report:
+    about = About("/mnt/photos", "org/photos", "c0ffee", "f1", 3)
+    nothing = CacheFigures()
+    disk, failures = DiskFigures({}, 0, 0), FailureFigures(0, 0)
+    figures = ViewFigures(nothing, disk, 0, failures, TrafficFigures(), {"render": 0})
+    return Reporter(about, Counters(("open", "read")), lambda: figures).report()
+
+
+STATUS = json.loads(json.dumps(asdict(_report())))
+TOLD = json.dumps(STATUS).encode()
+ANSWERS = Answers({"/status": ("application/json", lambda: TOLD)}, {"/log-level": _refuse})
 
 
 @pytest.fixture
@@ -63,14 +80,14 @@ def _status_of(answer: bytes) -> int:
 
 
 def test_it_tells_and_is_for_its_owner_alone(path: Path) -> None:
-    assert ask_status(path) == {"x": 1}
+    assert ask_status(path) == STATUS
     assert path.lstat().st_mode & 0o777 == 0o600
     assert path.parent.lstat().st_mode & 0o777 == 0o700
 
 
 def test_it_sets_what_it_knows(path: Path) -> None:
     ask_level(path, "debug")
-    with pytest.raises(UsageError, match="cannot set it to info"):
+    with pytest.raises(MountError, match="cannot set it to info"):
         ask_level(path, "info")
 
 
@@ -95,7 +112,7 @@ def test_whatever_is_sent_is_answered(path: Path, request_: bytes, status: int) 
     answer = _send(path, request_)
     if answer or len(request_) < 1000:  # of a longer one the rest is refused while it is sent
         assert _status_of(answer) == status
-    assert ask_status(path) == {"x": 1}
+    assert ask_status(path) == STATUS
 
 
 def test_garbage_and_silence_harm_nobody(path: Path) -> None:
@@ -104,12 +121,12 @@ def test_garbage_and_silence_harm_nobody(path: Path) -> None:
         _send(path, b"\x16\x03\x01\x02\x00 \x01 \xfc\r\n\r\n")
         _send(path, b"\0" * 500_000)
         _send(path, b"GET\r\n", b"\r\n" * 1000)
-        assert ask_status(path) == {"x": 1}
+        assert ask_status(path) == STATUS
 
 
 def test_several_ask_at_once(path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(ask_status, [path] * 40)) == [{"x": 1}] * 40
+        assert list(pool.map(ask_status, [path] * 40)) == [STATUS] * 40
 
 
 def test_more_than_it_takes_are_sent_away_and_later_ones_are_not(path: Path) -> None:
@@ -117,7 +134,7 @@ def test_more_than_it_takes_are_sent_away_and_later_ones_are_not(path: Path) -> 
     wait_until(lambda: ask_status(path) is None)
     for connection in held:
         connection.close()
-    wait_until(lambda: ask_status(path) == {"x": 1})
+    wait_until(lambda: ask_status(path) == STATUS)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
@@ -132,7 +149,7 @@ def test_another_user_is_refused_though_the_files_are_open(tmp_path: Path) -> No
             [sys.executable, "-c", CONNECT, place], capture_output=True, text=True, check=True
         )
         assert done.stdout == "b''\n"
-        assert ask_status(place) == {"x": 1}
+        assert ask_status(place) == STATUS
 
 
 def test_it_is_gone_at_the_end(tmp_path: Path) -> None:
@@ -149,7 +166,7 @@ def test_what_a_kill_left_is_replaced_and_a_successor_is_left_alone(tmp_path: Pa
     open_socket(path).close()
     assert path.exists()
     with answering(path, ANSWERS):
-        assert ask_status(path) == {"x": 1}
+        assert ask_status(path) == STATUS
         with open_socket(path):  # a new mount on the same folder
             pass
     assert path.exists()
@@ -181,15 +198,23 @@ def test_nobody_is_waited_for_who_does_not_answer(tmp_path: Path) -> None:
         assert ask_status(tmp_path / "a/x.sock") is None
 
 
-def test_an_answer_that_is_none_is_no_status(tmp_path: Path) -> None:
-    answers = Answers({"/status": ("text/plain", lambda: b"[1]")}, {})
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"[1]", b"{", b"{}", b"\xff",
+        json.dumps({key: value for key, value in STATUS.items() if key != "view"}).encode(),
+        json.dumps(STATUS | {"in_flight": "many"}).encode(),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_is_no_status(tmp_path: Path, told: bytes) -> None:
+    answers = Answers({"/status": ("text/plain", lambda: told)}, {})
     with answering(tmp_path / "a/x.sock", answers) as path:
         assert path is not None
         assert ask_status(path) is None
 
 
 def test_only_known_levels_are_levels() -> None:
-    with pytest.raises(UsageError, match="choose one of debug, info, warning, error"):
+    with pytest.raises(UsageError, match="none of debug, info, warning, error"):
         set_level("loud")
 
 

@@ -241,7 +241,9 @@ def test_the_level_changes_what_is_logged_from_now_on(observed: Observed) -> Non
     assert touch() == ""
     done = observed.hffs.run("log", observed.folder, "--level", "loud")
     assert done.returncode == 2
-    assert "choose one of debug, info, warning, error" in done.stderr
+    assert done.stderr == (
+        "hffs: cannot set the log level to loud: it is none of debug, info, warning, error\n"
+    )
 
 
 def test_the_last_lines_of_a_log_are_shown(observed: Observed) -> None:
