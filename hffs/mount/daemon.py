@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from hffs import errors
+from hffs.data.capabilities import drop_capabilities
 from hffs.errors import DataError, HffsError, InterruptedRun, MountError
 from hffs.mount.limits import ABORT_S, END_S
 from hffs.mount.logs import LogPlan, check_log, start_logging
@@ -167,6 +168,9 @@ def run_beside(
         # Killed, this process cannot end its child, which would download and prepare for nobody.
         _end_with(parent)
         _offer_memory()
+        if os.geteuid() != 0:  # what root may read by being root, it has to read
+            with suppress(OSError):
+                drop_capabilities()
 
     way = _Way(prepare, end_s=_END_S / 2, logs_error=False)
     try:

@@ -21,6 +21,7 @@ import struct
 import sys
 from contextlib import suppress
 
+from hffs.data.capabilities import drop_capabilities
 from hffs.view.workers.messages import Limits
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,10 @@ def confine(limits: Limits) -> None:
     lower(resource.RLIMIT_FSIZE, 0)
     if os.geteuid() == 0:
         _leave_root()
+    try:
+        drop_capabilities()  # as a service of another user has one, by which it mounts
+    except OSError as error:
+        log.warning("images are decoded with the rights of the mount: %s", error.strerror)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)  # no core, and no tracing by others of this user
 

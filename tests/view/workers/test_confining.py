@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hffs.data.capabilities import read_capabilities
 from hffs.errors import RenderError
 from hffs.view.workers.pool import Means
 from tests.view.workers.conftest import STAND_IN, StartPool, find_children
@@ -53,6 +54,20 @@ def test_a_worker_has_nothing_and_can_do_nothing(
         assert os.geteuid() or status["Uid"].split() == [NOBODY] * 4
         assert (folder / "oom_score_adj").read_text() == "1000\n"
     assert len(list(Path(f"/proc/{worker}/fd").iterdir())) == 4  # three of them are /dev/null
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_worker_has_no_capability_of_a_service_that_may_mount(start_pool: StartPool) -> None:
+    before = find_children(os.getpid())
+    pool = start_pool(means=Means(program="tests.view.workers.standins:main_of_service"))
+    with pytest.raises(RenderError):
+        pool.render(ask("look_around", os.getpid()))
+    (nest,) = (pid for pid in find_children(os.getpid()) if pid not in before)
+    for pid in (nest, *find_children(nest)):
+        status = Path(f"/proc/{pid}/status")
+        sets = [read_capabilities(kind, status) for kind in ("CapInh", "CapPrm", "CapEff")]
+        assert sets == [0, 0, 0]
+    assert read_capabilities()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
