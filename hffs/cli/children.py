@@ -14,8 +14,8 @@ from contextlib import closing
 
 from hffs.cli.progress import TerminalListener
 from hffs.config import Config
-from hffs.mount import daemon
-from hffs.mount.pipes import Listener
+from hffs.mount.lifecycle import daemon
+from hffs.mount.lifecycle.pipes import Listener
 
 Work = Callable[[Listener, int], bytes]
 """What a child does, with so many workers; what it returns is handed over.

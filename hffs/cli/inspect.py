@@ -26,7 +26,7 @@ from hffs.config.recorded import RecordedConfig
 from hffs.errors import UsageError
 
 if TYPE_CHECKING:
-    from hffs.mount.pipes import Listener
+    from hffs.mount.lifecycle.pipes import Listener
     from hffs.view.inspection.facts import Inspection
 
 _Html = Annotated[

@@ -16,7 +16,7 @@ from hffs.cli.sources import Entry, Trainer, choose_configs
 from hffs.config import Chosen, Recipe, explain_recipe, find_recipe
 from hffs.errors import UsageError
 from hffs.mount.layers import check_scratch
-from hffs.mount.logs import FORMATS, WORDS
+from hffs.mount.lifecycle.logs import FORMATS, WORDS
 from hffs.mount.observing.textfile import check_textfile
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
 

@@ -21,19 +21,19 @@ from hffs.cli.progress import TerminalListener
 from hffs.config import Chosen, Config
 from hffs.data.folders import make_private_folder
 from hffs.errors import MountError
-from hffs.mount import daemon
 from hffs.mount.group import Foreground, run_group
-from hffs.mount.logs import WORDS, LogPlan, check_log, reopen_logs, start_logging
+from hffs.mount.lifecycle import daemon
+from hffs.mount.lifecycle.logs import WORDS, LogPlan, check_log, reopen_logs, start_logging
+from hffs.mount.lifecycle.notifying import SILENT, Notifier, TellingListener
+from hffs.mount.lifecycle.signals import has_terminal
 from hffs.mount.mountinfo import find_mount
-from hffs.mount.notifying import SILENT, Notifier, TellingListener
 from hffs.mount.observing.textfile import name_textfile
 from hffs.mount.preflight import check_fuse, is_automount, prepare_mountpoint
 from hffs.mount.registry import Registry, find_state_folder
-from hffs.mount.signals import has_terminal
 from hffs.mount.unmounting import clear_dead, unmount
 
 if TYPE_CHECKING:
-    from hffs.mount.pipes import Listener
+    from hffs.mount.lifecycle.pipes import Listener
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _show_time(seconds: float) -> str:
 
 
 class TerminalListener:
-    """Shows progress and notices on stderr; see `hffs.mount.pipes.Listener`.
+    """Shows progress and notices on stderr; see `hffs.mount.lifecycle.pipes.Listener`.
 
     `name` stands before each, where several mounts share a terminal.
     """

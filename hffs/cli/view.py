@@ -32,7 +32,7 @@ from hffs.data.viewfile.header import SUFFIX, is_view
 from hffs.errors import UsageError
 
 if TYPE_CHECKING:
-    from hffs.mount.pipes import Listener
+    from hffs.mount.lifecycle.pipes import Listener
 
 _Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help=f"The file, VIEW{SUFFIX}.")

@@ -24,7 +24,7 @@ from hffs.errors import OutageError, UsageError
 from hffs.mount.mountinfo import find_mount
 
 if TYPE_CHECKING:
-    from hffs.mount.pipes import Listener
+    from hffs.mount.lifecycle.pipes import Listener
 
 _Source = Annotated[
     str,

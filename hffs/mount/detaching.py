@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from hffs.errors import MountError
-from hffs.mount.limits import DETACH_S
+from hffs.mount.lifecycle.limits import DETACH_S
 from hffs.mount.privileges import may_mount
 
 INSTALL_FUSE = "install it (Debian, Ubuntu: apt-get install fuse3)"

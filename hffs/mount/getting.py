@@ -14,8 +14,8 @@ from hffs.config import Config
 from hffs.data.locating.record import Wanted, find_source, find_store, load_acquired, name_source
 from hffs.data.shards import Located
 from hffs.errors import StaleError
-from hffs.mount import daemon
-from hffs.mount.pipes import Listener
+from hffs.mount.lifecycle import daemon
+from hffs.mount.lifecycle.pipes import Listener
 
 
 @contextmanager

@@ -20,14 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hffs.errors import HffsError, MountError
-from hffs.mount.daemon import describe_end, handling, raise_interrupt
 from hffs.mount.layers import Shown, find_shown, read_shown
-from hffs.mount.limits import END_S
+from hffs.mount.lifecycle.daemon import describe_end, handling, raise_interrupt
+from hffs.mount.lifecycle.limits import END_S
+from hffs.mount.lifecycle.notifying import Notifier, start_watchdog
+from hffs.mount.lifecycle.signals import STOPPING
 from hffs.mount.mountinfo import FS_TYPE
-from hffs.mount.notifying import Notifier, start_watchdog
 from hffs.mount.preflight import check_folder
 from hffs.mount.registry import Group, Registry, read_start_time
-from hffs.mount.signals import STOPPING
 from hffs.mount.unmounting import unmount_group, wait_for_ends
 
 log = logging.getLogger(__name__)

@@ -14,16 +14,16 @@ from pathlib import Path
 from hffs.config import Config
 from hffs.data.hub.token import forget_tokens
 from hffs.data.shards import Located
-from hffs.mount import daemon
 from hffs.mount.layers import Layer, Mark, open_layer
-from hffs.mount.logs import reopen_logs
-from hffs.mount.notifying import SILENT, Notifier, start_watchdog
+from hffs.mount.lifecycle import daemon
+from hffs.mount.lifecycle.logs import reopen_logs
+from hffs.mount.lifecycle.notifying import SILENT, Notifier, start_watchdog
+from hffs.mount.lifecycle.pipes import Listener
 from hffs.mount.observing.counting import Counters
 from hffs.mount.observing.opening import observing
 from hffs.mount.observing.reporting import About, Reporter
 from hffs.mount.observing.sockets import find_socket
 from hffs.mount.operations import Owner
-from hffs.mount.pipes import Listener
 from hffs.mount.registry import Record, Registry, read_start_time
 from hffs.mount.session import Events, serve
 from hffs.mount.unmounting import leave_group

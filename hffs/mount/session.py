@@ -22,13 +22,13 @@ import pyfuse3
 import trio
 
 from hffs.errors import HffsError, MountError
-from hffs.mount.lastresort import LastResort
 from hffs.mount.layers import Layer
-from hffs.mount.limits import DRAIN_S, START_S
+from hffs.mount.lifecycle.lastresort import LastResort
+from hffs.mount.lifecycle.limits import DRAIN_S, START_S
+from hffs.mount.lifecycle.signalqueue import SignalQueue
 from hffs.mount.observing.counting import Counters
 from hffs.mount.operations import Operations, Owner
 from hffs.mount.receiving import Receiver
-from hffs.mount.signalqueue import SignalQueue
 from hffs.view.tree import Tree
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hffs.errors import MountError
-from hffs.mount.aborting import Connection, holding
 from hffs.mount.layers import find_shown, read_shown
-from hffs.mount.limits import ABORT_S, END_S, KILL_AFTER_S
+from hffs.mount.lifecycle.aborting import Connection, holding
+from hffs.mount.lifecycle.limits import ABORT_S, END_S, KILL_AFTER_S
 from hffs.mount.mountinfo import find_mount
 from hffs.mount.registry import Group, Record, Registry, read_start_time, read_state
 

@@ -84,7 +84,7 @@ class Opener:
             if not line:
                 status = self._program.wait()
                 self._end()
-                # Deciding is the work of a child, whose crash is one error (hffs.mount.daemon).
+                # Deciding is the work of a child, whose crash is one error.
                 assert not is_decided, f"a mount would have crashed ({status})"
                 return "crashed"
             told = json.loads(line)

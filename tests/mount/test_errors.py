@@ -26,7 +26,7 @@ def _image() -> bytes:
 INTERRUPTED = """
 import os, signal
 from hffs.cli import main
-from hffs.mount import daemon
+from hffs.mount.lifecycle import daemon
 def interrupt(*arguments):
     os.kill(os.getpid(), signal.SIGINT)
 daemon._listen = interrupt

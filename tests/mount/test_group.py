@@ -30,7 +30,7 @@ ROWS = {"art": 2, "cats": 3}
 INTERRUPTED = """
 import os, signal, sys
 from hffs.cli import main
-from hffs.mount import daemon
+from hffs.mount.lifecycle import daemon
 number, listen, heard = signal.Signals[sys.argv.pop(1)], daemon._listen, []
 def interrupt(pipe, listener):
     heard.append(pipe)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hffs.cli.flags import Flags
     from hffs.cli.progress import TerminalListener
     from hffs.config import Config
-    from hffs.mount.pipes import Listener
+    from hffs.mount.lifecycle.pipes import Listener
     from hffs.train.caching.chunks import ImageJob, TextJob
     from hffs.train.caching.preparing import Chosen
     from hffs.train.files import OpenFiles

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hffs.errors import MountError
-from hffs.mount.logs import parse_level
+from hffs.mount.lifecycle.logs import parse_level
 from hffs.mount.observing.sockets import connect_socket
 
 ASK_DEADLINE_S = 1.0

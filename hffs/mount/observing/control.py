@@ -2,7 +2,7 @@
 
     GET /metrics      all metrics, in the text format of Prometheus
     GET /status       the same and more as JSON (`hffs.mount.observing.reporting`)
-    PUT /log-level    one word (`hffs.mount.logs`); logs so much from then on
+    PUT /log-level    one word (`hffs.mount.lifecycle.logs`); logs so much from then on
 
 Owns the socket and the threads that answer on it. Must not know what is told. It never asks the
 event loop of the mount, so that it answers also where that is stuck.

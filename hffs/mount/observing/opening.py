@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from hffs.mount.logs import set_level
+from hffs.mount.lifecycle.logs import set_level
 from hffs.mount.observing.control import Answers, answering
 from hffs.mount.observing.reporting import Reporter
 from hffs.mount.observing.textfile import writing

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hffs import __version__
-from hffs.mount.logs import get_level
+from hffs.mount.lifecycle.logs import get_level
 from hffs.mount.observing.counting import BOUNDS_S, Counters
 from hffs.mount.observing.processes import Process, read_process
 from hffs.view.figures import ViewFigures

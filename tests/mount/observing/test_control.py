@@ -14,7 +14,7 @@ import pytest
 from hffs.data.lookups import CacheFigures
 from hffs.data.traffic import TrafficFigures
 from hffs.errors import MountError, UsageError
-from hffs.mount.logs import set_level
+from hffs.mount.lifecycle.logs import set_level
 from hffs.mount.observing.asking import ask_level, ask_status
 from hffs.mount.observing.control import Answers, answering
 from hffs.mount.observing.counting import Counters

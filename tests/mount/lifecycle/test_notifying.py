@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hffs.mount.notifying import SILENT, Notifier, TellingListener, start_watchdog
-from tests.mount.service import managing
-from tests.mount.test_daemon import Heard
+from hffs.mount.lifecycle.notifying import SILENT, Notifier, TellingListener, start_watchdog
+from tests.mount.lifecycle.service import managing
+from tests.mount.lifecycle.test_daemon import Heard
 from tests.waiting import wait_until
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from hffs.mount.layers import find_shown
+from hffs.mount.lifecycle.signals import IGNORED
 from hffs.mount.registry import read_state
-from hffs.mount.signals import IGNORED
 from tests.command import Hffs
-from tests.mount.frozen import freeze
-from tests.mount.service import foreground, managing
+from tests.mount.lifecycle.frozen import freeze
+from tests.mount.lifecycle.service import foreground, managing
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse

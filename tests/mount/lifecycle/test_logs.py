@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hffs.errors import MountError, UsageError
-from hffs.mount import logs
-from hffs.mount.logs import LogPlan, check_log, reopen_logs, set_level, start_logging
+from hffs.mount.lifecycle import logs
+from hffs.mount.lifecycle.logs import LogPlan, check_log, reopen_logs, set_level, start_logging
 
 log = logging.getLogger("hffs.test")
 

@@ -15,7 +15,8 @@ def get(config, listener):
     with real(config, listener) as got:
         yield got
     # Only now: what a daemon imports starts threads, which no fork survives.
-    from hffs.mount import lastresort, session
+    from hffs.mount import session
+    from hffs.mount.lifecycle import lastresort
     from hffs.mount.operations import Operations
     async def hang(self, *_):
         {does}

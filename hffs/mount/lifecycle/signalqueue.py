@@ -15,7 +15,7 @@ from types import FrameType
 
 import trio
 
-from hffs.mount.signals import IGNORED, STOPPING
+from hffs.mount.lifecycle.signals import IGNORED, STOPPING
 
 
 class SignalQueue:

@@ -14,7 +14,7 @@ import pytest
 from hffs.mount.layers import find_shown
 from hffs.mount.registry import read_start_time, read_state
 from tests.command import Hffs, Mount
-from tests.mount.frozen import freeze
+from tests.mount.lifecycle.frozen import freeze
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse

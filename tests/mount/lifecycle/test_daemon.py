@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hffs.errors import DataError, MountError, SourceError
-from hffs.mount import daemon
-from hffs.mount.logs import LogPlan
-from hffs.mount.pipes import Listener
+from hffs.mount.lifecycle import daemon
+from hffs.mount.lifecycle.logs import LogPlan
+from hffs.mount.lifecycle.pipes import Listener
 
 
 class Heard:
@@ -282,9 +282,9 @@ def test_regression_a_signal_that_meets_a_fork_is_not_lost(tmp_path: Path) -> No
     # Raised inside the hooks that Python runs after a fork, the handler's exception was ignored.
     code = f"""
 import os, signal
-from hffs.mount import daemon
+from hffs.mount.lifecycle import daemon
 from pathlib import Path
-from tests.mount.test_daemon import Heard, _log_to
+from tests.mount.lifecycle.test_daemon import Heard, _log_to
 signal.signal(signal.SIGTERM, daemon.raise_interrupt)
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
 plan = _log_to(Path({str(tmp_path / "log")!r}))

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Self
 
 from hffs.data.watcher import Unit
-from hffs.mount.logs import escape
-from hffs.mount.pipes import Listener
+from hffs.mount.lifecycle.logs import escape
+from hffs.mount.lifecycle.pipes import Listener
 
 log = logging.getLogger(__name__)
 

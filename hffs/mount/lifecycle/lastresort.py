@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from hffs.errors import HffsError, MountError
-from hffs.mount.aborting import abort_own
 from hffs.mount.detaching import detach
-from hffs.mount.limits import ABORT_S, DRAIN_S, WIND_DOWN_S
+from hffs.mount.lifecycle.aborting import abort_own
+from hffs.mount.lifecycle.limits import ABORT_S, DRAIN_S, WIND_DOWN_S
 from hffs.mount.mountinfo import find_mount
 
 log = logging.getLogger(__name__)

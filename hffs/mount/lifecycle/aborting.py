@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hffs.errors import MountError
-from hffs.mount.limits import ABORT_S
+from hffs.mount.lifecycle.limits import ABORT_S
 from hffs.mount.mountinfo import Health, Mounted, check_health, find_mount
 
 _CONTROL = "/sys/fs/fuse/connections"

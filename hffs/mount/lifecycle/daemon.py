@@ -24,9 +24,9 @@ from typing import Any, NoReturn
 from hffs import errors
 from hffs.data.capabilities import drop_capabilities
 from hffs.errors import DataError, HffsError, InterruptedRun, MountError
-from hffs.mount.limits import ABORT_S, END_S
-from hffs.mount.logs import LogPlan, check_log, start_logging
-from hffs.mount.pipes import Listener, PipeListener, Words
+from hffs.mount.lifecycle.limits import ABORT_S, END_S
+from hffs.mount.lifecycle.logs import LogPlan, check_log, start_logging
+from hffs.mount.lifecycle.pipes import Listener, PipeListener, Words
 from hffs.mount.registry import read_start_time
 
 log = logging.getLogger(__name__)

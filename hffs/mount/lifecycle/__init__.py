@@ -1,0 +1,1 @@
+"""How the processes of a mount start, what they are told and tell, and how each ends in its time."""
