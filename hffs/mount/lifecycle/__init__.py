@@ -1,1 +1,1 @@
-"""How the processes of a mount start, what they are told and tell, and how each ends in its time."""
+"""How the processes of a mount start, what they are told and tell, and how each of them ends."""
