@@ -42,7 +42,7 @@ TORCHVISION := torchvision==0.28.0
 TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
 TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
 
-.PHONY: help system test-system olah demo test check coverage bench soak faults fuzz audit lock clean
+.PHONY: help system test-system olah demo test check lint types measured coverage bench soak faults fuzz audit lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -68,7 +68,7 @@ $(VENV)/.dev: pyproject.toml $(LOCK) | system
 	@$(COMPILE)
 	@touch $@ $(VENV)/.demo
 
-$(OLAH)/.ready: tests/olah.txt | $(VENV)/.dev
+$(OLAH)/.ready: tests/olah.txt | system
 	@echo "setup: installing olah, a mirror of the Hub, into $(OLAH)"
 	@$(BIN)/python -m venv $(OLAH)
 	@$(OLAH)/bin/python -m pip install -qq --requirement $<
@@ -85,10 +85,16 @@ LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py $(M
 test: $(VENV)/.dev $(OLAH)/.ready test-system ## every test; one only: .venv/bin/pytest tests/core -k names
 	@$(BIN)/python $(PYTEST) $(LEFT_OUT)
 
-check: $(VENV)/.dev ## lint, format, types, layers, and coverage of the core
+check: lint types measured ## lint, format, types, layers, and coverage of the core
+
+lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
 	@$(BIN)/mypy
+
+measured: $(VENV)/.dev
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run $(PYTEST) --quiet tests/test_layers.py $(MEASURED)
 	@$(BIN)/coverage combine --quiet
