@@ -56,8 +56,8 @@ class Hffs:
 
     def describe(self, folder: Path) -> dict[str, Any] | None:
         """What `hffs ls` says of the mount on a folder; other tests may have mounts of theirs."""
-        lines = json.loads(self("ls", "--json"))
-        return next((line for line in lines if line["mountpoint"] == str(folder)), None)
+        lines: list[dict[str, Any]] = json.loads(self("ls", "--json", folder))
+        return lines[0] if lines else None
 
     def log(self) -> str:
         """What all daemons have logged."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -51,10 +53,13 @@ class Line:
 
 
 def ls(
+    mountpoints: Annotated[
+        list[Path] | None, typer.Argument(metavar="[MOUNTPOINT]...", help="All, if none is named.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for programs.")] = False,
 ) -> None:
     """List the mounts of this host: source, commit, rows, pid, health."""
-    lines = _gather()
+    lines = _gather(mountpoints)
     if as_json:
         print(json.dumps([asdict(line) for line in lines], indent=2))
     elif lines:
@@ -63,12 +68,13 @@ def ls(
         typer.echo("nothing is mounted", err=True)
 
 
-def _gather() -> list[Line]:
+def _gather(mountpoints: Collection[Path] | None) -> list[Line]:
     from hffs.mount.observing.overview import look_around
     from hffs.mount.registry import find_registry
 
     registry = find_registry(os.environ)
-    return [_make_line(sight, registry) for sight in look_around(registry)]
+    wanted = None if not mountpoints else {os.path.realpath(place) for place in mountpoints}
+    return [_make_line(sight, registry) for sight in look_around(registry, wanted)]
 
 
 def _make_line(sight: Sight, registry: Registry) -> Line:

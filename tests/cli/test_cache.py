@@ -173,7 +173,8 @@ def test_what_a_run_that_is_ended_has_written_stays(
     out, err = process.communicate(timeout=100)
     assert out == ""
     if number == signal.SIGINT:
-        assert (process.returncode, err) == (InterruptedRun.exit_code, "hffs: interrupted\n")
+        assert process.returncode == InterruptedRun.exit_code
+        assert err.splitlines()[-1] == "hffs: interrupted"  # a slow one tells how far it is
         assert not any(map(is_running, children))
     kept = digest_store(store)
     shards = [name for name in kept if name.startswith("shards/")]

@@ -31,6 +31,7 @@ from tests import faults
 from tests.command import Hffs, Mount
 from tests.mixed_photos import hollow_jpeg
 from tests.soak.source import draw_png, render_jpeg
+from tests.view.workers.conftest import find_children
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse
@@ -107,9 +108,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Photos]:
 def _stopped(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
+        # Each thread stops by itself: one that does not yet may take a request on.
+        wait_until(lambda: all(map(_is_stopped, Path(f"/proc/{pid}/task").iterdir())))
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def _is_stopped(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_a_daemon_that_is_stopped_makes_readers_wait(photos: Photos) -> None:
@@ -220,14 +227,15 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 @contextmanager
 def _grouped(controller: str, pid: int, limits: dict[str, int]) -> Iterator[Path]:
-    """A process in a control group of its own (version 1), with limits."""
+    """A process and its children in a control group of their own (version 1), with limits."""
     parent = _CGROUPS / controller
     if not os.access(parent / "cgroup.procs", os.W_OK):
         pytest.skip(f"no controller {controller} of version 1 that can be written")
     group = parent / f"hffs-test-{os.getpid()}-{pid}"
     group.mkdir()
     try:
-        (group / "cgroup.procs").write_text(str(pid))
+        for member in (pid, *_descendants(pid)):
+            (group / "cgroup.procs").write_text(str(member))
         for name, value in limits.items():
             (group / name).write_text(str(value))
         yield group
@@ -235,6 +243,12 @@ def _grouped(controller: str, pid: int, limits: dict[str, int]) -> Iterator[Path
         for each in (group / "cgroup.procs").read_text().split():
             (parent / "cgroup.procs").write_text(each)
         wait_until(lambda: _is_removed(group))
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for child in find_children(pid):
+        yield child
+        yield from _descendants(child)
 
 
 def _is_removed(group: Path) -> bool:

@@ -259,6 +259,7 @@ def test_ls_tells_and_umount_ends_the_daemon(mount: Mount, hffs: Hffs, photos: P
     assert line["health"] == "ok"
     assert str(photos) in line["source"]
     assert str(folder) in hffs("ls")
+    assert str(folder) not in hffs("ls", folder.parent)
     hffs("umount", folder)
     assert read_start_time(line["pid"]) is None
     assert hffs.describe(folder) is None

@@ -170,8 +170,8 @@ pool.render(ask("stop"))
 
 
 def test_everything_ends_with_the_process_even_what_is_stopped() -> None:
-    command = [sys.executable, "-c", SERVE]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as daemon:
+    command, environ = [sys.executable, "-c", SERVE], os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as daemon:
         assert daemon.stdout is not None
         assert daemon.stdout.readline() == b"ready\n"
         (nest,) = find_children(daemon.pid)
