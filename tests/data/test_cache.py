@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data import cache as under_test
+from hffs.data import folders
 from hffs.data.cache import DiskCache
 from hffs.data.space import Space, read_space
 from hffs.errors import ConfigError
@@ -401,12 +402,11 @@ def test_regression_what_is_not_the_caches_own_does_not_end_eviction(
         path.symlink_to(tmp_path)
     elif odd == "another's":
         path.mkdir()
-        opened_own = under_test.open_own
 
         def open_own(path: str, *flags: int) -> contextlib.AbstractContextManager[int]:
             if path.endswith("zz"):
                 raise PermissionError(errno.EPERM, "it belongs to another user")
-            return opened_own(path, *flags)
+            return folders.open_own(path, *flags)
 
         monkeypatch.setattr(under_test, "open_own", open_own)
     else:
