@@ -19,27 +19,28 @@ cache of all processes above its cap, but for what others write at the same mome
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import logging
 import mmap
 import os
 import secrets
+import stat
 import struct
-import sys
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hffs.data.folders import open_own, prepare_private_folder
 from hffs.data.lookups import Lookups
+from hffs.data.space import Space, find_floor, read_space
 from hffs.errors import FormatError
 
 log = logging.getLogger(__name__)
@@ -66,33 +67,16 @@ is put again, or while another scans, may be counted twice.
 _MOST_SCANS = 3
 """For one put: what cannot be removed must not be tried for ever."""
 
+_NOT_OURS = (errno.ENOTDIR, errno.ELOOP, errno.EPERM, errno.EACCES)
+"""What is said of a file, a symbolic link or another user's folder where a folder of ours would be.
+"""
+
 _MAP_BYTES = 1 << 20
 """Entries from this size on are mapped, smaller ones read: each map holds a file descriptor."""
 
-_FLOOR_BYTES, _FLOOR_FRACTION = 2_000_000_000, 0.05
 _HOPELESS_S = 60
 _NOTICED_BYTES = 64 << 20
 """A change of the free space by this much is reason to look again whether evicting helps."""
-
-
-class Space(NamedTuple):
-    """Free space of a file system, and all of it."""
-
-    free_bytes: int
-    total_bytes: int
-
-
-def read_space(folder: Path) -> Space:
-    """Space of the file system of a folder; unbounded where it does not tell."""
-    status = os.statvfs(folder)
-    if not status.f_blocks:
-        return Space(sys.maxsize, 0)
-    return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
-
-
-def find_floor(total_bytes: int) -> int:
-    """What is left free of a file system of some size."""
-    return min(_FLOOR_BYTES, int(total_bytes * _FLOOR_FRACTION))
 
 
 class DiskCache:
@@ -116,6 +100,7 @@ class DiskCache:
         self.failures = self.evicted = 0
         self.lookups = Lookups()
         self._root = root
+        self._path = str(root)  # pathlib interns each part of a path, also of one asked for once
         self._cap_bytes, self._floor_bytes = cap_bytes, floor_bytes
         self._clock, self._space = clock, space
         self._hopeless: tuple[float, int] | None = None  # when, and what was free
@@ -132,7 +117,7 @@ class DiskCache:
     def _get(self, key: str) -> memoryview | None:
         shard, name = _place(key)
         try:
-            with open_own(self._root / shard, os.O_DIRECTORY) as folder:
+            with open_own(f"{self._path}/{shard}", os.O_DIRECTORY) as folder:
                 return self._read(folder, name, key)
         except FileNotFoundError:
             return None
@@ -143,7 +128,7 @@ class DiskCache:
     def has(self, key: str) -> bool:
         """Whether something is stored under the key, which need not be whole."""
         shard, name = _place(key)
-        return (self._root / shard / name).exists()
+        return os.path.exists(f"{self._path}/{shard}/{name}")
 
     def put(self, key: str, data: bytes | bytearray | memoryview) -> memoryview:
         """Store a blob, which nobody may change any more; return a view to serve it from.
@@ -160,9 +145,9 @@ class DiskCache:
             return blob
         try:
             shard, name = _place(key)
-            for folder in (self._root, self._root / shard):  # somebody may have emptied the cache
+            for folder in (self._path, f"{self._path}/{shard}"):  # somebody may have emptied it
                 with contextlib.suppress(FileExistsError):
-                    folder.mkdir(mode=0o700)
+                    os.mkdir(folder, 0o700)
             if not self._make_room(size):
                 return blob
             stored = self._write((shard, name), header, blob)
@@ -193,7 +178,7 @@ class DiskCache:
     def _write(self, place: tuple[str, str], header: bytes, blob: memoryview) -> memoryview:
         shard, name = place
         temporary = f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
-        with open_own(self._root / shard, os.O_DIRECTORY) as folder:
+        with open_own(f"{self._path}/{shard}", os.O_DIRECTORY) as folder:
             try:
                 with open_own(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder) as entry:
                     with open(entry, "wb", closefd=False) as file:
@@ -248,18 +233,18 @@ class DiskCache:
         Each process counts in one file, as the others may fill the cache without this one knowing.
         Who evicts looks again behind it: others leave it to him meanwhile.
         """
-        with open_own(self._root / _TALLY, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as tally:
+        with open_own(f"{self._path}/{_TALLY}", os.O_WRONLY | os.O_APPEND | os.O_CREAT) as tally:
             os.write(tally, bytes(added_bytes // _BLOCK_BYTES))
         for _ in range(_MOST_SCANS):
             if not self._is_due() or not self._evict():
                 return
 
     def _is_due(self) -> bool:
-        with open_own(self._root / _LOCK, os.O_RDWR | os.O_CREAT) as lock:
+        with open_own(f"{self._path}/{_LOCK}", os.O_RDWR | os.O_CREAT) as lock:
             left, counted = _SCANNED.unpack(
                 os.pread(lock, _SCANNED.size, 0).ljust(_SCANNED.size, b"\0")
             )
-        blocks = os.stat(self._root / _TALLY).st_size
+        blocks = os.stat(f"{self._path}/{_TALLY}").st_size
         fresh = (blocks - counted if blocks >= counted else blocks) * _BLOCK_BYTES
         overdue = fresh > self._cap_bytes * _RESCAN_FRACTION
         return not self._has_scanned or overdue or left + fresh > self._cap_bytes
@@ -269,12 +254,12 @@ class DiskCache:
 
         A tenth of it goes as well, so that the next puts need not scan. False if another is at it.
         """
-        with open_own(self._root / _LOCK, os.O_RDWR | os.O_CREAT) as lock:
+        with open_own(f"{self._path}/{_LOCK}", os.O_RDWR | os.O_CREAT) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            with open_own(self._root / _TALLY, os.O_WRONLY | os.O_CREAT) as tally:
+            with open_own(f"{self._path}/{_TALLY}", os.O_WRONLY | os.O_CREAT) as tally:
                 counted = os.fstat(tally).st_size
                 left = self._cut(lacking_bytes)
                 if counted > _LONGEST_TALLY:
@@ -317,23 +302,41 @@ class DiskCache:
         return removed
 
     def _scan(self) -> Iterator[_Entry]:
-        """Entries of the cache, as they are found; sweeps temporary files that were left behind."""
+        """Entries of the cache, as they are found; what is not the cache's own is passed over."""
         for shard in os.listdir(self._root):
             if len(shard) != 2:
                 continue
-            with open_own(self._root / shard, os.O_DIRECTORY) as folder:
-                for name in os.listdir(folder):
-                    with contextlib.suppress(FileNotFoundError):  # others delete as well
-                        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                        if not name.startswith(_TEMPORARY):
-                            size = _disk_bytes(status.st_size)
-                            yield _Entry(folder, name, status.st_mtime_ns, size)
-                        elif self._clock() - status.st_mtime > _STRAY_S:
-                            os.unlink(name, dir_fd=folder)
+            try:
+                with open_own(f"{self._path}/{shard}", os.O_DIRECTORY) as folder:
+                    yield from self._scan_shard(folder)
+            except FileNotFoundError:  # others delete as well
+                continue
+            except OSError as error:
+                if error.errno not in _NOT_OURS:
+                    raise
+                self._warn("cannot use all of", f"{shard}: {error.strerror}")
+
+    def _scan_shard(self, folder: int) -> Iterator[_Entry]:
+        """As `_scan`, of one folder; sweeps temporary files that were left behind."""
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):  # no entry, and cannot be removed as one
+                    continue
+                if not name.startswith(_TEMPORARY):
+                    size = _disk_bytes(status.st_size)
+                    yield _Entry(folder, name, status.st_mtime_ns, size)
+                elif self._clock() - status.st_mtime > _STRAY_S:
+                    os.unlink(name, dir_fd=folder)
 
     def _fail(self, what: str, why: str | None) -> None:
         with self._lock:
             self.failures += 1
+        self._warn(what, why)
+
+    def _warn(self, what: str, why: str | None) -> None:
+        """Log the first of its kind."""
+        with self._lock:
             first = what not in self._warned
             self._warned.add(what)
         if first:

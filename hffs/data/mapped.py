@@ -4,10 +4,11 @@ Owns the map of a file, the advice to the kernel about it, and finding the forma
 Knows nothing of what a file holds.
 
 A file that is replaced by renaming keeps serving its old bytes; one that is changed in place is
-noticed by `MappedFile.check`. One that is cut short in place ends the process with SIGBUS if
-bytes behind the new end are touched before `check` was called: no program can catch that. A daemon
-therefore only hands slices of a map to the kernel, which answers EFAULT instead; what it looks at
-itself it copies (`MappedFile.read`, `UntouchedFile`).
+noticed by `MappedFile.check`, unless its size and mtime are as before. One that is cut short in
+place ends the process with SIGBUS if bytes behind the new end are touched before `check` was
+called: no program can catch that. A daemon therefore only hands slices of a map to the kernel,
+which answers EFAULT instead; what it looks at itself it copies (`MappedFile.read`,
+`UntouchedFile`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import io
 import mmap
 import os
 import stat
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +41,7 @@ _LOOKED_AT = 4
 _SNIFF_BATCH = 1 << 16  # the gathered indexes take eight times the bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class MappedFile:
     """A file mapped read-only for random access, as it was when `open_mapped` opened it.
 
@@ -71,7 +73,7 @@ class MappedFile:
     def leave_untouched(self) -> UntouchedFile:
         """The same file, for who decodes what lies in it."""
         return UntouchedFile(
-            self.path, self.view, self.size_bytes, self.mtime_ns, self._descriptor, self._map
+            self.path, self.view, self.size_bytes, self.mtime_ns, self._descriptor, self._map, self
         )
 
     def advise(self, offset: int, length: int) -> None:
@@ -131,6 +133,10 @@ class MappedFile:
         """Close the descriptor; the map goes with the last view of it."""
         os.close(self._descriptor)
 
+    def close_unused(self) -> None:
+        """`close`, once nobody has this any more; at once its number might be another file's."""
+        weakref.finalize(self, os.close, self._descriptor)
+
     def __enter__(self) -> Self:
         return self
 
@@ -151,16 +157,19 @@ class UntouchedFile(MappedFile):
     fail, and be taken for a broken file, where a process has no more of them.
     """
 
+    _original: MappedFile
+
     def open_native(self) -> pa.NativeFile:
         """The file for pyarrow; bytes that are not there any more are an error to it."""
-        return pa.PythonFile(_Stream(self._descriptor, self.size_bytes), mode="r")
+        return pa.PythonFile(_Stream(self, self._descriptor), mode="r")
 
 
 class _Stream(io.RawIOBase):
     """Reads a descriptor, whose own position nobody moves; closing it leaves that open."""
 
-    def __init__(self, descriptor: int, size_bytes: int) -> None:
-        self._descriptor, self._size_bytes, self._at = descriptor, size_bytes, 0
+    def __init__(self, file: UntouchedFile, descriptor: int) -> None:
+        self._file, self._descriptor = file, descriptor  # which is open as long as one has the file
+        self._size_bytes, self._at = file.size_bytes, 0
 
     def readable(self) -> bool:
         return True

@@ -44,7 +44,7 @@ class OpenFiles:
             return self._files[number]
 
     def archive(self, number: int) -> MappedFile:
-        """An archive; of more than stay open another call may close it."""
+        """An archive; of more than stay open, whoever has one keeps it open."""
         file = self._archives.get(number)
         if file is not None:
             return file
@@ -53,8 +53,7 @@ class OpenFiles:
 
     def check_archive(self, number: int) -> None:
         """Raise StaleError if an archive was changed in place."""
-        with self._lock:  # whoever has it may close an archive
-            self._take_archive(number).check()
+        self.archive(number).check()
 
     def pin(self) -> None:
         """Open everything that stays open, but what lies elsewhere."""
@@ -66,10 +65,10 @@ class OpenFiles:
                 self.archive(number)
 
     def close(self) -> None:
-        """Give back the descriptors; views of the maps stay valid."""
+        """Give back the descriptors that nobody reads from; views of the maps stay valid."""
         with self._lock:
             for file in (*self._files.values(), *self._archives.values()):
-                file.close()
+                file.close_unused()
             self._files.clear()
             self._archives.clear()
 
@@ -77,7 +76,7 @@ class OpenFiles:
         """An archive, opened if need be; the caller has the lock."""
         if number not in self._archives:
             if len(self._archives) >= _OPEN_ARCHIVES:
-                self._archives.pop(next(iter(self._archives))).close()
+                self._archives.pop(next(iter(self._archives))).close_unused()
             path = os.path.join(self._root, self._containers.name(number))
             pins = int(self._containers.size_bytes[number]), int(self._containers.mtime_ns[number])
             self._archives[number] = open_container(path, *pins)

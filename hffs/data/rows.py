@@ -237,6 +237,7 @@ class RowStore:
     def close(self) -> None:
         """Give back the descriptors; bytes that were handed out stay valid."""
         self._opened.close()
+        self._decoders.clear()
         self._views.clear()
 
     def _file_of(self, cell: int) -> MappedFile:
@@ -370,11 +371,12 @@ class RowStore:
         return self._cache.get(key) or self._cache.put(key, blob)
 
     def _decoder(self, shard: int) -> Decoder:
-        if shard not in self._decoders:
+        decoder = self._decoders.get(shard)
+        if decoder is None:
             layout = self._located.shards[shard].layout
             file = self._opened.shard(shard).leave_untouched()
-            self._decoders[shard] = open_decoder(file, layout, self._index.column)
-        return self._decoders[shard]
+            decoder = self._decoders[shard] = open_decoder(file, layout, self._index.column)
+        return decoder
 
     def _disagree(self, shard: int) -> FormatError:
         which = str(self._located.shards[shard].path)

@@ -13,7 +13,6 @@ import logging
 import re
 import signal
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TypeVar
 
 import pyfuse3
@@ -74,7 +73,8 @@ async def _wait_for_end(work: Future[T], reader: int) -> None:
 def is_told_to_end(thread: int) -> bool:
     """Whether a signal that ends a program waits for a thread; False where it cannot be seen."""
     try:
-        found = dict(_SIGNALS.findall(Path(f"/proc/{thread}/status").read_bytes()))
+        with open(f"/proc/{thread}/status", "rb") as file:
+            found = dict(_SIGNALS.findall(file.read()))
         pending, shared, blocked = (
             int(found[key], 16) for key in (b"SigPnd", b"ShdPnd", b"SigBlk")
         )

@@ -212,7 +212,7 @@ class Content:
     def _attempt(self, work: Callable[[], T], position: Position) -> T:
         """Do some work, if the file is not known to be broken; else, or then, a RenderError."""
         cell = self._cells[position]
-        if failure := self._failures.find(cell):
+        if failure := self._failures.find(cell, partial(self._name, position)):
             raise failure
         try:
             return work()
@@ -245,7 +245,7 @@ class Content:
         """The work on a position's cell, begun if need be: all tiles of it at once."""
         cell = self._cells[position]
         with self._lock:
-            if failure := self._failures.find(cell):
+            if failure := self._failures.find(cell, partial(self._name, position)):
                 refused: Future[list[memoryview]] = Future()
                 refused.set_exception(failure)
                 return refused

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,8 @@ class LearnedSizes:
         weakref.finalize(self, os.close, file)
         os.posix_fallocate(file, 0, cells * _WORD_BYTES)
         self._file = file
-        return np.memmap(path, np.int64, "r", shape=(cells,))
+        # Of the file that was opened: its name may be another's by now.
+        return np.frombuffer(mmap(file, cells * _WORD_BYTES, access=ACCESS_READ), np.int64)
 
     def get(self, cell: int) -> int | None:
         """Exact size in bytes of a rendered cell, None where it was never rendered."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -17,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hffs.data import cache as under_test
-from hffs.data.cache import DiskCache, Space, read_space
+from hffs.data import folders
+from hffs.data.cache import DiskCache
+from hffs.data.space import Space, read_space
 from hffs.errors import ConfigError
 
 BLOCK = 4096
@@ -384,6 +387,38 @@ def test_use_is_noted_once_a_minute(tmp_path: Path) -> None:
         clock.now = now
         cache.get("key")
         assert entry.stat().st_mtime == noted
+
+
+@pytest.mark.parametrize("odd", ["a file", "a link", "another's", "a folder in a shard"])
+def test_regression_what_is_not_the_caches_own_does_not_end_eviction(
+    odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = small(tmp_path, blocks=10)
+    cache.put("first", b"data")
+    path = tmp_path / "cache" / "zz"
+    if odd == "a file":
+        path.write_text("x")
+    elif odd == "a link":
+        path.symlink_to(tmp_path)
+    elif odd == "another's":
+        path.mkdir()
+
+        def open_own(path: str, *flags: int) -> contextlib.AbstractContextManager[int]:
+            if path.endswith("zz"):
+                raise PermissionError(errno.EPERM, "it belongs to another user")
+            return folders.open_own(path, *flags)
+
+        monkeypatch.setattr(under_test, "open_own", open_own)
+    else:
+        path = entry_of(tmp_path, "first").parent / "folder"
+        path.mkdir()
+        age(path, 0)
+    for number in range(100):
+        cache.put(f"key {number}", b"data")
+        assert sum(file.is_file() for file in files(tmp_path)) <= 10
+    assert path.exists()
+    assert cache.failures == 0
+    assert len(caplog.records) == (odd != "a folder in a shard")
 
 
 def test_temporary_files_are_swept_when_an_hour_old(tmp_path: Path) -> None:

@@ -36,9 +36,11 @@ class Opener:
         self._environ = dict(environ)
         self._place = tempfile.TemporaryDirectory()
         self.folder = Path(self._place.name)
-        (self.folder / "secret.jpg").write_text(SECRET)
+        # As an image that is passed through unread: one that is none is refused wherever it lies.
+        (self.folder / "secret.jpg").write_bytes(b"\xff\xd8\xff\xe0" + SECRET.encode())
         self._words = (self.folder / "stderr").open("w+")
-        self._program: subprocess.Popen[str] | None = None
+        self._program: subprocess.Popen[bytes] | None = None
+        self._told = b""  # read of it and not looked at yet
 
     def close(self) -> None:
         self._end()
@@ -50,48 +52,76 @@ class Opener:
             self._program.kill()
             self._program.communicate()
             self._program = None
+            self._told = b""
 
     def open(self, files: Mapping[str, bytes], keys: Mapping[str, Any]) -> str:
         """What comes of a data set: "read", "refused" or "crashed" while it is decided."""
+        return self._open(files, keys)[0]
+
+    def read(self, files: Mapping[str, bytes], keys: Mapping[str, Any]) -> list[int]:
+        """Checksums (CRC-32) of the files of a data set, a view, that could be read."""
+        outcome, told = self._open(files, keys)
+        assert outcome == "read"
+        return list(told["read"])
+
+    def _open(
+        self, files: Mapping[str, bytes], keys: Mapping[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
-            return self.open_there(str(formats.write_files(files, Path(place, "set"))), keys)
+            return self._open_there(str(formats.write_files(files, Path(place, "set"))), keys)
 
     def open_there(self, source: str, keys: Mapping[str, Any]) -> str:
         """As `open`, of a data set that is there, with caches of its own."""
+        return self._open_there(source, keys)[0]
+
+    def _open_there(self, source: str, keys: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
             kept = {"cache_dir": f"{place}/cache"}
             return self._ask({"source": source, "keys": {**keys, **kept}, "secret": SECRET})
 
-    def _ask(self, asked: Mapping[str, Any]) -> str:
+    def _ask(self, asked: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         if self._program is None:
             self._program = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-m", opening.__name__],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words,
-                text=True, env=Hffs.below(self.folder).environ | self._environ,
+                env=Hffs.below(self.folder).environ | self._environ,
             )  # fmt: skip
         assert self._program.stdin is not None
-        assert self._program.stdout is not None
-        self._program.stdin.write(json.dumps(asked) + "\n")
+        self._program.stdin.write(json.dumps(asked).encode() + b"\n")
         self._program.stdin.flush()
         is_decided = False
         while True:
-            readable, _, _ = select.select([self._program.stdout], [], [], DEADLINE_S)
-            if not readable:
-                self._end()
-                said = (self.folder / "stderr").read_text(errors="replace")
-                pytest.fail(f"it hangs: {said[-8000:]}")
-            line = self._program.stdout.readline()
+            line = self._read_line(self._program)
             if not line:
                 status = self._program.wait()
                 self._end()
                 # Deciding is the work of a child, whose crash is one error.
                 assert not is_decided, f"a mount would have crashed ({status})"
-                return "crashed"
+                return "crashed", {}
             told = json.loads(line)
             assert "failed" not in told, told["failed"]
             if "decided" not in told:
-                return "read" if "read" in told else "refused"
+                return "read" if "read" in told else "refused", told
             is_decided = True
+
+    def _read_line(self, program: subprocess.Popen[bytes]) -> bytes:
+        """What it tells next, nothing where it has ended.
+
+        Read without a buffer of Python's: what that holds, `select` knows nothing of.
+        """
+        assert program.stdout is not None
+        while b"\n" not in self._told:
+            readable, _, _ = select.select([program.stdout], [], [], DEADLINE_S)
+            if not readable:
+                self._end()
+                said = (self.folder / "stderr").read_text(errors="replace")
+                pytest.fail(f"it hangs: {said[-8000:]}")
+            more = os.read(program.stdout.fileno(), 1 << 16)
+            if not more:
+                return b""
+            self._told += more
+        line, _, self._told = self._told.partition(b"\n")
+        return line
 
 
 @st.composite

@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 import traceback
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from hffs.config import build_config
 from hffs.core.inodes import ROOT
 from hffs.errors import HffsError
 from hffs.view.codecs import silence_warnings
-from hffs.view.opening import decide_view, get_source, open_view
+from hffs.view.opening import decide_view, get_source, open_view_apart
 from hffs.view.places import find_places
 from hffs.view.tree import Tree
 from tests.view.conftest import Quiet
@@ -46,9 +47,11 @@ def tell(**fields: Any) -> None:
     sys.__stdout__.flush()  # type: ignore[union-attr]
 
 
-def read_all(tree: Tree, secret: bytes) -> int:
-    """Read every file; how many could be. None may hold what lies outside of the data set."""
-    done = 0
+def read_all(tree: Tree, secret: bytes) -> list[int]:
+    """Read every file; checksums of those that could be. None may hold what lies outside of the
+    data set.
+    """
+    done = []
     folders = [ROOT]
     while folders:
         for entry in tree.entries(folders.pop(), 0):
@@ -64,7 +67,7 @@ def read_all(tree: Tree, secret: bytes) -> int:
                     tree.request(entry.inode).result(DEADLINE_S) if ready is None else ready
                 )
                 assert secret not in data, "a file from outside of the data set"
-                done += 1
+                done.append(zlib.crc32(data))
             with suppress(HffsError):
                 tree.xattrs(entry.inode)
     return done
@@ -77,7 +80,7 @@ def open_one(asked: dict[str, Any]) -> None:
         located = get_source(config, Quiet())
         decide_view(config, find_places(config, located), Quiet(), 1)
         tell(decided=True)
-        with open_view(config, Quiet(), 1, located) as tree:
+        with open_view_apart(config, Quiet(), 1, located) as tree:
             tell(read=read_all(tree, asked["secret"].encode()))
     except HffsError as error:
         line = str(error)

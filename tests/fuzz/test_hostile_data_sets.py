@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
+import zlib
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -16,6 +19,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hffs.view import codecs
 from tests import formats
 from tests.fuzz.damage import Opener, damaged, many
 
@@ -25,6 +29,15 @@ def opener() -> Iterator[Opener]:
     program = Opener({"HF_HUB_OFFLINE": "1"})
     yield program
     program.close()
+
+
+def test_regression_lines_told_at_once_are_read_one_by_one() -> None:
+    waiting = Opener({})
+    command = [sys.executable, "-c", "print('a\\nb')"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+        program.wait()
+        assert [waiting._read_line(program) for _ in range(3)] == [b"a", b"b", b""]
+    waiting.close()
 
 
 CASES = {make.__name__: make() for make in formats.FORMATS}
@@ -63,9 +76,12 @@ IMAGES = [
 @given(images=st.lists(st.sampled_from(IMAGES).flatmap(damaged), min_size=4, max_size=8))
 def test_damaged_images_cost_one_error_each(images: list[bytes], opener: Opener) -> None:
     sink = io.BytesIO()
-    cells = [{"bytes": image, "path": None} for image in [*images, IMAGES[6]]]
+    whole = IMAGES[0], IMAGES[6]  # one is rendered, one passes through
+    cells = [{"bytes": image, "path": None} for image in [*images, *whole]]
     pq.write_table(pa.table({"image": cells}), sink, compression="none", use_dictionary=False)
-    assert opener.open({"a.parquet": sink.getvalue()}, {"images_only": True}) == "read"
+    read = opener.read({"a.parquet": sink.getvalue()}, {"images_only": True})
+    expected = codecs.render(whole[0], "jpg")[0], whole[1]
+    assert read[-2:] == [zlib.crc32(file) for file in expected]
 
 
 hostile = st.one_of(

@@ -14,16 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-FLOORS = {"rss_mb": 8.0, "threads": 4.0, "fds": 8.0}
+FLOORS = {"rss_mb": 8.0, "children_mb": 8.0, "threads": 4.0, "fds": 8.0}
 """Most that a figure may rise over the second half, whatever the line says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A daemon and its children at some time; `slab_mb` is the whole kernel's, and only told."""
+    """A daemon at some time: its own memory and that of its children (the nest and its workers),
+    threads and descriptors of all of them; `slab_mb` is the whole kernel's, and only told.
+    """
 
     at_s: float
     rss_mb: float
+    children_mb: float
     threads: int
     fds: int
     slab_mb: float
@@ -48,8 +51,9 @@ def take_sample(pid: int, at_s: float) -> Sample:
         with suppress(OSError):  # it ended just now
             held.append(_look(child))
     rss, threads, fds = map(sum, zip(*held, strict=True))
+    own = held[0][0]
     slab = _read_fields(Path("/proc/meminfo"))["Slab"]
-    return Sample(at_s, rss / 1024, threads, fds, slab / 1024)
+    return Sample(at_s, own / 1024, (rss - own) / 1024, threads, fds, slab / 1024)
 
 
 def _look(pid: int) -> tuple[int, int, int]:

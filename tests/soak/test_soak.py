@@ -33,7 +33,7 @@ def test_a_short_soak_finds_nothing(tmp_path: Path) -> None:
 
 
 def _samples(rss_mb: list[float]) -> list[Sample]:
-    return [Sample(60.0 * minute, rss, 3, 30, 0.0) for minute, rss in enumerate(rss_mb)]
+    return [Sample(60.0 * minute, rss, 0.0, 3, 30, 0.0) for minute, rss in enumerate(rss_mb)]
 
 
 def test_only_what_rises_for_long_grows() -> None:

@@ -43,6 +43,23 @@ def test_a_file_of_the_wrong_length_is_made_again(tmp_path: Path, damage: bytes)
     assert [sizes.get(cell) for cell in range(4)] == [None] * 4
 
 
+def test_regression_what_is_learned_is_read_of_the_file_that_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sizes"
+    allocate = os.posix_fallocate
+
+    def replace(*given: int) -> None:
+        allocate(*given)
+        (tmp_path / "other").write_bytes(bytes(32))
+        (tmp_path / "other").rename(path)
+
+    monkeypatch.setattr(os, "posix_fallocate", replace)
+    sizes = LearnedSizes(path, 4)
+    sizes.learn(1, 77)
+    assert sizes.get(1) == 77
+
+
 def test_the_file_is_private_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     LearnedSizes(tmp_path / "sizes", 4)
     assert [path.name for path in tmp_path.iterdir()] == ["sizes"]

@@ -34,7 +34,7 @@ class Digests:
     """Digests of what URLs first gave. Thread-safe."""
 
     def __init__(self, folder: Path, file_records: int = FILE_RECORDS) -> None:
-        self._folder = folder
+        self._folder = str(folder)
         self._most_bytes = file_records * _RECORD_BYTES
         self._lock = threading.Lock()
         self._has_warned = False
@@ -47,8 +47,8 @@ class Digests:
         record = url + blake2b(data, digest_size=_HASH_BYTES).digest()
         try:
             with self._lock, self._locked():
-                path = self._folder / f"{url[0]:02x}"
-                known = path.read_bytes() if path.exists() else b""
+                path = f"{self._folder}/{url[0]:02x}"
+                known = _read(path)
                 known = known[: len(known) // _RECORD_BYTES * _RECORD_BYTES]
                 first = _find(known, url)
                 if first is None:
@@ -60,11 +60,12 @@ class Digests:
                 log.warning("cannot record what URLs give in %s: %s", self._folder, error.strerror)
             return True
 
-    def _add(self, path: Path, known: bytes, record: bytes) -> None:
+    def _add(self, path: str, known: bytes, record: bytes) -> None:
         if len(known) >= self._most_bytes:
             half = len(known) // (2 * _RECORD_BYTES) * _RECORD_BYTES
-            fresh = path.with_name(".fresh")
-            fresh.write_bytes(known[half:] + record)
+            fresh = f"{self._folder}/.fresh"
+            with open(fresh, "wb") as file:
+                file.write(known[half:] + record)
             os.replace(fresh, path)
             return
         with open(path, "ab") as file:
@@ -73,10 +74,19 @@ class Digests:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        with open(self._folder / ".lock", "ab") as lock:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._folder, 0o700)
+        with open(f"{self._folder}/.lock", "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _find(records: bytes, url: bytes) -> bytes | None:

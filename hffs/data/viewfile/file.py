@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from hffs.data.cache import find_floor
 from hffs.data.mapped import open_mapped
+from hffs.data.space import find_floor
 from hffs.data.viewfile.header import (
     SEAL_KEY,
     VIEW_KEY,

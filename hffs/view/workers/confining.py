@@ -7,7 +7,7 @@ which is on top, on every kernel and in every container.
 A worker can compute, and read and write the one socket that it has: it may open nothing more
 (RLIMIT_NOFILE is 0, which files, sockets and all else with a descriptor take), start nothing
 (RLIMIT_NPROC), and is of a user who owns nothing, or, where hffs is no root, in a domain of
-Landlock that keeps it from tracing and signalling what else that user runs.
+Landlock that keeps it from tracing, and from version 6 on signalling, what else that user runs.
 """
 
 from __future__ import annotations

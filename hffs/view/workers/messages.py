@@ -24,7 +24,11 @@ COMMAND = struct.Struct("<BI")
 """To the nest: an `Order` and the number of a worker."""
 
 STATUS = struct.Struct("<i")
-"""From the nest, of a worker that was to end: its exit code, below zero the signal."""
+"""From the nest, of a worker that was to end: its exit code, below zero the signal; from
+`NOT_STARTED` on it never began, and what is above is the errno.
+"""
+
+NOT_STARTED = 1 << 16
 
 
 class Order(IntEnum):

@@ -10,6 +10,7 @@ memory) the nest learns as its parent, and tells.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import resource
@@ -29,6 +30,7 @@ from hffs.view.workers.messages import (
     ANSWER,
     COMMAND,
     LENGTH,
+    NOT_STARTED,
     STATUS,
     Kind,
     Limits,
@@ -70,9 +72,22 @@ def serve(descriptor: int, render: Render, limits: Limits) -> None:
                 return
             order, number = COMMAND.unpack(command)
             if order == Order.START:
-                workers[number] = _fork(orders, descriptors[0], _Worker(render, limits))
+                workers[number] = _start(orders, descriptors, _Worker(render, limits))
             else:
                 orders.sendall(STATUS.pack(_end(workers.pop(number))))
+
+
+def _start(orders: socket.socket, descriptors: Sequence[int], worker: _Worker) -> int:
+    """Start a worker: its process, or below zero the errno. Who waits for it sees its end closed,
+    and asks how it ended; to end here would end all others as well.
+    """
+    if not descriptors:  # there was none left for it
+        return -errno.EMFILE
+    try:
+        return _fork(orders, descriptors[0], worker)
+    except OSError as error:
+        os.close(descriptors[0])
+        return -(error.errno or errno.EAGAIN)
 
 
 def _fork(orders: socket.socket, descriptor: int, worker: _Worker) -> int:
@@ -91,7 +106,9 @@ def _fork(orders: socket.socket, descriptor: int, worker: _Worker) -> int:
 
 
 def _end(pid: int) -> int:
-    """End a worker, if it has not ended before; how it did, as its exit code."""
+    """End a worker, if it has not ended before; how it did, as `STATUS` has it."""
+    if pid < 0:
+        return NOT_STARTED - pid
     os.kill(pid, signal.SIGKILL)  # it is not another's number yet: only here it is waited for
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
@@ -125,7 +142,11 @@ class _Worker:
     def _explain(self, error: RenderError) -> tuple[Kind, str]:
         cause = error.__cause__
         if isinstance(cause, MemoryError):
-            return Kind.BROKEN, f"it takes over {self.limits.memory_bytes / 1e9:.1f} GB of memory"
+            allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+            why = f"it takes over {allowed / 1e9:.1f} GB of memory"
+            if 0 <= allowed < self.limits.memory_bytes:
+                return Kind.FAILED, f"{why}, the limit that hffs was started with"
+            return Kind.BROKEN, why
         if isinstance(cause, OSError) and cause.errno is not None:  # Pillow's own have none
             return Kind.FAILED, f"its process may not do what a decoder asked for: {cause}"
         return Kind.BROKEN, error.why

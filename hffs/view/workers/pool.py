@@ -2,24 +2,30 @@
 file, and never the mount.
 
 Owns the processes: a nest (`hffs.view.workers.nest`) that forks a worker whenever all others are
-busy, so no more than there are threads that render. Must not know files or cells. Invariants:
-bytes are those that `codecs.render` makes in this process; what a worker says is checked, since an
-image may have taken it over; what an image did itself is a RenderError, which is for good, and any
-other end of a worker is tried once more, in a new one, then a WorkerError or DeadlineError, which
-is not. Everything ends with this process, however that ends. Thread-safe.
+busy, so no more than there are threads that render; where none can be started, for want of
+processes or descriptors, an image waits for one of the others. Must not know files or cells.
+
+Invariants: bytes are those that `codecs.render` makes in this process; what a worker says is
+checked, since an image may have taken it over; what an image did itself is a RenderError, which is
+for good, and any other end of a worker is tried once more, in a new one, then a WorkerError or
+DeadlineError, which is not. Everything ends with this process, however that ends. Thread-safe.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from hffs.core.formats import MediaFormat, sniff
+from hffs.core.image_headers import MAX_PIXELS
 from hffs.data.programs import BareProgram, describe_code, start_bare
 from hffs.errors import DeadlineError, HffsError, RenderError, WorkerError
 from hffs.view import codecs
@@ -29,6 +35,7 @@ from hffs.view.workers.messages import (
     ANSWER,
     COMMAND,
     LENGTH,
+    NOT_STARTED,
     STATUS,
     Job,
     Kind,
@@ -61,8 +68,8 @@ _ENVIRON = {
 
 _MAIN = "hffs.view.workers.nest:main"
 _END_S = 10.0  # a nest that does not tell within how a worker ended is no use any more
-_MOST_BYTES = 1 << 30
-"""Of all files of one image: more than `MAX_PIXELS` of 4 bytes take uncompressed."""
+_MOST_BYTES = 4 * MAX_PIXELS + (64 << 20)
+"""Of all files of one image: what the largest takes uncompressed, with what goes beside pixels."""
 
 _SHOWN_CHARS = 300
 _CRASHES = {
@@ -83,6 +90,10 @@ class Means:
     program: str = _MAIN
 
 
+class _UnstartedError(Exception):
+    """A worker could not be started, for want of processes, descriptors or memory."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Nest:
     """The process that workers are forked from."""
@@ -93,7 +104,10 @@ class _Nest:
 
     def start_worker(self) -> _Worker:
         """A new worker; OSError if the nest is gone."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise _UnstartedError(error.strerror) from error
         number = next(self.numbers)
         with theirs:
             try:
@@ -105,7 +119,7 @@ class _Nest:
         return _Worker(self, number, ours)
 
     def end_worker(self, number: int) -> int | None:
-        """End a worker, if it has not ended; how it did, None if the nest does not tell."""
+        """End a worker, if it has not ended; its `STATUS`, None if the nest does not tell."""
         channel = self.program.channel
         with self.lock:
             until = time.monotonic() + _END_S
@@ -143,10 +157,13 @@ class RenderPool:
         self._timer: threading.Timer | None = None
         self._is_closed = False
         self._lock = threading.Lock()
+        self._busy = 0  # threads that have a worker, or start one
+        self._less_busy = threading.Condition(self._lock)
 
     def prepare(self) -> None:
         """Have a worker there when the first image comes; this does not wait for it."""
-        self._give(self._start())
+        with suppress(_UnstartedError):  # then who renders will try
+            self._give(self._start())
 
     def close(self) -> None:
         """End everything at once; what is being rendered is a WorkerError."""
@@ -156,6 +173,7 @@ class RenderPool:
             idle, self._idle = self._idle, []
             if self._timer is not None:
                 self._timer.cancel()
+            self._less_busy.notify_all()
         for _, worker in idle:
             worker.channel.close()
         if nest is not None:
@@ -169,9 +187,40 @@ class RenderPool:
             why = f"{len(data)} bytes, over {MAX_ENCODED_BYTES}"
             raise RenderError("cannot render", why=why)
         try:
-            return self._render(data, self._take())
+            return self._try(data, self._take)
         except (WorkerError, DeadlineError):
-            return self._render(data, self._start())
+            return self._try(data, self._start)
+
+    def _try(self, data: bytes | memoryview, take: Callable[[], _Worker]) -> Sequence[bytearray]:
+        """Render by a worker, or by the next that is idle where none can be started."""
+        until = time.monotonic() + self._means.wall_s
+        with self._lock:
+            self._busy += 1
+        try:
+            while True:
+                try:
+                    return self._render(data, take())
+                except _UnstartedError as error:
+                    take = partial(self._wait_idle, until, str(error))
+        finally:
+            with self._lock:
+                self._busy -= 1
+                self._less_busy.notify_all()
+
+    def _wait_idle(self, until: float, why: str) -> _Worker:
+        """A worker that a busy thread is done with; WorkerError where there will be none."""
+        with self._lock:
+            self._busy -= 1
+            self._less_busy.notify_all()
+            try:
+                while not self._idle:
+                    left_s = until - time.monotonic()
+                    if self._is_closed or not self._busy or left_s <= 0:
+                        raise WorkerError("cannot render", why=f"no process to do it: {why}")
+                    self._less_busy.wait(left_s)
+                return self._idle.pop()[1]
+            finally:
+                self._busy += 1
 
     def _render(self, data: bytes | memoryview, worker: _Worker) -> Sequence[bytearray]:
         until = time.monotonic() + self._means.wall_s
@@ -180,7 +229,10 @@ class RenderPool:
             files = self._receive(worker.channel, data, until)
         except (OSError, EOFError) as error:
             is_late = isinstance(error, TimeoutError)
-        except WorkerError:
+        except MemoryError as error:
+            self._end(worker)
+            raise WorkerError("cannot render", why="no memory for what it becomes") from error
+        except BaseException:
             self._end(worker)
             raise
         else:
@@ -188,7 +240,10 @@ class RenderPool:
             if isinstance(files, RenderError):
                 raise files
             return files
-        raise self._explain(self._end(worker), is_late=is_late)
+        code = self._end(worker)
+        if code is not None and code >= NOT_STARTED:
+            raise _UnstartedError(os.strerror(code - NOT_STARTED))
+        raise self._explain(code, is_late=is_late)
 
     def _receive(
         self, channel: socket.socket, data: bytes | memoryview, until: float
@@ -234,6 +289,7 @@ class RenderPool:
         return self._start()
 
     def _start(self) -> _Worker:
+        """A new worker, which may be told only later that it could not begin."""
         nest = self._find_nest()
         try:
             return nest.start_worker()
@@ -253,7 +309,10 @@ class RenderPool:
             return self._nest
 
     def _launch(self) -> BareProgram:
-        return start_bare(self._means.program, self._job.to_text(), environ=_ENVIRON)
+        try:
+            return start_bare(self._means.program, self._job.to_text(), environ=_ENVIRON)
+        except OSError as error:
+            raise _UnstartedError(error.strerror) from error
 
     def _end(self, worker: _Worker) -> int | None:
         code = worker.end()
@@ -284,9 +343,13 @@ class RenderPool:
 
     def _watch_idle(self) -> None:
         if self._timer is None and len(self._idle) > 1:
-            self._timer = threading.Timer(self._means.idle_s, self._retire)
-            self._timer.daemon = True
-            self._timer.start()
+            timer = threading.Timer(self._means.idle_s, self._retire)
+            timer.daemon = True
+            with suppress(
+                RuntimeError
+            ):  # no thread for it: whoever gives a worker next tries again
+                timer.start()
+                self._timer = timer
 
     def _retire(self) -> None:
         """End workers that were not needed for a while, but for one."""

@@ -215,6 +215,28 @@ def test_thousands_of_members_and_archives(
         opened.store.advise(cell)
 
 
+def test_regression_an_archive_that_is_read_is_not_closed_for_another(
+    tmp_path: Path, sets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openfiles, "_OPEN_ARCHIVES", 1)
+    paths = [_zip(tmp_path / f"{n}.zip", [("a.jpg", JPEG + b"%d" % n, PLAIN)]) for n in range(3)]
+    for path in paths:
+        os.utime(path, ns=(10**18, 10**18))  # by size and time one is as the other
+    files = _open(sets, tmp_path, [f"zip://a.jpg::{n}.zip" for n in range(3)]).store._opened
+    held = files.archive(0)
+    files.archive(1)
+    before = len(os.listdir("/proc/self/fd"))
+    files.archive(2)
+    assert len(os.listdir("/proc/self/fd")) == before  # the second was given back at once
+    assert held.read(0, held.size_bytes) == paths[0].read_bytes()
+    untouched = held.leave_untouched()
+    del held
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert untouched.open_native().read() == paths[0].read_bytes()
+    del untouched
+    assert len(os.listdir("/proc/self/fd")) < before
+
+
 def test_archives_that_change_are_stale(tmp_path: Path, sets: Any) -> None:
     archive = _zip(tmp_path / "a.zip", [("a.jpg", JPEG, PLAIN), ("b.png", PNG, DEFLATE)])
     paths = ["zip://a.jpg::a.zip", "zip://b.png::a.zip"]

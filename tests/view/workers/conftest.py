@@ -50,8 +50,16 @@ def find_children(pid: int) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
+    return _read_state(pid) not in ("", "Z")
+
+
+def is_stopped(pid: int) -> bool:
+    return _read_state(pid) == "T"
+
+
+def _read_state(pid: int) -> str:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return text.rpartition(")")[2].split()[0] != "Z"
+        return ""
+    return text.rpartition(")")[2].split()[0]

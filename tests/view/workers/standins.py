@@ -6,8 +6,10 @@ The "image" is the name of a function here, and what that is given, as JSON.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -15,10 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hffs.errors import RenderError
+from hffs.view.workers import nest
 from hffs.view.workers.messages import parse_job
 from hffs.view.workers.nest import serve
 
 ANYBODY = 12345
+SMALL_BYTES = 250_000_000
 _PR_SET_KEEPCAPS = 8
 JPEG = b"\xff\xd8\xff and so on"
 
@@ -39,6 +43,26 @@ def main_of_service(descriptor: int, text: str) -> None:
     """As if hffs were run by another user that may mount."""
     ctypes.CDLL(None).prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     main_of_anybody(descriptor, text)
+
+
+def main_of_one_fork(descriptor: int, text: str) -> None:
+    """As if there were no room for more than one worker."""
+    fork, left = os.fork, [1]
+
+    def fork_once() -> int:
+        if not left:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        left.pop()
+        return fork()
+
+    os.fork = fork_once
+    main(descriptor, text)
+
+
+def main_of_small_host(descriptor: int, text: str) -> None:
+    """As if hffs were started with less memory than an image may take."""
+    resource.setrlimit(resource.RLIMIT_AS, (SMALL_BYTES, SMALL_BYTES))
+    nest.main(descriptor, text)
 
 
 def ask(name: str, *given: Any) -> bytes:
@@ -73,6 +97,16 @@ def do_exit(code: int) -> list[bytes]:
 def do_stop() -> list[bytes]:
     os.kill(os.getpid(), signal.SIGSTOP)
     return []
+
+
+def do_pause() -> list[bytes]:
+    """Answer when told to go on (SIGCONT)."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return [JPEG]
+
+
+def do_swell(size_bytes: int) -> list[bytes]:
+    return [JPEG.ljust(size_bytes)]
 
 
 def do_spin() -> list[bytes]:

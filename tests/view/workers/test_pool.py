@@ -1,10 +1,14 @@
+import errno
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from PIL import Image
@@ -15,10 +19,11 @@ from hffs.view import codecs
 from hffs.view.codecs import Reshape
 from hffs.view.codecs.reading import MAX_ENCODED_BYTES
 from hffs.view.workers import messages
+from hffs.view.workers import pool as under_test
 from hffs.view.workers.messages import ANSWER, LENGTH, Kind, Limits
 from hffs.view.workers.pool import Means, RenderPool
 from tests.view.conftest import encode
-from tests.view.workers.conftest import STAND_IN, StartPool, find_children, is_running
+from tests.view.workers.conftest import STAND_IN, StartPool, find_children, is_running, is_stopped
 from tests.view.workers.standins import JPEG, ask
 from tests.waiting import wait_until
 
@@ -47,13 +52,23 @@ def test_a_loop_ends_by_its_cpu_time(obedient: RenderPool) -> None:
     assert works(obedient)
 
 
-def test_a_bomb_takes_no_more_memory_than_it_may(start_pool: StartPool) -> None:
+def draw_bomb() -> bytes:
     file = io.BytesIO()
     Image.new("L", (13_000, 13_000)).save(file, "PNG", compress_level=1)
     assert len(file.getvalue()) < 1 << 20
+    return file.getvalue()
+
+
+def test_a_limit_of_the_host_is_not_the_images_fault(start_pool: StartPool) -> None:
+    pool = start_pool(means=Means(program="tests.view.workers.standins:main_of_small_host"))
+    with pytest.raises(WorkerError, match=r"over 0\.2 GB of memory, the limit that hffs was star"):
+        pool.render(draw_bomb())
+
+
+def test_a_bomb_takes_no_more_memory_than_it_may(start_pool: StartPool) -> None:
     pool = start_pool(means=Means(Limits(60, 250_000_000)))
     with pytest.raises(RenderError, match=r"^cannot render: it takes over 0\.2 GB of memory$"):
-        pool.render(file.getvalue())
+        pool.render(draw_bomb())
     image = encode("PNG", 1)
     assert list(pool.render(image)) == codecs.render(image, "jpg")
 
@@ -84,6 +99,83 @@ def test_an_image_survives_the_kill_of_a_process(victim: str, start_pool: StartP
     assert not new_nests(before)
 
 
+def test_where_no_worker_can_be_started_an_image_waits_for_another(start_pool: StartPool) -> None:
+    before = find_children(os.getpid())
+    pool = start_pool(means=Means(program="tests.view.workers.standins:main_of_one_fork"))
+    assert works(pool)
+    (nest,) = new_nests(before)
+    (worker,) = find_children(nest)
+    with ThreadPoolExecutor(2) as threads:
+        paused = threads.submit(pool.render, ask("pause"))
+        wait_until(lambda: is_stopped(worker))
+        waiting = threads.submit(works, pool)
+        wait_until(lambda: len(pool._less_busy._waiters) == 1)  # type: ignore[attr-defined]
+        os.kill(worker, signal.SIGCONT)
+        assert list(paused.result(100)) == [JPEG]
+        assert waiting.result(100)
+    with pytest.raises(WorkerError, match="no process to do it: Resource temporarily unavailable"):
+        pool.render(ask("die", signal.SIGKILL))  # there is no other to wait for
+    assert new_nests(before) == [nest]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN])
+def test_a_pool_without_descriptors_or_processes_goes_on_later(
+    number: int, start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    before = find_children(os.getpid())
+    pool = start_pool(means=Means(program=STAND_IN))
+    assert number == errno.EAGAIN or works(pool)
+    nests = new_nests(before)
+    with monkeypatch.context() as patch:
+        if nests:
+            patch.setattr(socket, "socketpair", refuse)
+        else:
+            patch.setattr(subprocess, "Popen", refuse)
+        pool.prepare()
+        with pytest.raises(WorkerError, match=f"no process to do it: {os.strerror(number)}"):
+            pool.render(ask("die", signal.SIGKILL))
+    assert works(pool)
+    assert nests in ([], new_nests(before))
+
+
+def test_an_answer_that_there_is_no_memory_for_leaves_no_worker(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def receive(channel: socket.socket, length: int, until: float) -> bytearray:
+        if length > 1 << 20:
+            raise MemoryError
+        return messages.receive(channel, length, until)
+
+    before = find_children(os.getpid())
+    monkeypatch.setattr(under_test, "receive", receive)
+    pool = start_pool(means=Means(program=STAND_IN))
+    with pytest.raises(WorkerError, match="no memory for what it becomes"):
+        pool.render(ask("swell", 2 << 20))
+    assert [find_children(nest) for nest in new_nests(before)] == [[]]
+    assert works(pool)
+
+
+def test_workers_are_retired_though_once_no_thread_could_be_begun(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = find_children(os.getpid())
+    pool = start_pool(means=Means(idle_s=0.1, program=STAND_IN))
+    workers = [pool._start() for _ in range(3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        pool._give(workers[0])
+        pool._give(workers[1])
+    pool._give(workers[2])
+    (nest,) = new_nests(before)
+    wait_until(lambda: len(find_children(nest)) == 1)
+
+
 def test_a_worker_that_hangs_is_given_up(start_pool: StartPool) -> None:
     pool = start_pool(means=Means(wall_s=1, program=STAND_IN))
     with pytest.raises(DeadlineError, match="its process did not answer within 1 s"):
@@ -93,7 +185,7 @@ def test_a_worker_that_hangs_is_given_up(start_pool: StartPool) -> None:
 LIES = {
     "two files": ask("answer", "\xff\xd8\xff", "\xff\xd8\xff"),
     "what is no JPEG": ask("answer", "<html>"),
-    "bytes": ask("write", (ANSWER.pack(Kind.FILES, 1) + LENGTH.pack(1 << 40)).decode("latin-1")),
+    "bytes": ask("write", (ANSWER.pack(Kind.FILES, 1) + LENGTH.pack(1 << 30)).decode("latin-1")),
     "a long reason": ask("write", ANSWER.pack(Kind.BROKEN, 1 << 31).decode("latin-1")),
     "answered with": ask("write", ANSWER.pack(77, 1 << 31).decode("latin-1")),
 }
