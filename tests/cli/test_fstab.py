@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hffs import cli
 from hffs.cli import fstab
 from hffs.cli.fstab import Call, parse_call, run, split_options, translate
 from hffs.errors import UsageError
@@ -126,7 +127,7 @@ def test_regression_a_line_means_the_same_in_every_folder(
 
     (tmp_path / "owner/photos").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fstab.cli, "run", note)
+    monkeypatch.setattr(cli, "run", note)
     assert run(["hffs#owner/photos", "mnt"]) == 0
     assert called == [("/", False, ["owner/photos", str(tmp_path / "mnt")])]
 

@@ -64,7 +64,7 @@ def test_regression_who_reads_may_have_seen_enough(tmp_path: Path) -> None:
     (tmp_path / "x.log").write_text("line\n" * 50_000)
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", PIPED, tmp_path / "x.log"]
+    command = [sys.executable, "-c", PIPED, str(tmp_path / "x.log")]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")

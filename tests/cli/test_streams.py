@@ -18,7 +18,9 @@ print(os.readlink("/proc/self/fd/2"), os.get_inheritable(2), file.fileno() > 2)
 """
 
 
-def _run_closed(*arguments: str | Path, environ: dict[str, str]) -> subprocess.CompletedProcess:
+def _run_closed(
+    *arguments: str | Path, environ: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     command = ["sh", "-c", 'exec "$@" 0<&- 2>&-', "sh", sys.executable, *arguments]
     return subprocess.run(
         command, env=environ, stdout=subprocess.PIPE, text=True, timeout=100, check=False
