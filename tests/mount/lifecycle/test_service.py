@@ -125,7 +125,7 @@ def test_regression_nobody_reads_what_it_says_and_it_ends_all_the_same(
     folder = tmp_path / "mnt"
     folder.mkdir()
     with full_pipe() as full:
-        command = [sys.executable, "-m", "hffs", "mount", "-f", photo_parquet, folder]
+        command = [sys.executable, "-m", "hffs", "mount", "-f", str(photo_parquet), str(folder)]
         process = subprocess.Popen(command, env=hffs.environ, stderr=full, start_new_session=True)
         try:
             wait_until(lambda: hffs.describe(folder) is not None)
