@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from hffs import __version__
+from hffs.cli.streams import open_missing
 from hffs.cli.untrusted import clean_line, clean_text
 from hffs.errors import HffsError, InterruptedRun
 
@@ -52,13 +53,16 @@ def _hffs(
 
 def main() -> None:
     """Entry point of the command."""
+    open_missing()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit code."""
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    debug = "--debug" in arguments[:end]
+    options = [argument for argument in arguments[:end] if argument != "--debug"]
+    arguments = options + arguments[end:]
     logging.getLogger("hffs").setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         _register(arguments)

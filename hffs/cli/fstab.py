@@ -6,6 +6,7 @@ the exit codes of mount(8). Must not know any option of `hffs mount`: it asks th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hffs import cli
+from hffs.cli.streams import open_missing
 from hffs.cli.untrusted import clean_line
 from hffs.errors import ConfigError, InterruptedRun, UsageError
 
@@ -27,7 +29,8 @@ _NOT_OURS = {
     "ro", "rw", "nosuid", "nodev", "noexec", "defaults", "auto", "noauto", "nofail", "user",
     "users", "nouser", "owner", "group", "_netdev", "async", "atime", "noatime", "diratime",
     "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime",
-    "nolazytime", "iversion", "noiversion", "silent", "loud", "default_permissions",
+    "nolazytime", "iversion", "noiversion", "silent", "loud", "default_permissions", "sync",
+    "dirsync", "mand", "nomand",
 }  # fmt: skip
 _NOT_OURS_BEGIN = ("x-", "X-", "comment=", "uhelper=", "user=")
 _SAY_NO = {
@@ -56,6 +59,7 @@ class Call:
 
 def main() -> None:
     """Entry point of mount.hffs and mount.fuse.hffs."""
+    open_missing()
     _complete(os.environ)
     sys.exit(run(sys.argv[1:]))
 
@@ -70,7 +74,10 @@ def run(arguments: Sequence[str]) -> int:
         return _USAGE
     if call.is_fake:
         return 0
-    code = cli.run(["mount", *flags, "--", call.spec, call.folder])
+    folder = os.path.abspath(call.folder)
+    # A line of fstab means the same wherever mount(8) is called: no folder that is here by chance.
+    with contextlib.chdir("/"):
+        code = cli.run(["mount", *flags, "--", call.spec, folder])
     return {0: 0, UsageError.exit_code: _USAGE, InterruptedRun.exit_code: _INTERRUPTED}.get(
         code, _FAILURE
     )

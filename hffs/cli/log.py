@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -63,19 +64,46 @@ def _show(record: Record, number: int, *, follow: bool) -> None:
         why = "it logs to the terminal, or to who has started it"
         raise MountError("cannot show the log of", record.mountpoint, why=why)
     try:
-        with open(record.log, encoding="utf-8", errors="replace") as file:
+        with _open(record.log) as file:
             for line in deque(file, number):
                 print(clean_line(line))
-            while follow:
-                is_over = not _is_alive(record)
-                for line in file:
-                    print(clean_line(line), flush=True)
-                if is_over:
+            sys.stdout.flush()
+            if not follow or not _follow(file, record):
+                return
+        while True:  # it was moved away, and is made anew
+            with _open(record.log) as file:
+                if not _follow(file, record):
                     return
-                time.sleep(_POLL_S)
+    except BrokenPipeError:  # who read it has seen enough; Python would say more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         why = error.strerror or str(error)
         raise MountError("cannot read the log", record.log, why=why) from error
+
+
+def _open(log: str) -> TextIO:
+    return open(log, encoding="utf-8", errors="replace")
+
+
+def _follow(file: TextIO, record: Record) -> bool:
+    """Show what comes in a file; whether there is another one by now, else its daemon has ended."""
+    while True:
+        is_over, is_replaced = not _is_alive(record), _is_replaced(file, record.log or "")
+        for line in file:
+            print(clean_line(line), flush=True)
+        if is_over or is_replaced:
+            return is_replaced
+        time.sleep(_POLL_S)
+
+
+def _is_replaced(file: TextIO, log: str) -> bool:
+    """Whether a log has its name no more, or has been cut off (logrotate's `copytruncate`)."""
+    opened = os.fstat(file.fileno())
+    try:
+        there = os.stat(log)
+    except FileNotFoundError:  # until its daemon is told
+        return False
+    return not os.path.samestat(opened, there) or there.st_size < file.buffer.tell()
 
 
 def _is_alive(record: Record) -> bool:

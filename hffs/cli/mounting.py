@@ -25,7 +25,7 @@ from hffs.mount.group import Foreground, run_group
 from hffs.mount.lifecycle import daemon
 from hffs.mount.lifecycle.logs import WORDS, LogPlan, check_log, reopen_logs, start_logging
 from hffs.mount.lifecycle.notifying import SILENT, Notifier, TellingListener
-from hffs.mount.lifecycle.signals import has_terminal
+from hffs.mount.lifecycle.signals import has_terminal, stop_no_more
 from hffs.mount.mountinfo import find_mount
 from hffs.mount.observing.textfile import name_textfile
 from hffs.mount.preflight import check_fuse, is_automount, prepare_mountpoint
@@ -81,7 +81,10 @@ def mount_one(config: Config, place: Path, options: MountOptions) -> None:
         if options.foreground:
             check_log(plan)
             start_logging(plan)
-            body(listener)
+            try:
+                body(listener)
+            finally:
+                stop_no_more()
             return
         try:
             daemon.start(body, listener, plan, leaves_late=is_automount(place))
@@ -117,6 +120,8 @@ def mount_several(chosen: Chosen, place: Path, options: MountOptions) -> None:
     starts = {config.id: partial(start, config) for config in chosen.configs}
     stay = Foreground(told.notifier, told.hangup_ends, reopen_logs) if options.foreground else None
     run_group(place, starts, Registry(state), stay)
+    if stay is not None:
+        stop_no_more()
 
 
 def _prepare_signals(options: MountOptions) -> _Told:

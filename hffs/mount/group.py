@@ -24,7 +24,7 @@ from hffs.mount.layers import Shown, find_shown, read_shown
 from hffs.mount.lifecycle.daemon import describe_end, handling, raise_interrupt
 from hffs.mount.lifecycle.limits import END_S
 from hffs.mount.lifecycle.notifying import Notifier, start_watchdog
-from hffs.mount.lifecycle.signals import STOPPING
+from hffs.mount.lifecycle.signals import STOPPING, stop_no_more, survive
 from hffs.mount.mountinfo import FS_TYPE
 from hffs.mount.preflight import check_folder
 from hffs.mount.registry import Group, Registry, read_start_time
@@ -61,6 +61,8 @@ def run_group(
     others. MountError where the folder cannot be had, or a mount that was up broke down.
     """
     folder = os.path.realpath(path)
+    if stay is not None:
+        survive()
     try:
         with handling(raise_interrupt, signal.SIGTERM):
             group = _claim(Path(folder), tuple(starts), registry)
@@ -74,6 +76,7 @@ def run_group(
                 stay.notifier.ready(f"serving {len(children)} mounts in {folder}")
                 start_watchdog(stay.notifier, [Path(folder, name) for name in starts])
                 _supervise(children, numbers, stay)
+                stop_no_more()  # those that have come meanwhile, too
     except BaseException:
         with handling(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT):
             _take_down(folder, registry)
@@ -236,8 +239,9 @@ def _next_signal(numbers: Collection[int], stopped_at: float | None) -> int | No
 def _obey(number: signal.Signals, pids: Iterable[int], stay: Foreground) -> float | None:
     """Do what a signal says; when the members were asked to end, if they were."""
     if number in STOPPING or (number is signal.SIGHUP and stay.hangup_ends):
+        stopped_at = _stop(pids, stay)
         log.info("%s: unmounting all", number.name)
-        return _stop(pids, stay)
+        return stopped_at
     if number is signal.SIGHUP:
         stay.notifier.reloading()
         stay.reload()
@@ -248,8 +252,8 @@ def _obey(number: signal.Signals, pids: Iterable[int], stay: Foreground) -> floa
 
 def _stop(pids: Iterable[int], stay: Foreground) -> float:
     """Ask to end; when that was."""
-    stay.notifier.stopping()
     _send(pids, signal.SIGTERM)
+    stay.notifier.stopping()
     return time.monotonic()
 
 

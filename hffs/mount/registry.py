@@ -18,11 +18,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from hffs.data.folders import read_own, write_json
+from hffs.errors import MountError
 from hffs.mount.observing.sockets import find_socket, remove_dead_socket
 
 SERVICE_STATE = Path("/var/lib/hffs")
@@ -113,8 +114,16 @@ class Registry:
         self._groups = state / "groups"
 
     def add(self, record: Record) -> None:
-        """Write a record, whole or not at all."""
-        write_json(_path(self._folder, record.mountpoint), asdict(record))
+        """Write a record, whole or not at all. MountError where that fails."""
+        path = _path(self._folder, record.mountpoint)
+        try:
+            write_json(path, asdict(record))
+        except OSError as error:
+            why, fix = (
+                error.strerror or str(error),
+                "make room, or set XDG_STATE_HOME to another folder",
+            )
+            raise MountError("cannot write the record", str(path), why=why, fix=fix) from error
 
     def remove(self, mountpoint: str, pid: int) -> None:
         """Drop the record of a mount if it is still that daemon's."""
@@ -161,8 +170,8 @@ class Registry:
     def find_group(self, folder: str) -> Group | None:
         """The group in a folder, also if its daemons are dead."""
         try:
-            fields = json.loads(read_own(_path(self._groups, folder)))
-            group = Group(**fields | {key: tuple(fields[key]) for key in ("members", "made")})
+            told = _read_fields(_path(self._groups, folder), Group)
+            group = Group(**told | {key: tuple(told[key]) for key in ("members", "made")})
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         return group if _is_group(group) else None
@@ -174,10 +183,17 @@ def _path(folder: Path, key: str) -> Path:
 
 
 def _read_living(path: Path) -> Record | None:
-    record = _read_record(path)
-    if record is not None and read_start_time(record.pid) == record.started:
-        return record
-    with suppress(OSError):  # a folder, say: no daemon made that
+    try:
+        told = _read_fields(path, Record)
+    except OSError:  # who cannot read it cannot tell that it is left over
+        return None
+    except (ValueError, TypeError, RecursionError):  # a record is written whole: that is none
+        told = {}
+    record = _make_record(told)
+    pid, started = told.get("pid"), told.get("started")
+    if type(pid) is int and started is not None and read_start_time(pid) == started:
+        return record  # none where its daemon is of another version, which may need it
+    with suppress(OSError):
         path.unlink()
     if record is not None and record.socket is not None:
         remove_dead_socket(Path(record.socket))
@@ -187,11 +203,32 @@ def _read_living(path: Path) -> Record | None:
 def _read_record(path: Path, *owners: int) -> Record | None:
     """What a file says, which may be anything, if it is all of a record."""
     try:
-        record = Record(**json.loads(read_own(path, *owners)))
+        return _make_record(_read_fields(path, Record, *owners))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    hints = get_type_hints(Record)
-    is_whole = all(isinstance(getattr(record, name), hint) for name, hint in hints.items())
+
+
+def _read_fields(path: Path, kind: type[Record | Group], *owners: int) -> dict[str, Any]:
+    """What a file says of what this version knows: a daemon of a later one may say more.
+
+    Raises OSError, and ValueError, TypeError or RecursionError for what is no JSON object.
+    """
+    told = json.loads(read_own(path, *owners))
+    if not isinstance(told, dict):
+        raise TypeError("it is no object")
+    return {each.name: told[each.name] for each in fields(kind) if each.name in told}
+
+
+def _make_record(told: Mapping[str, Any]) -> Record | None:
+    try:
+        record = Record(**told)
+    except TypeError:
+        return None
+    values = [(getattr(record, name), hint) for name, hint in get_type_hints(Record).items()]
+    # To Python a bool is an int, too.
+    is_whole = all(
+        isinstance(value, hint) and not isinstance(value, bool) for value, hint in values
+    )
     return record if is_whole else None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -140,7 +141,7 @@ def _start(operations: Operations, mountpoint: Path, options: set[str]) -> None:
 
 async def _run(session: _Session) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_obey, session, nursery.cancel_scope)
+        nursery.start_soon(_obey, session, nursery)
         nursery.start_soon(_announce, session, nursery)
         await pyfuse3.main(max_tasks=_WAITING_MAX)
         session.events.stopping()
@@ -155,12 +156,11 @@ async def _announce(session: _Session, nursery: trio.Nursery) -> None:
         if session.layer is not None:
             await trio.to_thread.run_sync(session.layer.mount, abandon_on_cancel=True)
             nursery.start_soon(_end_with, session.layer)
+        session.is_ready.set()
+        session.events.ready(session.counters)
     except HffsError as error:
         session.failures.append(error)
         nursery.cancel_scope.cancel()
-        return
-    session.is_ready.set()
-    session.events.ready(session.counters)
 
 
 async def _wait_for_answer(mountpoint: Path) -> None:
@@ -182,26 +182,35 @@ async def _end_with(layer: Layer) -> None:
     pyfuse3.terminate()
 
 
-async def _obey(session: _Session, scope: trio.CancelScope) -> None:
-    """Do what signals say, one after the other."""
-    while True:
-        number = await session.signals.take()
-        if session.signals.ends(number):
-            log.info("%s: unmounting", number.name)
-            await _stop(session, scope)
-        else:
+async def _obey(session: _Session, nursery: trio.Nursery) -> None:
+    """Do what signals say. Whatever a reload waits for, the next signal is heard."""
+    # One that is under way has looked already: one more has to follow it, and no more than one.
+    wanted, wishes = trio.open_memory_channel[None](1)
+    nursery.start_soon(_reload, session, wishes)
+    with wanted:
+        while not session.signals.ends(number := await session.signals.take()):
+            with suppress(trio.WouldBlock):
+                wanted.send_nowait(None)
+    await _stop(session, number, nursery.cancel_scope)
+
+
+async def _reload(session: _Session, wishes: trio.MemoryReceiveChannel[None]) -> None:
+    with wishes:
+        async for _ in wishes:
             await trio.to_thread.run_sync(session.events.reload, abandon_on_cancel=True)
 
 
-async def _stop(session: _Session, scope: trio.CancelScope) -> None:
+async def _stop(session: _Session, number: signal.Signals, scope: trio.CancelScope) -> None:
     if not session.is_ready.is_set():  # nobody has seen it yet
         scope.cancel()
+        log.info("%s: unmounting", number.name)
         return
-    session.events.stopping()
     if session.layer is not None:
         with trio.move_on_after(DRAIN_S):
             await trio.to_thread.run_sync(session.layer.detach, abandon_on_cancel=True)
     pyfuse3.terminate()
+    log.info("%s: unmounting", number.name)
+    session.events.stopping()
     await trio.sleep(DRAIN_S)
     scope.cancel()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from hffs import cli
 from hffs.cli import fstab
 from hffs.cli.fstab import Call, parse_call, run, split_options, translate
 from hffs.errors import UsageError
@@ -68,6 +70,7 @@ def test_options_are_the_flags_of_hffs_mount(known: dict[str, object]) -> None:
 
 def test_words_for_mount_itself_and_for_systemd_are_passed_over(known: dict[str, object]) -> None:
     text = "rw,nosuid,nodev,noexec,_netdev,nofail,noauto,user,noatime,x-systemd.automount,comment=x"
+    text += ",sync,dirsync,mand,nomand"
     assert _translate(text, known) == []
 
 
@@ -111,6 +114,30 @@ def test_a_fake_call_checks_and_mounts_nothing(
 )
 def test_exit_codes_are_those_of_mount(option: str, code: int, tmp_path: Path) -> None:
     assert run([str(tmp_path / "none.parquet"), str(tmp_path), "-o", option]) == code
+
+
+def test_regression_a_line_means_the_same_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+
+    def note(arguments: list[str]) -> int:
+        called.append((os.getcwd(), os.path.isdir("owner/photos"), arguments[-2:]))
+        return 0
+
+    (tmp_path / "owner/photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "run", note)
+    assert run(["hffs#owner/photos", "mnt"]) == 0
+    assert called == [("/", False, ["owner/photos", str(tmp_path / "mnt")])]
+
+
+@pytest.mark.usefixtures("known")
+def test_regression_what_is_mounted_is_no_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["hffs#--debug", str(tmp_path)]) != 0
+    assert "--debug" in capsys.readouterr().err
 
 
 def test_a_bare_environment_is_completed() -> None:

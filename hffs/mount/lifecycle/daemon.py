@@ -95,6 +95,7 @@ def start(
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
+        _close_inherited()
         start_logging(plan)
 
     speaker = _LeavingListener if leaves_late else PipeListener
@@ -126,6 +127,17 @@ def _start(body: Callable[[Listener], None], listener: Listener, way: _Way, fix:
         raise MountError("the daemon ended before it was ready", why=why, fix=fix) from end
     listener.ready()
     return pid
+
+
+def _close_inherited() -> None:
+    """Close what whoever started the command had open: a lock, or a pipe whose end is waited for.
+
+    All that this program has opened is closed at an exec (PEP 446), and that is what tells.
+    """
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # the folder that was listed
+            if number > 2 and os.get_inheritable(number):
+                os.close(number)
 
 
 def _end_with(parent: int) -> None:
@@ -210,8 +222,9 @@ def _fork(body: Callable[[Listener], None], listener: Listener, way: _Way) -> in
 def _forked(body: Callable[[Listener], None], way: _Way) -> Iterator[tuple[int, Words]]:
     """A child and what it says; if anything is raised meanwhile, the child is ended."""
     reading, writing = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     # A handler that raises while Python's own hooks after a fork run is ignored by them: the child
     # takes signals when it has handlers of its own.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))

@@ -1,8 +1,9 @@
 """The end of a daemon that does not end: after its time is over it ends whatever it waits for.
 
-Owns one thread, which waits to be armed, and what it does then: say where the process is stuck,
-abort the connection (who waits gets an error), take the mount out of the table, and exit. Where
+Owns one thread, which waits to be armed, and what it does then: abort the connection (who waits
+gets an error), take the mount out of the table, say where the process was stuck, and exit. Where
 even a thread cannot run, because native code holds the interpreter, faulthandler exits later.
+Invariant: nothing that is said comes before what is done, nor holds up the exit.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from hffs.errors import HffsError, MountError
 from hffs.mount.detaching import detach
 from hffs.mount.lifecycle.aborting import abort_own
 from hffs.mount.lifecycle.limits import ABORT_S, DRAIN_S, WIND_DOWN_S
+from hffs.mount.lifecycle.unblocked import open_for_dump, write_unblocked
 from hffs.mount.mountinfo import find_mount
 
 log = logging.getLogger(__name__)
 
 _END_S = DRAIN_S + WIND_DOWN_S
+_SAY_S = 1.0
 
 
 class LastResort:
@@ -35,6 +38,7 @@ class LastResort:
         """`shown` are what else is mounted over it, from the top."""
         self._mountpoint, self._shown = mountpoint, shown
         self._device = ""
+        self._failures = list[Exception]()
         self._reading, self._writing = os.pipe()
         threading.Thread(target=self._wait, name="last resort", daemon=True).start()
 
@@ -50,26 +54,46 @@ class LastResort:
 
     def _wait(self) -> None:
         os.read(self._reading, 1)
-        faulthandler.dump_traceback_later(_END_S + 2 * ABORT_S, exit=True, file=2)
+        dump = open_for_dump(2)
+        faulthandler.dump_traceback_later(_END_S + 2 * ABORT_S, exit=True, file=dump)
         time.sleep(_END_S)
         self._end()
 
     def _end(self) -> NoReturn:
         try:
-            log.error("%s did not end within %.0f s: aborting it", self._mountpoint, _END_S)
-            faulthandler.dump_traceback(file=2, all_threads=True)
-            self._take_away()
+            stuck = _find_stuck()
+            try:
+                self._take_away()
+            finally:
+                speaking = threading.Thread(target=self._say, args=(stuck,), daemon=True)
+                speaking.start()
+                speaking.join(_SAY_S)
         finally:
             os._exit(MountError.exit_code)
+
+    def _say(self, stuck: bytes) -> None:
+        log.error("%s did not end within %.0f s: it is aborted", self._mountpoint, _END_S)
+        for failure in self._failures:
+            log.warning("%s", failure)
+        write_unblocked(2, stuck)
 
     def _take_away(self) -> None:
         try:
             abort_own(str(self._mountpoint), self._device)
-        except HffsError as error:
-            log.warning("%s", error)
+        except (HffsError, OSError) as error:
+            self._failures.append(error)
         found = find_mount(str(self._mountpoint))
         if found is None or found.device != self._device:
             return
         for place in (*self._shown, self._mountpoint):
             with suppress(HffsError):
                 detach(place)
+
+
+def _find_stuck() -> bytes:
+    """Where every thread of this process is now, as a person reads it."""
+    with suppress(OSError), open(os.memfd_create("stuck"), "w+b", buffering=0) as dumped:
+        faulthandler.dump_traceback(file=dumped.fileno(), all_threads=True)
+        dumped.seek(0)
+        return dumped.read()
+    return b""

@@ -4,7 +4,7 @@ Owns the destinations: descriptor 2, a file, the journal's and syslog's sockets;
 level. Must not know what is mounted.
 Invariants: a record is one line, or lines that begin with blanks, and holds no control character:
 names and texts of a data set cannot forge another record or move a terminal's cursor. A destination
-that does not take a line loses it: it never fails the caller, and a socket never holds it up.
+that does not take a line at once loses it: it never fails the caller, nor holds it up.
 
 Both sockets are spoken to here, in a few lines: the binding of libsystemd takes its headers to
 install, and what is pure Python sends arguments of calls, raw, and raises where stderr is full.
@@ -12,6 +12,7 @@ install, and what is pure Python sends arguments of calls, raw, and raises where
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hffs.errors import MountError, UsageError
+from hffs.mount.lifecycle.unblocked import write_unblocked
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +133,10 @@ def _open(file: Path) -> int:
     try:
         opened = os.open(file, flags, 0o600)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise MountError("cannot write the log", str(file), why=why) from error
+        why, fix = error.strerror or str(error), ""
+        if error.errno == errno.ELOOP:
+            why, fix = "it is a symbolic link", "name the file itself, or `stderr`"
+        raise MountError("cannot write the log", str(file), why=why, fix=fix) from error
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
         raise MountError("cannot write the log", str(file), why="it is not a regular file")
@@ -193,8 +197,8 @@ class _DescriptorHandler(logging.Handler):
         except (TypeError, ValueError):
             self.handleError(record)
             return
-        with suppress(OSError):  # a full disk, a terminal that is gone
-            os.write(self._descriptor, line)
+        with suppress(OSError):  # a full disk or pipe, a terminal that is gone
+            write_unblocked(self._descriptor, line)
 
 
 class _FileHandler(_DescriptorHandler):

@@ -9,6 +9,7 @@ speak for it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -36,6 +37,7 @@ class Notifier:
     def __init__(self, address: str = "", watchdog_s: float = 0.0) -> None:
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self.watchdog_s = watchdog_s
+        self._is_stopping = False
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str]) -> Self:
@@ -65,7 +67,10 @@ class Notifier:
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """It ends, on whoever's wish."""
+        """It ends, on whoever's wish; said once."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
         self._send("STOPPING=1", "STATUS=unmounting")
 
     def alive(self) -> None:
@@ -98,10 +103,11 @@ def start_watchdog(notifier: Notifier, mountpoints: Sequence[Path]) -> Callable[
     is_over = threading.Event()
 
     def run() -> None:
+        devices: dict[Path, int] = {}
         while not is_over.is_set():
             try:
                 for mountpoint in mountpoints:
-                    os.statvfs(mountpoint)
+                    _check(mountpoint, devices)
             except OSError as error:
                 log.warning("the self-check of %s failed: %s", mountpoint, error.strerror)
             else:
@@ -111,6 +117,14 @@ def start_watchdog(notifier: Notifier, mountpoints: Sequence[Path]) -> Callable[
     if notifier.watchdog_s:
         threading.Thread(target=run, name="watchdog", daemon=True).start()
     return is_over.set
+
+
+def _check(mountpoint: Path, devices: dict[Path, int]) -> None:
+    """OSError unless what was first found on a mount point is there and answers."""
+    os.statvfs(mountpoint)
+    device = os.stat(mountpoint).st_dev
+    if devices.setdefault(mountpoint, device) != device:
+        raise OSError(errno.ENOTCONN, "it is not mounted there any more")
 
 
 class TellingListener:

@@ -1,4 +1,4 @@
-"""Signals as the event loop of a mount takes them: in their order, none lost.
+"""Signals as the event loop of a mount takes them: none lost, what stops it first.
 
 Owns the handlers. Must not know what is done about a signal (`signals` says which do what).
 Invariant: a handler does nothing that takes a lock; all else is done by who takes the signal.
@@ -6,7 +6,6 @@ Invariant: a handler does nothing that takes a lock; all else is done by who tak
 
 from __future__ import annotations
 
-import faulthandler
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from types import FrameType
 
 import trio
 
-from hffs.mount.lifecycle.signals import IGNORED, STOPPING
+from hffs.mount.lifecycle.signals import STOPPING, survive
 
 
 class SignalQueue:
@@ -33,11 +32,7 @@ class SignalQueue:
 
     def install(self) -> None:
         """From now on no signal that can be handled ends this process."""
-        for number in IGNORED:
-            signal.signal(number, signal.SIG_IGN)
-        # By C code: it answers also where Python is stuck.
-        faulthandler.enable(2)
-        faulthandler.register(signal.SIGQUIT, file=2, all_threads=True)
+        survive()
         for number in (*STOPPING, signal.SIGHUP):
             signal.signal(number, self._handle)
 
@@ -46,12 +41,17 @@ class SignalQueue:
         return number in self._stopping
 
     async def take(self) -> signal.Signals:
-        """The next signal, in the order in which they came; one task at a time may wait."""
+        """The next signal: one that stops the mount before all others, else in the order in which
+        they came; one task at a time may wait.
+        """
         self._token = trio.lowlevel.current_trio_token()
         while not self._received:
             self._arrived = trio.Event()
             await self._arrived.wait()
-        return self._received.popleft()
+        all_of_them = list(self._received)  # a handler may add one meanwhile
+        received = next(filter(self.ends, all_of_them), all_of_them[0])
+        self._received.remove(received)
+        return received
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         received = signal.Signals(number)

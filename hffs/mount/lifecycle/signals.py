@@ -7,6 +7,7 @@ process survives sensibly: SIGKILL, and faults of native code.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 
@@ -24,6 +25,23 @@ IGNORED = (
     *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
 )
 """SIGPIPE and SIGXFSZ are ignored by Python already."""
+
+
+def survive() -> None:
+    """From now on no signal ends this process that would only leave mounts behind; SIGQUIT has it
+    say where it is.
+    """
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    # By C code: it answers also where Python is stuck.
+    faulthandler.enable(2)
+    faulthandler.register(signal.SIGQUIT, file=2, all_threads=True)
+
+
+def stop_no_more() -> None:
+    """What this process does has ended: a signal would only make a failure of that."""
+    for number in (*STOPPING, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def has_terminal() -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hffs.errors import MountError
 from hffs.mount.lifecycle.logs import parse_level
-from hffs.mount.observing.sockets import connect_socket
+from hffs.mount.observing.sockets import connect_socket, ending
 
 ASK_DEADLINE_S = 1.0
 _MOST_BYTES = 1 << 22
+_MOST = 1 << 64
 
 Status = Mapping[str, Any]
 """What `GET /status` gives (`hffs.mount.observing.reporting.Report`)."""
@@ -62,16 +63,40 @@ def _parse(body: bytes) -> Status:
 
     from hffs.mount.observing.reporting import Report
 
-    TypeAdapter(Report).validate_json(body)
+    report = TypeAdapter(Report).validate_json(body)
     told: Status = json.loads(body)
+    is_whole = (
+        {"open", "read"} <= report.requests.keys()
+        and report.bounds_s
+        and all(len(each.buckets) == len(report.bounds_s) + 1 for each in report.requests.values())
+    )
+    if not is_whole or not all(map(_is_count, _list_numbers(told))):
+        raise ValueError("it is no status")
     return told
+
+
+def _is_count(number: float) -> bool:
+    """Whether it may be one of ours; no NaN is, and no sum of such is too large to be divided."""
+    return 0 <= number < _MOST
+
+
+def _list_numbers(told: object) -> Iterator[float]:
+    if isinstance(told, dict):
+        told = list(told.values())
+    if isinstance(told, list):
+        for each in told:
+            yield from _list_numbers(each)
+    elif isinstance(told, int | float):
+        yield told
 
 
 def _ask(path: Path, method: str, what: str, body: bytes | None = None) -> tuple[int, bytes]:
     connection = _Connection(path)
     try:
-        connection.request(method, what, body)
-        answer = connection.getresponse()
-        return answer.status, answer.read(_MOST_BYTES)
+        connection.connect()
+        with ending(connection.sock, ASK_DEADLINE_S):
+            connection.request(method, what, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read(_MOST_BYTES)
     finally:
         connection.close()

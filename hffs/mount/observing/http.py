@@ -1,7 +1,7 @@
 """One HTTP/1.1 request on a connection, and its answer.
 
 Owns what of HTTP is understood, and its limits: those of the library (a line of 64 KiB, a hundred
-headers), a body of `_MOST_BODY_BYTES`, and `_STALL_S` without a byte.
+headers), a body of `_MOST_BODY_BYTES`, and `_MOST_S` from the first byte to the last.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 from hffs.errors import UsageError
+from hffs.mount.observing.sockets import ending
 
 if TYPE_CHECKING:
     from hffs.mount.observing.control import Answers
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_BODY_BYTES = 64
-_STALL_S = 5.0
+_MOST_S = 5.0
 _TEXT = "text/plain; charset=utf-8"
 
 
 def converse(connection: socket.socket, answers: Answers) -> None:
     """Answer what comes on a connection, which is not asked a second time."""
-    connection.settimeout(_STALL_S)
-    with contextlib.suppress(OSError):  # who asked has gone
+    connection.settimeout(_MOST_S)
+    with contextlib.suppress(OSError), ending(connection, _MOST_S):  # who asked has gone
         _Conversation(connection, answers)
 
 

@@ -33,13 +33,16 @@ class Rates:
 RATE_NAMES = tuple(each.name for each in fields(Rates))
 
 
-def compare(before: Status, after: Status, interval_s: float) -> Rates:
-    """What happened from one status to a later one of the same daemon."""
+def compare(before: Status, after: Status, interval_s: float) -> Rates | None:
+    """What happened from one status to a later one of the same daemon; None if it is of another."""
+    if before["bounds_s"] != after["bounds_s"]:
+        return None
     opened = count_requests(after, "open") - count_requests(before, "open")
     read = count_requests(after, "read") - count_requests(before, "read")
     made = count_made(after) - count_made(before)
     taken = [
-        late - early for early, late in zip(_sum_buckets(before), _sum_buckets(after), strict=True)
+        max(late - early, 0)
+        for early, late in zip(_sum_buckets(before), _sum_buckets(after), strict=True)
     ]
     bounds: Sequence[float] = after["bounds_s"]
     return Rates(

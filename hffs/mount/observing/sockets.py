@@ -12,6 +12,8 @@ import hashlib
 import os
 import socket
 import struct
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from hffs.data.folders import make_private_folder, open_own
@@ -69,6 +71,26 @@ def connect_socket(path: Path, timeout_s: float) -> socket.socket:
         connected.close()
         raise
     return connected
+
+
+@contextlib.contextmanager
+def ending(connection: socket.socket, within_s: float) -> Iterator[None]:
+    """Shut a connection down when its time is over, however slowly bytes come and go on it."""
+
+    def shut_down() -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(within_s, shut_down)
+    timer.daemon = True
+    try:
+        timer.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, "no thread is left") from error
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def read_peer(connection: socket.socket) -> int:

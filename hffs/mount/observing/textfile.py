@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,8 +43,9 @@ def name_textfile(path: Path, entry: str) -> Path:
 def writing(path: Path, report: Callable[[], Report]) -> Iterator[None]:
     """Keep a file up to date to the end of the block."""
     ended = threading.Event()
+    written = deque[os.stat_result](maxlen=1)
     thread = threading.Thread(
-        target=_write_often, args=(path, report, ended), name="hffs-metrics", daemon=True
+        target=_write_often, args=(path, report, written, ended), name="hffs-metrics", daemon=True
     )
     thread.start()
     try:
@@ -52,10 +54,16 @@ def writing(path: Path, report: Callable[[], Report]) -> Iterator[None]:
         ended.set()
         thread.join()
         with suppress(OSError):
-            path.unlink()
+            if written and os.path.samestat(written[0], path.lstat()):  # else it is another's
+                path.unlink()
 
 
-def _write_often(path: Path, report: Callable[[], Report], ended: threading.Event) -> None:
+def _write_often(
+    path: Path,
+    report: Callable[[], Report],
+    written: deque[os.stat_result],
+    ended: threading.Event,
+) -> None:
     from hffs.mount.observing.exposition import expose
 
     is_failing = False
@@ -64,6 +72,7 @@ def _write_often(path: Path, report: Callable[[], Report], ended: threading.Even
             with replace_file(path) as file:
                 file.write(expose(report()))
                 os.fchmod(file.fileno(), 0o644)
+                written.append(os.fstat(file.fileno()))
             is_failing = False
         except OSError as error:
             if not is_failing:

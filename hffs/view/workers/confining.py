@@ -57,16 +57,21 @@ def confine(limits: Limits) -> None:
 
 def isolate(parent: int) -> None:
     """Give up the rest, and end with the parent."""
-    quiet = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(quiet, standard)
-    os.close(quiet)
+    be_quiet()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before the kernel knew
         sys.exit()
     _enter_landlock()
     lower(resource.RLIMIT_NPROC, 0)
     lower(resource.RLIMIT_NOFILE, 0)
+
+
+def be_quiet() -> None:
+    """From now on read nothing, and write to nobody."""
+    quiet = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(quiet, standard)
+    os.close(quiet)
 
 
 def lower(kind: int, value: int) -> None:

@@ -25,7 +25,7 @@ from functools import partial
 from hffs.errors import RenderError
 from hffs.view import codecs
 from hffs.view.codecs.preloading import preload
-from hffs.view.workers.confining import confine, isolate
+from hffs.view.workers.confining import be_quiet, confine, isolate
 from hffs.view.workers.messages import (
     ANSWER,
     COMMAND,
@@ -50,6 +50,7 @@ def main(descriptor: int, text: str) -> None:
     if job.identity != identity:
         sys.exit("hffs: the image libraries were replaced under a mount; mount again")
     preload()
+    be_quiet()  # what it had is a log, which may be moved away and be made anew
     serve(descriptor, partial(_render, job.target, job.reshape), job.limits)
 
 

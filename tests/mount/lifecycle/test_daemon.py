@@ -120,6 +120,25 @@ def test_the_child_has_left_the_terminal(tmp_path: Path) -> None:
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
 
 
+def test_regression_a_daemon_keeps_nothing_of_who_called(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.set_inheritable(theirs, True)  # as what a shell hands on
+
+    def body(listener: Listener) -> None:
+        listener.ready()
+        signal.pause()
+
+    pid = daemon.start(body, Heard(), _log_to(tmp_path / "log"))
+    os.close(theirs)
+    try:
+        assert select.select([ours], [], [], 60)[0]
+        assert os.read(ours, 1) == b""
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        _reap(pid)
+        os.close(ours)
+
+
 def test_work_apart_ends_with_its_process_and_its_error(tmp_path: Path) -> None:
     def work(listener: Listener) -> None:
         listener.progress("index", 1, 2)

@@ -26,6 +26,7 @@ def test_the_environment_names_it_once() -> None:
         assert notifier.watchdog_s == 30
         notifier.ready("serving a\nREADY=0")
         notifier.stopping()
+        notifier.stopping()
         assert manager.listen() == [
             ["READY=1", f"MAINPID={os.getpid()}", r"STATUS=serving a\nREADY=0"],
             ["STOPPING=1", "STATUS=unmounting"],
@@ -70,6 +71,9 @@ def test_the_watchdog_speaks_while_all_answer(
             assert manager.count("WATCHDOG=1") == said
             bad.mkdir()
             wait_until(lambda: manager.count("WATCHDOG=1") > said)
+            bad.rmdir()
+            bad.symlink_to("/proc")  # it answers, and is something else
+            wait_until(lambda: "not mounted there any more" in caplog.text)
         finally:
             stop()
     assert "the self-check of" in caplog.text

@@ -19,6 +19,7 @@ from hffs.mount.registry import read_state
 from tests.command import Hffs
 from tests.mount.lifecycle.frozen import freeze
 from tests.mount.lifecycle.service import foreground, managing
+from tests.mount.lifecycle.test_unblocked import full_pipe
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse
@@ -60,7 +61,7 @@ def test_a_service_from_its_start_to_its_end(
             process.send_signal(signal.SIGTERM)
             _, dumped = process.communicate(timeout=100)
             assert process.returncode == 0
-            assert manager.count("STOPPING=1") >= 1
+            assert manager.count("STOPPING=1") == 1
             assert manager.heard.index(ready) < manager.heard.index(reloading)
     assert "in _run" in dumped  # what SIGQUIT shows: the stack of the event loop
     assert find_shown(str(folder)) is None
@@ -83,7 +84,9 @@ def test_a_mount_that_hangs_is_not_said_to_be_alive_and_ends_in_its_time(
 ) -> None:
     folder = tmp_path / "mnt"
     folder.mkdir()
-    code = freeze("read", more="lastresort._END_S = 0.5")
+    hung = tmp_path / "hung"
+    does = f"Path({str(hung)!r}).touch()"
+    code = freeze("read", does=does, more="lastresort._END_S = 0.5")
     with managing() as manager:
         told = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "100000"}
         process = subprocess.Popen(
@@ -95,6 +98,7 @@ def test_a_mount_that_hangs_is_not_said_to_be_alive_and_ends_in_its_time(
         try:
             wait_until(lambda: manager.count("WATCHDOG=1") > 1)
             reader = subprocess.Popen(["cat", folder / "0.jpg"], stderr=subprocess.PIPE)
+            wait_until(hung.exists)
             # The self-check waits as everybody does: through the kernel.
             wait_until(lambda: "request_wait_answer" in _find_wait(process.pid))
             silent_since = manager.count("WATCHDOG=1")
@@ -116,6 +120,51 @@ def _find_wait(pid: int) -> str:
     """Where in the kernel the threads of a process wait."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return " ".join((task / "wchan").read_text() for task in tasks)
+
+
+def test_regression_nobody_reads_what_it_says_and_it_ends_all_the_same(
+    hffs: Hffs, photo_parquet: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mnt"
+    folder.mkdir()
+    with full_pipe() as full:
+        command = [sys.executable, "-m", "hffs", "mount", "-f", str(photo_parquet), str(folder)]
+        process = subprocess.Popen(command, env=hffs.environ, stderr=full, start_new_session=True)
+        try:
+            wait_until(lambda: hffs.describe(folder) is not None)
+            for _ in range(200):
+                process.send_signal(signal.SIGHUP)
+            assert (folder / "0.txt").read_bytes()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0  # else by its last resort, if at all
+        finally:
+            process.kill()
+            process.wait()
+            hffs.run("umount", "--force", folder)
+
+
+def test_a_record_that_cannot_be_kept_is_one_line(
+    hffs: Hffs, photo_parquet: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mnt"
+    folder.mkdir()
+    more = (
+        "from hffs.mount import registry; registry.write_json = "
+        "lambda *_: os.write(os.open('/dev/full', os.O_WRONLY), b'.')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", freeze("unlink", more=more), "mount", photo_parquet, folder],
+        env=hffs.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith("hffs: cannot write the record ")
+    assert "No space left on device; make room" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert find_shown(str(folder)) is None
 
 
 def test_a_mount_ends_with_its_terminal(hffs: Hffs, photo_parquet: Path, tmp_path: Path) -> None:
@@ -155,6 +204,8 @@ def test_several_entries_are_one_service(hffs: Hffs, photo_parquet: Path, tmp_pa
             assert manager.count(f"STATUS=serving 2 mounts in {folder}") == 1
             assert manager.count(f"MAINPID={process.pid}") == 1
             wait_until(lambda: manager.count("WATCHDOG=1") > 1)
+            for number in (*IGNORED, signal.SIGQUIT):
+                process.send_signal(number)
             process.send_signal(signal.SIGHUP)
             wait_until(lambda: manager.count("READY=1") == 2)
             process.send_signal(signal.SIGTERM)

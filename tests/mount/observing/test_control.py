@@ -1,11 +1,15 @@
 """The control socket by itself: who may ask, what is understood, and what it survives."""
 
+import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from hffs.data.lookups import CacheFigures
 from hffs.data.traffic import TrafficFigures
 from hffs.errors import MountError, UsageError
 from hffs.mount.lifecycle.logs import set_level
+from hffs.mount.observing import http
 from hffs.mount.observing.asking import ask_level, ask_status
 from hffs.mount.observing.control import Answers, answering
 from hffs.mount.observing.counting import Counters
@@ -198,12 +203,63 @@ def test_nobody_is_waited_for_who_does_not_answer(tmp_path: Path) -> None:
         assert ask_status(tmp_path / "a/x.sock") is None
 
 
+def _trickle(connection: socket.socket, *, until: threading.Event) -> None:
+    """Send a byte now and then, as long as somebody listens."""
+    with suppress(OSError):
+        for byte in itertools.chain(b"GET / HTTP/1.1\r\nx: ", itertools.repeat(65)):
+            connection.sendall(bytes([byte]))
+            if until.wait(0.05):
+                return
+
+
+def test_regression_who_answers_byte_by_byte_is_not_waited_for(tmp_path: Path) -> None:
+    over = threading.Event()
+    with open_socket(tmp_path / "a/x.sock") as listening:
+
+        def answer() -> None:
+            with listening.accept()[0] as connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                _trickle(connection, until=over)
+
+        trickling = threading.Thread(target=answer)
+        trickling.start()
+        asking = ThreadPoolExecutor(1)
+        asked = asking.submit(ask_status, tmp_path / "a/x.sock")
+        try:
+            assert asked.result(30) is None
+        finally:
+            over.set()
+            trickling.join()
+            asking.shutdown()
+
+
+def test_regression_who_asks_byte_by_byte_is_sent_away(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_MOST_S", 0.3)
+    over = threading.Event()
+    with connect_socket(path, 60.0) as asking:
+        trickling = threading.Thread(target=_trickle, args=(asking,), kwargs={"until": over})
+        trickling.start()
+        trickling.join(30)
+        is_over = not trickling.is_alive()
+        over.set()
+        trickling.join()
+    assert is_over
+
+
 @pytest.mark.parametrize(
     "told",
     [
         b"[1]", b"{", b"{}", b"\xff",
         json.dumps({key: value for key, value in STATUS.items() if key != "view"}).encode(),
         json.dumps(STATUS | {"in_flight": "many"}).encode(),
+        json.dumps(STATUS | {"requests": {}}).encode(),
+        json.dumps(STATUS | {"bounds_s": [1.0]}).encode(),
+        json.dumps(STATUS | {"bounds_s": []}).encode(),
+        json.dumps(STATUS | {"read_bytes": -1}).encode(),
+        json.dumps(STATUS | {"read_bytes": 10**400}).encode(),
+        json.dumps(STATUS | {"bounds_s": [float("nan")] * len(STATUS["bounds_s"])}).encode(),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_none_is_no_status(tmp_path: Path, told: bytes) -> None:

@@ -28,6 +28,7 @@ def test_rates_are_of_what_happened_between() -> None:
     before = _status([1, 0, 0], [5, 0, 0], made=1, errors=1, read_bytes=100)
     after = _status([9, 0, 0], [7, 10, 0], made=3, errors=4, read_bytes=2100)
     rates = compare(before, after, 2.0)
+    assert rates is not None
     assert (rates.files_per_s, rates.reads_per_s, rates.read_bytes_per_s) == (4, 6, 1000)
     assert (rates.errors, rates.hit_rate) == (3, 0.75)
     assert rates.p50_s == pytest.approx(0.1)
@@ -37,8 +38,14 @@ def test_rates_are_of_what_happened_between() -> None:
 def test_nothing_comes_of_nothing() -> None:
     still = _status([1, 0, 0], [5, 0, 0])
     rates = compare(still, still, 1.0)
+    assert rates is not None
     assert (rates.files_per_s, rates.p50_s, rates.hit_rate) == (0, None, None)
     assert find_hit_rates(_status([0], [0])) == {"files": None, "memory": 0.25, "disk": 1.0}
+
+
+def test_regression_daemons_that_count_apart_are_not_compared() -> None:
+    before = _status([1, 0, 0], [5, 0, 0])
+    assert compare(before, before | {"bounds_s": [0.1]}, 1.0) is None
 
 
 def test_more_made_than_opened_is_no_hit() -> None:

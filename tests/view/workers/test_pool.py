@@ -52,6 +52,14 @@ def test_a_loop_ends_by_its_cpu_time(obedient: RenderPool) -> None:
     assert works(obedient)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else sees what such a process has open")
+def test_regression_no_log_is_kept_open_that_may_be_moved_away(start_pool: StartPool) -> None:
+    before = find_children(os.getpid())
+    start_pool().render(encode("PNG", 1))
+    (nest,) = new_nests(before)
+    assert {os.readlink(f"/proc/{nest}/fd/{number}") for number in (0, 1, 2)} == {"/dev/null"}
+
+
 def draw_bomb() -> bytes:
     file = io.BytesIO()
     Image.new("L", (13_000, 13_000)).save(file, "PNG", compress_level=1)
