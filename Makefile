@@ -27,8 +27,8 @@ AUDIT := .venv-audit
 # The tests that are measured on every check; of the others `make coverage` tells.
 MEASURED := $(wildcard tests/core)
 
-# Tests wait for a third of their time; `make test WORKERS=0` shows their output in order.
-WORKERS := $(shell echo $$((($$(nproc) * 3 + 1) / 2)))
+# Tests wait for half of their time; `make test WORKERS=0` shows their output in order.
+WORKERS := $(shell echo $$(($$(nproc) * 2)))
 PYTEST := -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.

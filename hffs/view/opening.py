@@ -128,7 +128,7 @@ def open_view_apart(
 @contextmanager
 def _open(
     asked: _Asked,
-    open_render: Callable[[Rendering, Manifest], AbstractContextManager[Render]],
+    open_render: Callable[[Rendering], AbstractContextManager[Render]],
 ) -> Iterator[Tree]:
     config, watcher = asked.config, asked.watcher
     places = find_places(config, asked.decided_of or get_source(config, watcher))
@@ -148,7 +148,7 @@ def _open(
     sizes = LearnedSizes(places.find_sizes(index, rendering), len(index) * rendering.slots)
     cells = None if asked.order is None else _read_order(asked.order, decided, watcher)
     with (
-        open_render(rendering, manifest) as render,
+        open_render(rendering) as render,
         open_rows(config, places, index, cache, cells) as rows,
     ):
         stores = Stores(index, rows, cache, sizes, f"image/{name_rendered(index, rendering)}")
@@ -162,16 +162,14 @@ def _open(
 
 
 @contextmanager
-def _render_here(rendering: Rendering, manifest: Manifest) -> Iterator[Render]:
+def _render_here(rendering: Rendering) -> Iterator[Render]:
     yield lambda data: codecs.render(data, rendering.target, rendering.reshape)
 
 
 @contextmanager
-def _render_apart(rendering: Rendering, manifest: Manifest) -> Iterator[Render]:
+def _render_apart(rendering: Rendering) -> Iterator[Render]:
     pool = RenderPool(rendering)
     try:
-        if rendering.renders_any(manifest.forms):
-            pool.prepare()
         yield pool.render
     finally:
         pool.close()

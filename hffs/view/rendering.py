@@ -24,9 +24,6 @@ _STRIDE = 64
 since views are kept and recorded.
 """
 
-_PART = 1 << 20
-"""Forms that are looked at together: of ten million the first most often tell."""
-
 FORM_VERSION = 2
 """What a kept view's forms mean."""
 
@@ -79,12 +76,6 @@ class Rendering:
     def count_rendered(self, forms: NDArray[np.uint8]) -> int:
         """How many images of some forms are not served as they are."""
         return int(np.count_nonzero(~np.array(self.passing())[forms]))
-
-    def renders_any(self, forms: NDArray[np.uint8]) -> bool:
-        """Whether there is one among some forms that is not served as it is."""
-        rendered = ~np.array(self.passing())
-        parts = (forms[at : at + _PART] for at in range(0, len(forms), _PART))
-        return any(rendered.take(part).any() for part in parts)
 
     def extensions(self) -> list[str]:
         """The extension of a file of each form, which its bytes agree with."""

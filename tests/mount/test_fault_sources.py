@@ -138,7 +138,8 @@ def test_a_source_that_is_cut_short_is_stale_and_the_daemon_lives(
     ]
     faults.record(
         "a local source is cut short or written over in place, whatever its format",
-        "ESTALE, from files that were open too; never other bytes. Captions go on",
+        "ESTALE, from files that were open too; never other bytes, but where the change leaves "
+        "size and mtime (`touch -r`, `rsync --inplace -t`, a writer's shared map). Captions go on",
     )
 
 

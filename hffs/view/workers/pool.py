@@ -160,11 +160,6 @@ class RenderPool:
         self._busy = 0  # threads that have a worker, or start one
         self._less_busy = threading.Condition(self._lock)
 
-    def prepare(self) -> None:
-        """Have a worker there when the first image comes; this does not wait for it."""
-        with suppress(_UnstartedError):  # then who renders will try
-            self._give(self._start())
-
     def close(self) -> None:
         """End everything at once; what is being rendered is a WorkerError."""
         with self._lock:

@@ -142,7 +142,6 @@ def test_a_pool_without_descriptors_or_processes_goes_on_later(
             patch.setattr(socket, "socketpair", refuse)
         else:
             patch.setattr(subprocess, "Popen", refuse)
-        pool.prepare()
         with pytest.raises(WorkerError, match=f"no process to do it: {os.strerror(number)}"):
             pool.render(ask("die", signal.SIGKILL))
     assert works(pool)
