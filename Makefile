@@ -79,9 +79,10 @@ olah: $(OLAH)/.ready
 demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
 	@$(BIN)/hffs demo
 
-# What `make check` has run a moment ago need not run again, nor need the benchmarks be tried, which no
-# user runs and which take long: `make test BESIDES_CHECK=1`.
-LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py tests/bench $(MEASURED)))
+# What `make check` has run a moment ago need not run again: `make test BESIDES_CHECK=1`. Nor, where all
+# has to be done in half an hour, the trial of benchmarks, and clusters of Ray, which take minutes to start.
+LONG := tests/bench tests/data/engines/test_ray.py tests/mount/test_cache_ray.py
+LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py $(MEASURED) $(LONG)))
 
 test: $(VENV)/.dev $(OLAH)/.ready test-system ## every test; one only: .venv/bin/pytest tests/core -k names
 	@$(BIN)/python $(PYTEST) $(LEFT_OUT)
