@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -44,9 +44,11 @@ def obedient() -> Iterator[RenderPool]:
 
 def find_children(pid: int) -> list[int]:
     """Processes that a process has started and that have not ended."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    texts = ((task / "children").read_text() for task in tasks)
-    return [int(child) for text in texts for child in text.split() if is_running(int(child))]
+    children = list[int]()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread may end meanwhile
+            children += map(int, (task / "children").read_text().split())
+    return [child for child in children if is_running(child)]
 
 
 def is_running(pid: int) -> bool:
