@@ -59,6 +59,13 @@ class Hffs:
         lines: list[dict[str, Any]] = json.loads(self("ls", "--json", folder))
         return lines[0] if lines else None
 
+    def pid(self, folder: Path) -> int:
+        """Process id of the daemon of the mount on a folder."""
+        described = self.describe(folder)
+        assert described is not None
+        pid: int = described["pid"]
+        return pid
+
     def log(self) -> str:
         """What all daemons have logged."""
         logs = Path(self.environ["XDG_STATE_HOME"]).glob("hffs/logs/*.log")

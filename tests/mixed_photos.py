@@ -29,15 +29,16 @@ def hollow_jpeg(size_bytes: int, seed: int) -> bytes:
     return b"\xff\xd8\xff" + np.random.default_rng(seed).bytes(size_bytes - 3)
 
 
-def _draw_png(seed: int) -> bytes:
-    side = 3000 if seed == 0 else 120 + seed
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, 160, 3), np.uint8)
+def draw_png(seed: int, height: int, width: int) -> bytes:
+    """Noise as a PNG, another for each seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _render(png: bytes) -> bytes:
+def render_jpeg(png: bytes) -> bytes:
+    """What a mount shows of a PNG, by Pillow."""
     file = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
         image.save(file, "JPEG", quality=95, subsampling=0)
@@ -62,16 +63,13 @@ class Mixed:
 
     def pid(self) -> int:
         """Process id of the daemon."""
-        described = self.hffs.describe(self.folder)
-        assert described is not None
-        pid: int = described["pid"]
-        return pid
+        return self.hffs.pid(self.folder)
 
 
 def mount_mixed(base: Path) -> Mixed:
     """Make the set below a folder, and mount it there; the caller unmounts."""
     jpegs = [hollow_jpeg(size, number) for number, size in enumerate(SIZES_BYTES)]
-    pngs = [_draw_png(seed) for seed in range(RENDERED)]
+    pngs = [draw_png(seed, 120 + seed if seed else 3000, 160) for seed in range(RENDERED)]
     decoded = [hollow_jpeg(50_000 + number, 100 + number) for number in range(4)]
     images = [*jpegs, *pngs, *decoded]
     captions = [f"{number % 10}" * (1 + number**2) for number in range(len(images))]
@@ -87,7 +85,7 @@ def mount_mixed(base: Path) -> Mixed:
     (base / "mnt").mkdir()
     hffs = Hffs.below(base)
     hffs("mount", base / "set", base / "mnt")
-    shown = [*jpegs, *map(_render, pngs), *decoded]
+    shown = [*jpegs, *map(render_jpeg, pngs), *decoded]
     files: dict[str, bytes] = {}
     for number, (image, caption) in enumerate(zip(shown, captions, strict=True)):
         files |= {f"{number}.jpg": image, f"{number}.txt": caption.encode()}

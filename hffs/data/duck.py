@@ -15,11 +15,11 @@ import resource
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from hffs.data.proc import read_status
 from hffs.errors import DataError
 
 TABLE = "hffs_rows"
@@ -112,8 +112,7 @@ def _clean_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def bounded_memory() -> Iterator[None]:
     """Let allocations beyond `_SPARE_BYTES` fail, in this whole process, which DuckDB reports."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    used = int(status.partition("VmData:")[2].split()[0]) << 10
+    used = int(read_status()["VmData"][0]) << 10
     known = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min([used + _SPARE_BYTES, *known]), hard))
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hffs.data.capabilities import read_capabilities
+from hffs.data.child import read_capabilities
 
 STATUS = Path("/proc/self/status")
 _CAP_SYS_ADMIN = 1 << 21  # linux/capability.h

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hffs.data.folders import read_own, write_json
+from hffs.data.proc import read_stat, read_status
 from hffs.errors import MountError
 from hffs.mount.observing.sockets import find_socket, remove_dead_socket
 
@@ -86,23 +87,14 @@ def read_start_time(pid: int) -> int | None:
 
     None if it has ended, also while nobody has reaped it (a container's pid 1 may never do so).
     """
-    fields = _read_stat(pid)
+    fields = read_stat(pid)
     return None if fields is None or fields[0] in "ZX" else int(fields[19])
 
 
 def read_state(pid: int) -> str:
     """The letter of what a process does, `T` if it is stopped; empty where there is none."""
-    fields = _read_stat(pid)
+    fields = read_stat(pid)
     return "" if fields is None else fields[0]
-
-
-def _read_stat(pid: int) -> list[str] | None:
-    try:
-        line = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The name in parentheses may hold anything; state and start follow it (proc_pid_stat(5)).
-    return line.rpartition(")")[2].split()
 
 
 class Registry:
@@ -119,10 +111,8 @@ class Registry:
         try:
             write_json(path, asdict(record))
         except OSError as error:
-            why, fix = (
-                error.strerror or str(error),
-                "make room, or set XDG_STATE_HOME to another folder",
-            )
+            why = error.strerror or str(error)
+            fix = "make room, or set XDG_STATE_HOME to another folder"
             raise MountError("cannot write the record", str(path), why=why, fix=fix) from error
 
     def remove(self, mountpoint: str, pid: int) -> None:
@@ -274,8 +264,5 @@ def _list(folder: Path) -> list[Path]:
 
 def _read_user(pid: int) -> int | None:
     """The real user of a process."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), None)
+    users = read_status(Path(f"/proc/{pid}/status")).get("Uid")
+    return int(users[0]) if users else None

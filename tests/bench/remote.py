@@ -222,7 +222,7 @@ def measure_scale(hub: LinkedHub, flags: Sequence[str]) -> Told:
                 cost, _ = spend(hub, lambda: home.mount("--where", WHERE, *flags))
                 read, _ = spend(hub, (home.mountpoint / "0.jpg").read_bytes)
                 peaks = watch.look()
-            pid = (home.hffs.describe(home.mountpoint) or {})["pid"]
+            pid = home.hffs.pid(home.mountpoint)
             others = [asdict(peak) for each, peak in peaks.items() if each != pid]
             told[name] = {
                 "mount": asdict(cost),

@@ -29,8 +29,7 @@ from PIL import Image
 from hffs.view.failures import MOST_NAMED
 from tests import faults
 from tests.command import Hffs, Mount
-from tests.mixed_photos import hollow_jpeg
-from tests.soak.source import draw_png, render_jpeg
+from tests.mixed_photos import draw_png, hollow_jpeg, render_jpeg
 from tests.view.workers.conftest import find_children
 from tests.waiting import wait_until
 
@@ -56,10 +55,7 @@ class Photos:
         return self._unread.pop()
 
     def pid(self) -> int:
-        described = self.hffs.describe(self.folder)
-        assert described is not None
-        pid: int = described["pid"]
-        return pid
+        return self.hffs.pid(self.folder)
 
     def is_whole(self) -> bool:
         """Whether every file that was read before, or passes through, has its bytes."""
@@ -86,7 +82,7 @@ def _draw_large_png() -> bytes:
 
 def _mount_photos(base: Path) -> Photos:
     jpegs = [hollow_jpeg(300_000 + number, number) for number in range(JPEGS)]
-    pngs = [draw_png(seed) for seed in range(PNGS)] + [_draw_large_png()]
+    pngs = [draw_png(seed, 96, 96) for seed in range(PNGS)] + [_draw_large_png()]
     cells = [{"bytes": image, "path": None} for image in (*jpegs, *pngs)]
     source = base / "a.parquet"
     pq.write_table(pa.table({"image": cells}), source, compression="none", use_dictionary=False)

@@ -22,14 +22,13 @@ import pytest
 
 from tests import faults
 from tests.command import Hffs, Mount
-from tests.mixed_photos import hollow_jpeg
-from tests.soak.source import draw_png, render_jpeg
+from tests.mixed_photos import draw_png, hollow_jpeg, render_jpeg
 
 pytestmark = pytest.mark.fuse
 
 JPEGS, PNGS = 6, 6
 IMAGES = [hollow_jpeg(150_000 + number, number) for number in range(JPEGS)]
-IMAGES += [draw_png(seed) for seed in range(PNGS)]
+IMAGES += [draw_png(seed, 96, 96) for seed in range(PNGS)]
 SHOWN = [*IMAGES[:JPEGS], *map(render_jpeg, IMAGES[JPEGS:])]
 CAPTIONS = [f"caption {number}" for number in range(len(IMAGES))]
 TABLE = pa.table(

@@ -69,7 +69,7 @@ def test_only_the_split_is_downloaded_and_served_from_the_cache_itself(
     assert _captions(folder) == ["photo 0", "photo 1", "photo 2"]
     assert hub.sent_bytes(r"GET .*train") == len(shard(0, 1)) + len(shard(2))
     assert hub.sent_bytes(r"GET .*/resolve/.*test") == 0
-    pid = (hffs.describe(folder) or {})["pid"]
+    pid = hffs.pid(folder)
     maps = Path(f"/proc/{pid}/maps").read_text()
     assert f"{tmp_path}/home/hub/datasets--owner--photos/blobs/" in maps
     kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -102,7 +102,7 @@ def test_a_planted_token_is_found_nowhere(  # noqa: PLR0913 - two of a table, fo
         hffs("view", "owner/photos", "-o", tmp_path / "v.parquet", *flags),
     ]
     said += [hffs("ls"), hffs("ls", "--json"), hffs.log()]
-    pid = (hffs.describe(folder) or {})["pid"]
+    pid = hffs.pid(folder)
     found = {f"said {number}": text.encode() for number, text in enumerate(said)}
     found |= {str(path): path.read_bytes() for path in files_below(tmp_path) if folder != path}
     found.pop(str(given), None)

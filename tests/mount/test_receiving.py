@@ -160,7 +160,7 @@ def test_what_is_not_replaced_is_of_trio(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.fuse
 def test_sigterm_ends_a_mount_that_is_never_idle(mount: Mount, hffs: Hffs, mixed: Mixed) -> None:
     folder = mount(mixed.source)
-    daemon = (hffs.describe(folder) or {})["pid"]
+    daemon = hffs.pid(folder)
     readers = [start("forever", folder) for _ in range(3)]
     try:
         for reader in readers:

@@ -16,12 +16,6 @@ from tests.waiting import wait_until
 SECRET = "hf_planted0token"  # noqa: S105 - nobody's
 
 
-def daemon_of(hffs: Hffs, folder: Path) -> int:
-    told = hffs.describe(folder)
-    assert told is not None
-    return int(told["pid"])
-
-
 def test_images_are_rendered_by_processes_that_end_with_the_daemon(
     hffs: Hffs, mount: Mount, tmp_path: Path
 ) -> None:
@@ -29,7 +23,7 @@ def test_images_are_rendered_by_processes_that_end_with_the_daemon(
     images = [encode("PNG", seed, (64, 48)) for seed in range(8)]
     source = write_set(tmp_path / "a.parquet", [*images, images[0][:500]])
     folder = mount(source, "--images-only")
-    daemon = daemon_of(hffs, folder)
+    daemon = hffs.pid(folder)
     assert find_children(daemon) == []  # they begin with the first image that needs them
     with ThreadPoolExecutor(4) as readers:
         files = readers.map(lambda at: (folder / f"{at}.jpg").read_bytes(), range(8))
@@ -48,4 +42,4 @@ def test_what_passes_through_takes_no_process(hffs: Hffs, mount: Mount, tmp_path
     source = write_set(tmp_path / "a.parquet", [encode("JPEG", 1)])
     folder = mount(source, "--images-only")
     assert (folder / "0.jpg").read_bytes() == encode("JPEG", 1)
-    assert find_children(daemon_of(hffs, folder)) == []
+    assert find_children(hffs.pid(folder)) == []

@@ -293,7 +293,7 @@ def test_sigterm_ends_a_mount_whose_fetch_hangs(
 
     server.answers["/0.img"] = hang
     folder = mount(_jsonl(tmp_path, _urls(server, 2)), *ALLOWED)
-    pid = (hffs.describe(folder) or {})["pid"]
+    pid = hffs.pid(folder)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(_errno, folder / "0.jpg")
         assert asked.wait(20)

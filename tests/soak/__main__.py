@@ -64,10 +64,7 @@ class Soak:
         """Mount the view; the pid of the daemon."""
         self.folder(kind).mkdir(exist_ok=True)
         self.hffs("mount", self.source, self.folder(kind), "--cache-size", _CACHE)
-        described = self.hffs.describe(self.folder(kind))
-        assert described is not None
-        pid: int = described["pid"]
-        return pid
+        return self.hffs.pid(self.folder(kind))
 
     def start_reader(self, kind: str) -> None:
         """One more reader of a mount, with draws of its own."""

@@ -6,15 +6,12 @@ groups, rendered, broken.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from tests.mixed_photos import SIZES_BYTES, hollow_jpeg
+from tests.mixed_photos import SIZES_BYTES, draw_png, hollow_jpeg, render_jpeg
 
 RENDERED = 400
 """More than a daemon holds in memory, so that some are rendered again where the cache is small."""
@@ -26,7 +23,7 @@ _SIDE_PX = 96
 def make_source(folder: Path) -> Path:
     """Write a data set below a folder, and its model beside it; the source to mount."""
     jpegs = [hollow_jpeg(size, number) for number, size in enumerate(SIZES_BYTES)]
-    pngs = [draw_png(seed) for seed in range(RENDERED)]
+    pngs = [draw_png(seed, _SIDE_PX, _SIDE_PX) for seed in range(RENDERED)]
     bad = [b"no image %d" % number if number % 2 else pngs[number][:60] for number in range(BROKEN)]
     decoded = [hollow_jpeg(50_000 + number, 100 + number) for number in range(DECODED)]
     cells = [*jpegs, *pngs, *bad, *decoded]
@@ -52,19 +49,3 @@ def _write_shards(folder: Path, cells: list[bytes], captions: list[str]) -> None
                    use_dictionary=False)  # fmt: skip
     pq.write_table(table.slice(mapped), folder / "set/b.parquet", compression="zstd",
                    row_group_size=2)  # fmt: skip
-
-
-def draw_png(seed: int) -> bytes:
-    """Noise as a PNG, another for each seed."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (_SIDE_PX, _SIDE_PX, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return file.getvalue()
-
-
-def render_jpeg(png: bytes) -> bytes:
-    """What a mount shows of a PNG, by Pillow."""
-    file = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        image.save(file, "JPEG", quality=95, subsampling=0)
-    return file.getvalue()

@@ -11,12 +11,10 @@ wrong is said instead, and is the last. No pickle is read or written.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import difflib
 import importlib
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -27,31 +25,25 @@ from typing import Any, Literal, Self
 import numpy as np
 import pyarrow as pa
 
+from hffs.data.child import die_with
+
 Stage = Literal["import", "read", "call"]
 
 ANSWER, FAILURE = b"+", b"-"
 """What a message of the worker begins with; behind FAILURE stands JSON: stage, row's index, why."""
 
 _SHOWN_CHARS = 300
-_PR_SET_PDEATHSIG = 1
 
 
 def main(descriptor: int, parent: int, function: str) -> None:
     """Serve one function, `module:name`, on an inherited socket of a parent process."""
-    _die_with(parent)
+    die_with(parent)
     with contextlib.suppress(FileNotFoundError):  # the folder was removed: nothing is in it
         # As `python -m` does; only now, so that no file there stands in for what hffs imports.
         sys.path.insert(0, os.getcwd())
     channel: Connection[Any, Any] = Connection(descriptor)
     with _Caller(channel, function) as caller:
         caller.serve()
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, even one that is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before the kernel knew
-        sys.exit()
 
 
 class _MistakeError(Exception):

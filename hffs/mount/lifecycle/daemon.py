@@ -7,7 +7,6 @@ raises as its own.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
@@ -17,12 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from hffs import errors
-from hffs.data.capabilities import drop_capabilities
+from hffs.data.child import drop_capabilities, follow, offer_memory
 from hffs.errors import DataError, HffsError, InterruptedRun, MountError
 from hffs.mount.lifecycle.limits import ABORT_S, END_S
 from hffs.mount.lifecycle.logs import LogPlan, check_log, start_logging
@@ -31,7 +29,6 @@ from hffs.mount.registry import read_start_time
 
 log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.02
 _END_S = END_S
 """How long a mount that is not wanted any more may take to end; its own children get half of it."""
@@ -142,17 +139,8 @@ def _close_inherited() -> None:
 
 def _end_with(parent: int) -> None:
     """Have the kernel ask this process to end (SIGTERM) when its parent is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:  # it was quicker
+    if not follow(parent, signal.SIGTERM):
         raise InterruptedRun("interrupted")
-
-
-def _offer_memory() -> None:
-    """Where memory runs out, have the kernel kill this process before any other: how much it takes
-    is up to the data set that it reads.
-    """
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def run_apart(body: Callable[[Listener], None], listener: Listener) -> None:
@@ -179,7 +167,7 @@ def run_beside(
     def prepare() -> None:
         # Killed, this process cannot end its child, which would download and prepare for nobody.
         _end_with(parent)
-        _offer_memory()
+        offer_memory()
         if os.geteuid() != 0:  # what root may read by being root, it has to read
             with suppress(OSError):
                 drop_capabilities()

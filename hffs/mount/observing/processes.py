@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from hffs.data.proc import read_stat, read_status
+
 _CONNECTION = re.compile(r"^fuse_connection:\s*(\d+)", re.MULTILINE)
 _TICKS_HZ = os.sysconf("SC_CLK_TCK")
 
@@ -32,13 +34,8 @@ class Process:
 def read_process(pid: int | str) -> Process | None:
     """What a process is now, `self` for this one; None if it has ended."""
     folder = Path("/proc") / str(pid)
-    try:
-        lines = (folder / "status").read_text(errors="replace").splitlines()
-        stat = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    status = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
-    if "VmRSS" not in status:  # it has ended, and nobody has reaped it
+    status, stat = read_status(folder / "status"), read_stat(pid)
+    if stat is None or "VmRSS" not in status:  # it has ended, if only nobody has reaped it
         return None
     # Fields of proc_pid_stat(5), less pid and name: utime, stime, and the start, after the boot.
     began_s = int(stat[19]) / _TICKS_HZ

@@ -124,10 +124,7 @@ def render(
     kind = sniff(data)
     encoding = extension(kind, target, True) if reshape else target
     encoder = ENCODERS[encoding]
-    if len(data) > reading.MAX_ENCODED_BYTES:
-        raise RenderError(
-            "cannot render", why=f"{len(data)} bytes, over {reading.MAX_ENCODED_BYTES}"
-        )
+    reading.check_length(data)
     try:
         with reading.open_to_render(data) as image:
             orientation = reading.read_orientation(image, data)

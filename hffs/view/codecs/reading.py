@@ -18,6 +18,7 @@ from hffs.core import bad_data
 from hffs.core.formats import FORMATS
 from hffs.core.image_headers import MAX_PIXELS, PNG_TAIL_BYTES, find_late_exif
 from hffs.core.types import Size
+from hffs.errors import RenderError
 
 MAX_SIDE_PX = 65_500
 """Not rendered above: JPEG's limit, and Pillow takes minutes over rows of many megabytes."""
@@ -50,6 +51,12 @@ def open_to_render(data: bytes | memoryview) -> ImageFile:
         raise ValueError(f"{_describe(Size(*image.size))}, a side over {MAX_SIDE_PX}")
     _narrow_key(image)
     return image
+
+
+def check_length(data: bytes | memoryview, what: str = "cannot render") -> None:
+    """RenderError (`what` failed) for an encoded image that is refused unread."""
+    if len(data) > MAX_ENCODED_BYTES:
+        raise RenderError(what, why=f"{len(data)} bytes, over {MAX_ENCODED_BYTES}")
 
 
 def check_pixels(size: Size) -> Size:

@@ -38,9 +38,7 @@ def make_thumbnail(
     edge_px: int = EDGE_PX,
 ) -> Thumbnail:
     """Shrink an image, or one tile of it, to an edge of at most `edge_px`; RenderError if bad."""
-    if len(data) > reading.MAX_ENCODED_BYTES:
-        why = f"{len(data)} bytes, over {reading.MAX_ENCODED_BYTES}"
-        raise RenderError("cannot show", why=why)
+    reading.check_length(data, "cannot show")
     try:
         with reading.open_to_render(data) as image:
             turn = reading.read_orientation(image, data)

@@ -16,20 +16,16 @@ import ctypes
 import logging
 import os
 import resource
-import signal
 import struct
-import sys
-from contextlib import suppress
 
-from hffs.data.capabilities import drop_capabilities
+from hffs.data.child import die_with, drop_capabilities, offer_memory
 from hffs.view.workers.messages import Limits
 
 log = logging.getLogger(__name__)
 
 _NOBODY = 65534
-_OOM_SCORE = 1000  # the kernel ends workers before the daemon, and before anything else
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446  # the same on all architectures
 _LANDLOCK_ASK_VERSION = 1
 _FILE_RIGHTS = (13, 14, 15, 15, 16)
@@ -40,8 +36,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def confine(limits: Limits) -> None:
     """Give up, for this process and those it forks, all but opening and forking."""
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # a choice, no barrier
-        file.write(str(_OOM_SCORE))
+    offer_memory()
     lower(resource.RLIMIT_AS, limits.memory_bytes)
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_FSIZE, 0)
@@ -58,9 +53,7 @@ def confine(limits: Limits) -> None:
 def isolate(parent: int) -> None:
     """Give up the rest, and end with the parent."""
     be_quiet()
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before the kernel knew
-        sys.exit()
+    die_with(parent)
     _enter_landlock()
     lower(resource.RLIMIT_NPROC, 0)
     lower(resource.RLIMIT_NOFILE, 0)

@@ -29,7 +29,7 @@ from hffs.core.image_headers import MAX_PIXELS
 from hffs.data.programs import BareProgram, describe_code, start_bare
 from hffs.errors import DeadlineError, HffsError, RenderError, WorkerError
 from hffs.view import codecs
-from hffs.view.codecs.reading import MAX_ENCODED_BYTES
+from hffs.view.codecs.reading import check_length
 from hffs.view.rendering import Rendering
 from hffs.view.workers.messages import (
     ANSWER,
@@ -178,9 +178,7 @@ class RenderPool:
         """What `codecs.render` makes of an image; WorkerError or DeadlineError where that could
         not be found out.
         """
-        if len(data) > MAX_ENCODED_BYTES:
-            why = f"{len(data)} bytes, over {MAX_ENCODED_BYTES}"
-            raise RenderError("cannot render", why=why)
+        check_length(data)
         try:
             return self._try(data, self._take)
         except (WorkerError, DeadlineError):
@@ -340,9 +338,7 @@ class RenderPool:
         if self._timer is None and len(self._idle) > 1:
             timer = threading.Timer(self._means.idle_s, self._retire)
             timer.daemon = True
-            with suppress(
-                RuntimeError
-            ):  # no thread for it: whoever gives a worker next tries again
+            with suppress(RuntimeError):  # no thread: whoever gives a worker next tries again
                 timer.start()
                 self._timer = timer
 

@@ -45,7 +45,7 @@ def test_a_stopped_daemon_is_told_of_and_killed_by_force(
     hffs: Hffs, mount: Mount, photo_parquet: Path
 ) -> None:
     folder = mount(photo_parquet)
-    pid = (hffs.describe(folder) or {})["pid"]
+    pid = hffs.pid(folder)
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: read_state(pid) == "T")
     told = hffs.run("umount", folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hffs.data.capabilities import read_capabilities
+from hffs.data.child import read_capabilities
 from hffs.errors import RenderError
 from hffs.view.workers.pool import Means
 from tests.view.workers.conftest import STAND_IN, StartPool, find_children
