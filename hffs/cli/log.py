@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from hffs.cli.streams import end_output
 from hffs.cli.untrusted import clean_line
 from hffs.errors import MountError
 
@@ -74,8 +75,8 @@ def _show(record: Record, number: int, *, follow: bool) -> None:
             with _open(record.log) as file:
                 if not _follow(file, record):
                     return
-    except BrokenPipeError:  # who read it has seen enough; Python would say more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read it has seen enough
+        end_output()
     except OSError as error:
         why = error.strerror or str(error)
         raise MountError("cannot read the log", record.log, why=why) from error

@@ -25,3 +25,8 @@ def open_missing() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+
+
+def end_output() -> None:
+    """Write nothing more to standard output, which nobody reads, at the end of Python either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

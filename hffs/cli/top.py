@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hffs.cli.streams import end_output
 from hffs.cli.untrusted import clean_line
 from hffs.errors import MountError
 
@@ -73,8 +74,8 @@ def top(
             _print_plain(first, views)
     except KeyboardInterrupt:  # the way to end it
         pass
-    except BrokenPipeError:  # who read it has seen enough; Python would say more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read it has seen enough
+        end_output()
 
 
 def _refuse_nothing(wanted: Collection[str] | None) -> None:
