@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hffs.errors import MountError
-from hffs.mount.layers import find_shown, read_shown
+from hffs.mount.layers import Shown, find_shown, read_shown
 from hffs.mount.lifecycle.aborting import Connection, holding
-from hffs.mount.lifecycle.limits import ABORT_S, END_S, KILL_AFTER_S
+from hffs.mount.lifecycle.limits import ABORT_S, BUSY_S, END_S, KILL_AFTER_S
 from hffs.mount.mountinfo import find_mount
 from hffs.mount.registry import Group, Record, Registry, read_start_time, read_state
 
@@ -178,15 +178,36 @@ def _detach(place: Path, record: Record | None, held: ExitStack | None) -> _Goin
         raise MountError("cannot unmount", str(place), why=why, fix=fix)
     connection = None if held is None else held.enter_context(holding(shown.mounted))
     try:
-        shown.detach(lazy=held is not None or shown.is_dead)
+        if held is not None or shown.is_dead:
+            shown.detach(lazy=True)
+        else:
+            _detach_unused(shown)
     except MountError as error:
         if find_shown(str(place)) is None:  # its daemon was faster
             return _Going(place, record, connection)
-        if "busy" in error.why:
+        if _is_busy(error):
             fix = f"close what uses it (fuser -vm {place}), or `hffs umount --force {place}`"
             raise MountError("cannot unmount", str(place), why="it is in use", fix=fix) from error
         raise
     return _Going(place, record, connection)
+
+
+def _detach_unused(shown: Shown) -> None:
+    """Detach a mount once nobody is in it any more. MountError where that does not come about."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            shown.detach(lazy=False)
+        except MountError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _is_busy(error: MountError) -> bool:
+    return "busy" in error.why
 
 
 def _end_all(going: Iterable[_Going], *, force: bool) -> list[Record]:

@@ -10,8 +10,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +310,18 @@ def test_umount_refuses_while_in_use_and_force_does_not(
     assert "it is in use" in refused.stderr
     assert refused.stderr.count("\n") == 1
     hffs("umount", "--force", folder)
+    assert os.listdir(folder) == []
+
+
+def test_regression_who_only_looks_at_a_mount_does_not_keep_it(
+    mount: Mount, hffs: Hffs, photos: Path
+) -> None:
+    folder = mount(photos)
+    with ThreadPoolExecutor(1) as pool:
+        with open(folder / "0.jpg", "rb"):
+            ending = pool.submit(hffs, "umount", folder)
+            time.sleep(0.4)  # as long as `hffs ls` may be in it, not as long as it is tried
+        ending.result()
     assert os.listdir(folder) == []
 
 

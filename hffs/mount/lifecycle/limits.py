@@ -21,6 +21,11 @@ ABORT_S = 3.0
 DETACH_S = 10.0
 """One run of umount or fusermount3."""
 
+BUSY_S = 1.0
+"""How long `hffs umount` tries a mount that is in use: who only looks at it (`hffs ls`, `df`, a
+desktop) is gone by then.
+"""
+
 END_S = 20.0
 """What `hffs umount` waits for a daemon; longer than the daemon gives itself."""
 
