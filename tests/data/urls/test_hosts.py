@@ -103,8 +103,9 @@ def test_counts_are_kept_of_those_who_are_there_alone() -> None:
     assert hosts._total == 0
 
 
-def test_hosts_that_rest_are_bounded() -> None:
+def test_hosts_that_rest_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hffs.data.urls.hosts._MOST_RESTING", 1000)
     hosts = Hosts(8, 8)
-    for number in range(20_000):
+    for number in range(2000):
         hosts.shun(f"host{number}", 60, "no answer")
-    assert len(hosts._resting) <= 10_000
+    assert len(hosts._resting) == 1000
