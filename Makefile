@@ -30,7 +30,7 @@ AUDIT := .venv-audit
 MEASURED := $(wildcard tests/core)
 
 # Tests wait for half of their time; `make test WORKERS=0` shows their output in order.
-WORKERS := $(shell echo $$(($$(nproc) * 2)))
+WORKERS := $(shell echo $$(($$(nproc) * 5 / 2)))
 PYTEST := -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.
@@ -44,7 +44,7 @@ TORCHVISION := torchvision==0.28.0
 TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
 TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
 
-.PHONY: help system test-system olah demo test check lint types measured coverage bench soak faults fuzz audit lock clean
+.PHONY: help system test-system olah demo test check lint types layers measured coverage bench soak faults fuzz audit lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -81,15 +81,16 @@ olah: $(OLAH)/.ready
 demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
 	@$(BIN)/hffs demo
 
-# What `make check` has run a moment ago need not run again: `make test BESIDES_CHECK=1`. Nor, where all
-# has to be done in half an hour, the trial of benchmarks, and clusters of Ray, which take minutes to start.
-LONG := tests/bench tests/data/engines/test_ray.py tests/mount/test_cache_ray.py
+# What `make check` has run a moment ago need not run again: `make test BESIDES_CHECK=1`. Nor, where all has
+# to be done in half an hour, what tries benchmarks and observations, and clusters of Ray, which take minutes
+# to start.
+LONG := tests/bench tests/trainers/test_observe.py tests/data/engines/test_ray.py tests/mount/test_cache_ray.py
 LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py $(MEASURED) $(LONG)))
 
 test: $(VENV)/.dev $(OLAH)/.ready test-system ## every test; one only: .venv/bin/pytest tests/core -k names
 	@$(BIN)/python $(PYTEST) $(LEFT_OUT)
 
-check: lint types measured ## lint, format, types, layers, and coverage of the core
+check: lint types layers measured ## lint, format, types, layers, and coverage of the core
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -98,9 +99,12 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	@$(BIN)/mypy
 
+layers: $(VENV)/.dev
+	@$(BIN)/python -m pytest --quiet tests/test_layers.py
+
 measured: $(VENV)/.dev
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run $(PYTEST) --quiet tests/test_layers.py $(MEASURED)
+	@$(BIN)/coverage run $(PYTEST) --quiet $(MEASURED)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --include='hffs/core/*' --fail-under=100 --skip-covered
 
