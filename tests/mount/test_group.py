@@ -19,7 +19,7 @@ from PIL import Image
 
 from hffs.mount.layers import read_shown
 from hffs.mount.mountinfo import Health, check_health
-from hffs.mount.registry import Group, Registry, read_start_time
+from hffs.mount.registry import Group, Registry, read_start_time, read_state
 from tests.command import Hffs
 from tests.waiting import wait_until
 
@@ -382,6 +382,27 @@ def test_in_the_foreground_ctrl_c_reaches_all_of_them_and_that_is_fine(
         _expect_nothing_left(hffs, folder, pids)
 
 
+def _may_be_reaped(pid: int) -> bool:
+    """Whether a process has ended with the last of its threads, and waits for its parent."""
+    return read_state(pid) == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
+
+
+def test_regression_a_signal_that_comes_when_all_have_ended_is_no_failure(
+    hffs: Hffs, config: Path, folder: Path
+) -> None:
+    with _foreground(hffs, config, folder) as process:
+        pids = _pids(hffs, folder)
+        process.send_signal(signal.SIGSTOP)  # it takes one of the two, and finds all ended
+        for pid in pids.values():
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: all(map(_may_be_reaped, pids.values())))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+            process.send_signal(number)
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 0, said
+        _expect_nothing_left(hffs, folder, pids)
+
+
 @pytest.mark.parametrize("place", ["cats", "."])
 def test_in_the_foreground_all_end_with_one(
     hffs: Hffs, config: Path, folder: Path, place: str
@@ -413,7 +434,7 @@ def test_in_the_foreground_none_outlives_the_supervisor(
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
         process.kill()
-        wait_until(lambda: all(map(_has_ended, pids.values())))
+        wait_until(lambda: all(map(_may_be_reaped, pids.values())))
         assert os.listdir(folder) == []
         _expect_nothing_left(hffs, folder, pids)
 

@@ -56,6 +56,7 @@ def _report() -> Report:
 
 
 STATUS = json.loads(json.dumps(asdict(_report())))
+WITHOUT_BOUNDS = {kind: each | {"buckets": [1]} for kind, each in STATUS["requests"].items()}
 TOLD = json.dumps(STATUS).encode()
 ANSWERS = Answers({"/status": ("application/json", lambda: TOLD)}, {"/log-level": _refuse})
 
@@ -256,7 +257,7 @@ def test_regression_who_asks_byte_by_byte_is_sent_away(
         json.dumps(STATUS | {"in_flight": "many"}).encode(),
         json.dumps(STATUS | {"requests": {}}).encode(),
         json.dumps(STATUS | {"bounds_s": [1.0]}).encode(),
-        json.dumps(STATUS | {"bounds_s": []}).encode(),
+        json.dumps(STATUS | {"bounds_s": [], "requests": WITHOUT_BOUNDS}).encode(),
         json.dumps(STATUS | {"read_bytes": -1}).encode(),
         json.dumps(STATUS | {"read_bytes": 10**400}).encode(),
         json.dumps(STATUS | {"bounds_s": [float("nan")] * len(STATUS["bounds_s"])}).encode(),
