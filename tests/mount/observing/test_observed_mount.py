@@ -279,6 +279,21 @@ def test_top_tells_programs_what_happens_until_it_is_interrupted(observed: Obser
     assert {"health", "hit_rate", "errors", "queue", "rss_bytes", "files_per_s"} <= set(seen[-1])
 
 
+@pytest.mark.parametrize("flag", ["--json", None])
+def test_regression_who_reads_top_may_have_seen_enough(
+    observed: Observed, flag: str | None
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "hffs", "top", observed.folder, *([flag] if flag else [])]
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, env=observed.hffs.environ,
+        timeout=100, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_top_draws_on_a_terminal_and_writes_lines_elsewhere(observed: Observed) -> None:
     ours, theirs = pty.openpty()
     with _start(
