@@ -41,6 +41,17 @@ daemon._listen = interrupt
 main()
 """
 
+# What ends it comes once more, when the handlers of Python have been taken down.
+STOPPED_TWICE = """
+import os, signal, sys
+from hffs.cli import main
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+sys.last_of_all = Last()
+main()
+"""
+
 
 def _image(entry: str, row: int) -> bytes:
     file = io.BytesIO()
@@ -341,6 +352,10 @@ def test_what_lies_below_is_named_where_no_group_is_known(
     assert os.listdir(folder) == ["x"]
 
 
+def _is_ready(hffs: Hffs, count: int) -> bool:
+    return len(list(_registry(hffs).all())) == count
+
+
 @contextmanager
 def _foreground(hffs: Hffs, config: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "hffs", "mount", "--foreground", str(config), str(folder)]
@@ -380,6 +395,20 @@ def test_in_the_foreground_ctrl_c_reaches_all_of_them_and_that_is_fine(
         _, said = process.communicate(timeout=100)
         assert process.returncode == 0, said
         _expect_nothing_left(hffs, folder, pids)
+
+
+@pytest.mark.parametrize("flags", [[], ["--entry", "art"]])
+def test_regression_a_signal_at_the_very_end_is_no_failure(
+    hffs: Hffs, config: Path, folder: Path, flags: list[str]
+) -> None:
+    mount = ["mount", "--foreground", str(config), str(folder), *flags]
+    command = [sys.executable, "-c", STOPPED_TWICE, *mount]
+    with subprocess.Popen(command, env=hffs.environ, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: _is_ready(hffs, 1 if flags else len(ROWS)))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
 
 
 def _may_be_reaped(pid: int) -> bool:

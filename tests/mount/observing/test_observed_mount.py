@@ -285,7 +285,8 @@ def test_regression_who_reads_top_may_have_seen_enough(
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "hffs", "top", observed.folder, *([flag] if flag else [])]
+    arguments = ["top", str(observed.folder), *([flag] if flag else [])]
+    command = [sys.executable, "-m", "hffs", *arguments]
     done = subprocess.run(
         command, stdout=writing, stderr=subprocess.PIPE, text=True, env=observed.hffs.environ,
         timeout=100, check=False,
