@@ -4,7 +4,7 @@ One uncaught exception in a pyfuse3 handler takes the whole mount down with it, 
 only broad `except` of the project. trio's `Cancelled` is a BaseException and passes.
 
 Every request is counted here, with how long it took and what it failed with. Each one passes, so
-this is written out: what it adds to a request is under a microsecond (docs/operations.md).
+this is written out: what it adds to a request is about a microsecond (docs/operations.md).
 """
 
 from __future__ import annotations
