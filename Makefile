@@ -30,7 +30,7 @@ AUDIT := .venv-audit
 MEASURED := $(wildcard tests/core)
 
 # Tests wait for half of their time; `make test WORKERS=0` shows their output in order.
-WORKERS := $(shell echo $$(($$(nproc) * 5 / 2)))
+WORKERS := $(shell echo $$(($$(nproc) * 2)))
 PYTEST := -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Programs that the tests run on a mount or a page, to see what a user of them sees; git is for olah.
@@ -82,13 +82,15 @@ demo: $(VENV)/.demo ## mount real photos and look at them, the whole way
 	@$(BIN)/hffs demo
 
 # What `make check` has run a moment ago need not run again: `make test BESIDES_CHECK=1`. Nor, where all has
-# to be done in half an hour, what tries benchmarks and observations, and clusters of Ray, which take minutes
-# to start.
-LONG := tests/bench tests/trainers/test_observe.py tests/data/engines/test_ray.py tests/mount/test_cache_ray.py
+# to be done in half an hour, what takes longest of all: benchmarks, soaks, trainers, clusters of Ray, and
+# what draws or kills many times over; and of the rest fewer examples are drawn. With --jobs, mypy has one
+# core while the tests begin.
+LONG := tests/bench tests/soak tests/trainers tests/data/engines/test_ray.py tests/mount/test_cache_ray.py
+LONG += tests/train/caching/test_killed.py tests/view/test_any_format.py
 LEFT_OUT := $(if $(BESIDES_CHECK),$(addprefix --ignore=,tests/test_layers.py $(MEASURED) $(LONG)))
 
-test: $(VENV)/.dev $(OLAH)/.ready test-system ## every test; one only: .venv/bin/pytest tests/core -k names
-	@$(BIN)/python $(PYTEST) $(LEFT_OUT)
+test: $(VENV)/.dev $(OLAH)/.ready test-system $(if $(BESIDES_CHECK),lint layers measured) ## every test; one only: .venv/bin/pytest tests/core -k names
+	@$(if $(BESIDES_CHECK),HFFS_EXAMPLES=15) $(BIN)/python $(PYTEST) $(LEFT_OUT)
 
 check: lint types layers measured ## lint, format, types, layers, and coverage of the core
 
