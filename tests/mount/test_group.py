@@ -463,7 +463,7 @@ def test_in_the_foreground_none_outlives_the_supervisor(
     with _foreground(hffs, config, folder) as process:
         pids = _pids(hffs, folder)
         process.kill()
-        wait_until(lambda: all(map(_may_be_reaped, pids.values())))
+        wait_until(lambda: all(map(_has_ended, pids.values())))
         assert os.listdir(folder) == []
         _expect_nothing_left(hffs, folder, pids)
 
