@@ -24,7 +24,7 @@ import hffs
 PACKAGE = Path(hffs.__file__).parent
 
 MODULE_LINES, FUNCTION_LINES = 400, 40
-FILE_LINES = {"mount/operations.py": 250}
+FILE_LINES = {"mount/requests/operations.py": 250}
 
 EVERYONE = {"config", "errors"}
 MAY_IMPORT = {
@@ -220,7 +220,7 @@ def test_one_guard_in_mount_catches_everything_and_nothing_else_does() -> None:
         ("data/rows.py", "def late():\n    from hffs import mount"),
         ("data/rows.py", "from ..view import tree"),
         ("data/deep/rows.py", "from ...cli import main"),
-        ("view/tree.py", "from hffs.mount.guard import guarded"),
+        ("view/tree.py", "from hffs.mount.requests.guard import guarded"),
         ("view/tree.py", "import trio"),
         ("view/tree.py", "import importlib\nimportlib.import_module('pyfuse3')"),
         ("view/tree.py", "from PIL import Image"),
@@ -241,7 +241,7 @@ def test_one_guard_in_mount_catches_everything_and_nothing_else_does() -> None:
         ("data/helpers/rows.py", ""),
         ("extras/rows.py", ""),
         ("view/tree.py", "x = 1\n" * 401),
-        ("mount/operations.py", "x = 1\n" * 251),
+        ("mount/requests/operations.py", "x = 1\n" * 251),
         ("core/names.py", "def long():\n" + "    x = 1\n" * 40),
     ],
 )

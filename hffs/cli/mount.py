@@ -16,6 +16,7 @@ from hffs.cli.sources import Entry, Trainer, choose_configs
 from hffs.config import Chosen, Recipe, explain_recipe, find_recipe
 from hffs.errors import UsageError
 from hffs.mount.layers import check_scratch
+from hffs.mount.lifecycle.limits import DEFAULT_SIBLINGS, MOST_SIBLINGS
 from hffs.mount.lifecycle.logs import FORMATS, WORDS
 from hffs.mount.observing.textfile import check_textfile
 from hffs.mount.preflight import check_fuse, prepare_mountpoint
@@ -62,6 +63,15 @@ _MetricsFile = Annotated[
         help="Write metrics there every 15 s, for node_exporter; of several entries FILE-ID.prom.",
     ),
 ]
+_Procs = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=MOST_SIBLINGS,
+        help="Processes that answer beside the daemon, 0: it alone. By itself one a core, at most "
+        f"{DEFAULT_SIBLINGS}, where all files lie on this host as they are.",
+    ),
+]
 _Explain = Annotated[
     bool, typer.Option("--explain", help="With --for: print the flags that it sets, and why.")
 ]
@@ -85,6 +95,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
     log: _Log = None,
     log_format: _LogFormat = FORMATS[0],
     metrics_file: _MetricsFile = None,
+    procs: _Procs = None,
 ) -> None:
     """Mount a data set, or all of a config file; returns when the files are there."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="hffs: %(message)s")
@@ -104,6 +115,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
         log,
         log_format,
         None if metrics_file is None else metrics_file.absolute(),
+        procs,
     )
     chosen = choose_configs(source, flags, entry, os.environ, trainer)
     _check_options(chosen, options)

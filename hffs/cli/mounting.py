@@ -50,6 +50,8 @@ class MountOptions:
     log_format: str = "text"
     metrics_file: Path | None = None
     """Of several mounts each has one of its own beside it."""
+    procs: int | None = None
+    """Of each mount; None: as many as suit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,7 @@ def _make_body(
         os.umask(0o077)
         with getting_source(config, listener) as get_source:
             # Imported here, in the daemon: threads of pyarrow do not survive a fork.
-            from hffs.mount.operations import Owner
+            from hffs.mount.requests.files import Owner
             from hffs.mount.running import MountRequest, run_mount
 
             located = get_source()
@@ -238,6 +240,7 @@ def _make_body(
             notifier=told.notifier,
             hangup_ends=told.hangup_ends,
             metrics_file=options.metrics_file,
+            procs=options.procs,
         )
         run_mount(request, located, listener)
 

@@ -35,6 +35,7 @@ OPEN_BYTES = 256 * 2**20
 
 _OPEN_PARTS = 64
 
+_MAPPED = {SegmentKind.MAP, SegmentKind.CONTAINER}
 _PARTED = (SegmentKind.FILES, SegmentKind.PAGES, SegmentKind.FAR_FILES)
 
 _LOCKS = 64  # single flight by hash: two groups may share one, which costs waiting only
@@ -112,8 +113,13 @@ class RowStore:
             return self._admit(cell, self._copy_stored(cell))
         return self.load(cell)
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether `read` has the bytes of every cell: all lie in maps, as they are."""
+        return {*self._kinds} <= _MAPPED and {*self._codings} <= {Coding.RAW}
+
     def _lies_in_map(self, cell: int) -> bool:
-        return self._kinds[self._segments[cell]] in (SegmentKind.MAP, SegmentKind.CONTAINER)
+        return self._kinds[self._segments[cell]] in _MAPPED
 
     def _copy_stored(self, cell: int, most_bytes: int = sys.maxsize) -> memoryview:
         """The first bytes of a mapped cell as they are stored."""

@@ -23,9 +23,9 @@ from hffs.mount.observing.counting import Counters
 from hffs.mount.observing.opening import observing
 from hffs.mount.observing.reporting import About, Reporter
 from hffs.mount.observing.sockets import find_socket
-from hffs.mount.operations import Owner
 from hffs.mount.registry import Record, Registry, read_start_time
-from hffs.mount.session import Events, serve
+from hffs.mount.requests.files import Owner
+from hffs.mount.session import Access, Events, serve
 from hffs.mount.unmounting import leave_group
 from hffs.view.codecs import silence_warnings
 from hffs.view.manifest import ViewInfo
@@ -57,6 +57,7 @@ class MountRequest:
     notifier: Notifier = SILENT
     hangup_ends: bool = False
     metrics_file: Path | None = None
+    procs: int | None = None
 
 
 def run_mount(request: MountRequest, located: Located, listener: Listener) -> None:
@@ -94,7 +95,7 @@ def run_mount(request: MountRequest, located: Located, listener: Listener) -> No
                 stopping=request.notifier.stopping,
                 hangup_ends=request.hangup_ends,
             )
-            serve(tree, where, request.owner, allow_other=request.allow_other, events=events)
+            serve(tree, where, Access(request.owner, request.allow_other, request.procs), events)
     log.info("unmounted %s", request.mountpoint)
 
 

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyfuse3
@@ -28,8 +29,11 @@ from hffs.mount.lifecycle.lastresort import LastResort
 from hffs.mount.lifecycle.limits import DRAIN_S, START_S
 from hffs.mount.lifecycle.signalqueue import SignalQueue
 from hffs.mount.observing.counting import Counters
-from hffs.mount.operations import Operations, Owner
-from hffs.mount.receiving import Receiver
+from hffs.mount.requests.direct import Direct
+from hffs.mount.requests.files import Owner
+from hffs.mount.requests.operations import Operations
+from hffs.mount.requests.receiving import Receiver
+from hffs.mount.requests.siblings import count_siblings, start_siblings
 from hffs.view.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -60,6 +64,17 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Whose the files are, who else may read them, and how many processes answer beside this one
+    (None: as many as suit the view).
+    """
+
+    owner: Owner
+    allow_other: bool
+    procs: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Session:
     """What one mount needs to be known by its tasks."""
 
@@ -73,14 +88,7 @@ class _Session:
     failures: list[HffsError]
 
 
-def serve(
-    tree: Tree,
-    where: Path | Layer,
-    owner: Owner,
-    *,
-    allow_other: bool,
-    events: Events,
-) -> None:
+def serve(tree: Tree, where: Path | Layer, access: Access, events: Events) -> None:
     """Mount a tree and answer for it until it is unmounted or told to stop.
 
     `where` is a mount point, or a layer, which is then shown as soon as the mount answers. At the
@@ -90,24 +98,29 @@ def serve(
     layer = where if isinstance(where, Layer) else None
     mountpoint = where.lower if isinstance(where, Layer) else where
     options = {*_BASE_OPTIONS, f"fsname={_make_fsname(tree.manifest.info.source)}"}
-    if allow_other:
+    if access.allow_other:
         options.add("allow_other")
+    is_below_overlay = layer is not None
+    operations = Operations(tree, access.owner, is_below_overlay=is_below_overlay)
+    answer = partial(Direct, tree, access.owner, is_below_overlay=is_below_overlay)
+    count = count_siblings(tree) if access.procs is None else access.procs
+    siblings = start_siblings(count, operations.counters, answer)
+    receiver = Receiver(answer(operations.counters), siblings)
     last_resort = LastResort(mountpoint, () if layer is None else (layer.mountpoint,))
     signals = SignalQueue(hangup_ends=events.hangup_ends, on_stop=last_resort.arm)
     signals.install()
     events.starting(START_S)
-    operations = Operations(tree, owner, is_below_overlay=layer is not None)
     _start(operations, mountpoint, options)
     last_resort.learn()
     session = _Session(
         mountpoint, layer, events, operations.counters, signals, last_resort, trio.Event(), []
     )
-    receiver = Receiver()
     receiver.attach()
     try:
         trio.run(_run, session, instruments=[receiver])
     finally:
         last_resort.arm()
+        receiver.close()
         pyfuse3.close(unmount=True)
     for failure in session.failures:
         raise failure

@@ -119,6 +119,12 @@ class Content:
             queues={"render": self._pool.queued, "fetch": self._fetchers.queued},
         )
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether every image is a slice of a map: always `ready`, of a size that is known."""
+        rendered = self._rendering.count_rendered(self._manifest.forms)
+        return not rendered and self._stores.rows.is_mapped
+
     def extension(self, position: Position) -> str:
         """Extension of a position's image, which its bytes agree with."""
         return self._extensions[self._forms[position]]

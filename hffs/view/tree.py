@@ -69,6 +69,11 @@ class Tree:
         self.files += self.positions if self._captions else 0  # none of them is empty
         self.files += self._lyrics.count_files() if self._lyrics else 0
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether every file is always `ready`."""
+        return self._content.is_at_hand
+
     def lookup(self, folder: Inode, name: bytes) -> Inode | None:
         """Inode of a name in a folder, None where its listing does not have it."""
         if folder == ROOT:

@@ -12,9 +12,9 @@ import trio
 
 from hffs.errors import DeadlineError, HffsError, MissingError, RenderError, StaleError
 from hffs.mount import waiting
-from hffs.mount.guard import guarded
+from hffs.mount.requests.guard import guarded
 from hffs.mount.observing.counting import Counters
-from hffs.mount.waiting import wait_for
+from hffs.mount.requests.waiting import wait_for
 
 
 class _Mount:

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from hffs.mount.receiving import Receiver, Turn
+from hffs.mount.requests.receiving import Receiver, Turn
 from tests.command import Hffs, Mount
 from tests.mixed_photos import Mixed
 from tests.readers import start

@@ -1,4 +1,5 @@
-"""How long each phase of a mount's life may take; all of it in one place, told in operations.md.
+"""How long each phase of a mount's life may take, and how many processes it may have; all of it in
+one place, told in operations.md.
 
 Deciding a view has no limit: it takes what the data set takes, shows progress, and may be
 interrupted.
@@ -31,3 +32,6 @@ END_S = 20.0
 
 KILL_AFTER_S = 5.0
 """When `hffs umount --force` kills a daemon that goes on; more than `DRAIN_S`."""
+
+DEFAULT_SIBLINGS, MOST_SIBLINGS = 4, 64
+"""Processes that answer beside the daemon, by itself and at most."""

@@ -1,9 +1,10 @@
-"""The counters of one mount: plain numbers that its event loop adds to.
+"""The counters of one mount: plain numbers that whoever answers its requests adds to.
 
 Owns what is counted of requests, and the buckets of their durations. Must not know FUSE, nor who
-reads the numbers. The loop alone writes; any thread may read at any time, and may find a request
-counted in one number and not yet in another. Nothing here allocates once every kind of request
-and of error was met.
+reads the numbers. One process writes, on one thread; any may read at any time, and may find
+a request counted in one number and not yet in another. Nothing here allocates once every kind of
+request and of error was met. Several processes that answer for one mount have counters each, made
+before they were forked, in memory that they share with the one that tells of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from mmap import mmap
+from typing import Self
 
 from hffs.errors import HffsError
 
@@ -22,6 +25,10 @@ BOUNDS_S = (
 waiting takes some 10 us, and one may wait for 60 s.
 """
 
+_BOUNDS_NS = tuple(round(bound * 1e9) for bound in BOUNDS_S)
+_NUMBERS = len(BOUNDS_S) + 2
+_NUMBER_BYTES = 8
+
 UNEXPECTED = "unexpected"
 """The kind of an error that no part of hffs raises on purpose: a bug."""
 
@@ -29,32 +36,59 @@ UNEXPECTED = "unexpected"
 class Meter:
     """What became of one kind of request."""
 
-    __slots__ = ("buckets", "errnos", "total_s")
+    __slots__ = ("_numbers", "errnos")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(BOUNDS_S) + 1)
-        self.total_s = 0.0
+    def __init__(self, numbers: memoryview) -> None:
+        """`numbers` are a bucket for each of `BOUNDS_S`, one beyond, and nanoseconds in all."""
+        self._numbers = numbers
         self.errnos: Counter[int] = Counter()
 
-    def note(self, seconds: float) -> None:
+    def note(self, nanoseconds: int) -> None:
         """Count a request that has ended."""
-        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
-        self.total_s += seconds
+        numbers = self._numbers
+        numbers[bisect_left(_BOUNDS_NS, nanoseconds)] += 1
+        numbers[-1] += nanoseconds
+
+    @property
+    def buckets(self) -> list[int]:
+        """Requests by how long they took."""
+        return list(self._numbers[:-1])
+
+    @property
+    def total_s(self) -> float:
+        """What they took together."""
+        return self._numbers[-1] / 1e9
 
 
 class Counters:
-    """What one mount has been asked for, and how it went; `kinds` are those of its requests."""
+    """What one process was asked for, and how it went; `kinds` are those of its requests."""
 
-    __slots__ = ("errors", "in_flight", "meters", "read_bytes", "waiting")
+    __slots__ = ("_bytes", "errors", "in_flight", "meters", "others", "waiting")
 
     def __init__(self, kinds: tuple[str, ...] = ()) -> None:
-        self.meters = {kind: Meter() for kind in kinds}
+        count = len(kinds) * _NUMBERS
+        numbers = memoryview(mmap(-1, (count + 1) * _NUMBER_BYTES)).cast("q")  # a fork shares it
+        places = range(0, count, _NUMBERS)
+        self.meters = {
+            kind: Meter(numbers[at : at + _NUMBERS]) for kind, at in zip(kinds, places, strict=True)
+        }
         self.errors: Counter[str] = Counter(dict.fromkeys(name_error_kinds(), 0))
-        self.read_bytes = 0
         self.in_flight = 0
         """Requests that are being answered."""
         self.waiting = 0
         """Those of them that wait for a thread or the network."""
+        self._bytes = numbers[count : count + 1]
+        self.others: list[Self] = []
+        """Of the other processes that answer for the same mount."""
+
+    def add_read(self, length: int) -> None:
+        """So many bytes of files were given."""
+        self._bytes[0] += length
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of files that were given."""
+        return self._bytes[0]
 
 
 def name_error_kinds() -> list[str]:

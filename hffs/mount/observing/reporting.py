@@ -7,12 +7,13 @@ only ever added. Must not know how it is asked for, nor what is made of it.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hffs import __version__
 from hffs.mount.lifecycle.logs import get_level
-from hffs.mount.observing.counting import BOUNDS_S, Counters
+from hffs.mount.observing.counting import BOUNDS_S, Counters, Meter
 from hffs.mount.observing.processes import Process, read_process
 from hffs.view.figures import ViewFigures
 
@@ -67,11 +68,10 @@ class Reporter:
     def report(self) -> Report:
         """The state of now."""
         counters = self._counters
-        requests = {}
-        for kind, meter in counters.meters.items():
-            buckets = tuple(meter.buckets)
-            named = {name_errno(number): count for number, count in [*meter.errnos.items()]}
-            requests[kind] = RequestFigures(sum(buckets), meter.total_s, buckets, named)
+        everyone = [counters, *counters.others]
+        requests = {
+            kind: _add([each.meters[kind] for each in everyone]) for kind in counters.meters
+        }
         return Report(
             about=self._about,
             version=__version__,
@@ -80,11 +80,22 @@ class Reporter:
             bounds_s=BOUNDS_S,
             requests=requests,
             errors=dict(counters.errors),
-            read_bytes=counters.read_bytes,
+            read_bytes=sum(each.read_bytes for each in everyone),
             in_flight=counters.in_flight,
             waiting=counters.waiting,
             view=self._view(),
         )
+
+
+def _add(meters: Sequence[Meter]) -> RequestFigures:
+    """One kind of request, of all processes."""
+    buckets = tuple(map(sum, zip(*(meter.buckets for meter in meters), strict=True)))
+    errnos: Counter[str] = Counter()
+    for meter in meters:
+        errnos.update({name_errno(number): count for number, count in [*meter.errnos.items()]})
+    return RequestFigures(
+        sum(buckets), sum(meter.total_s for meter in meters), buckets, dict(errnos)
+    )
 
 
 def name_errno(number: int) -> str:

@@ -17,7 +17,7 @@ def get(config, listener):
     # Only now: what a daemon imports starts threads, which no fork survives.
     from hffs.mount import session
     from hffs.mount.lifecycle import lastresort
-    from hffs.mount.operations import Operations
+    from hffs.mount.requests.operations import Operations
     async def hang(self, *_):
         {does}
         while True:

@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TypeVar
 
 import pyfuse3
@@ -29,34 +27,22 @@ import pyfuse3
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.errors import MissingError
-from hffs.mount.guard import guarded
 from hffs.mount.observing.counting import Counters
-from hffs.mount.waiting import wait_for
+from hffs.mount.requests.files import BLOCK_BYTES, KEEP_S, NAME_BYTES, Owner
+from hffs.mount.requests.guard import guarded
+from hffs.mount.requests.waiting import wait_for
 from hffs.view.content import LARGE_BYTES
 from hffs.view.tree import Tree
 
 T = TypeVar("T")
 
-KEEP_S = 365 * 24 * 3600.0
-"""How long the kernel may keep what it was told: the view is immutable."""
-
-_BLOCK_BYTES, _NAME_BYTES = 4096, 255
 _USER_PREFIX, _XATTR_PREFIX = b"user.", b"user.hffs."
 
 REQUESTS = (
     "lookup", "getattr", "opendir", "readdir", "open", "read", "flush", "statfs", "getxattr",
-    "listxattr", "readlink",
+    "listxattr", "readlink", "ioctl",
 )  # fmt: skip
 """What is counted: every handler that is guarded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Whom the files belong to, and which permission bits are taken away."""
-
-    uid: int
-    gid: int
-    umask: int
 
 
 class Operations(pyfuse3.Operations):
@@ -70,12 +56,10 @@ class Operations(pyfuse3.Operations):
         self._tree = tree
         self._owner = owner
         self._is_below_overlay = is_below_overlay
-        self._file_mode = stat.S_IFREG | (0o444 & ~owner.umask)
-        self._folder_mode = stat.S_IFDIR | (0o555 & ~owner.umask)
         # pyfuse3 copies what it is given before it does anything else, and nothing is awaited while
         # one of these is filled: to make it anew would take as long as to list five files.
         self._file, self._folder = self._blank_file(), self._blank_file()
-        self._folder.st_mode = self._folder_mode
+        self._folder.st_mode = owner.folder_mode
 
     def _attributes(self, inode: int, size_bytes: int | None) -> pyfuse3.EntryAttributes:
         """Those of a file or a folder, until this is called again."""
@@ -103,9 +87,9 @@ class Operations(pyfuse3.Operations):
         entry = pyfuse3.EntryAttributes()
         entry.generation = 0
         entry.entry_timeout = KEEP_S
-        entry.st_mode, entry.st_nlink = self._file_mode, 1
+        entry.st_mode, entry.st_nlink = self._owner.file_mode, 1
         entry.st_uid, entry.st_gid = self._owner.uid, self._owner.gid
-        entry.st_blksize = _BLOCK_BYTES
+        entry.st_blksize = BLOCK_BYTES
         stamp = self._tree.mtime_ns
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = stamp
         return entry
@@ -115,7 +99,7 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
         """Attributes of a name; an absent one is answered so that the kernel remembers that."""
-        if len(name) > _NAME_BYTES:  # the kernel itself lets FUSE have 1024
+        if len(name) > NAME_BYTES:  # the kernel itself lets FUSE have 1024
             raise pyfuse3.FUSEError(errno.ENAMETOOLONG)
         inode = self._tree.lookup(Inode(parent_inode), name)
         if inode is None:
@@ -183,7 +167,7 @@ class Operations(pyfuse3.Operations):
             if len(data) > LARGE_BYTES:
                 self._tree.advise(inode, off, off + size)
             part = data[off : off + size]
-        self.counters.read_bytes += len(part)
+        self.counters.add_read(len(part))
         return part
 
     async def _wait(self, work: Future[T], inode: Inode, reader: int = 0) -> T:
@@ -208,12 +192,12 @@ class Operations(pyfuse3.Operations):
     async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         """Size of the view as far as it is known, and no space left on it."""
         answer = pyfuse3.StatvfsData()
-        answer.f_bsize = answer.f_frsize = _BLOCK_BYTES
-        answer.f_blocks = -(-self._tree.known_bytes() // _BLOCK_BYTES)
+        answer.f_bsize = answer.f_frsize = BLOCK_BYTES
+        answer.f_blocks = -(-self._tree.known_bytes() // BLOCK_BYTES)
         answer.f_bfree = answer.f_bavail = 0
         answer.f_files = self._tree.files + self._tree.folders + 1
         answer.f_ffree = answer.f_favail = 0
-        answer.f_namemax = _NAME_BYTES
+        answer.f_namemax = NAME_BYTES
         return answer
 
     @guarded

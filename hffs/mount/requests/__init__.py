@@ -1,0 +1,1 @@
+"""From a request of the kernel to its answer."""

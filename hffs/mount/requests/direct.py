@@ -1,0 +1,214 @@
+"""Requests that need no waiting, answered on the device itself: what an epoch consists of.
+
+pyfuse3 takes some 25 us of a core for a request, of which hffs needs five. So the kernel's message
+is read and answered here, where that can be done at once, and goes to pyfuse3 in every other case:
+where something has to be waited for, where it is an error, and whatever is rare. `Operations`
+answers everything; here is nothing that it would answer otherwise.
+
+Where every file of a view can be read at once, OPEN is answered ENOSYS: the kernel then opens files
+by itself, and reads by the inode. A file that it has in memory is read without a request.
+
+Invariants: nothing here waits or raises; an answer holds no state, so any process that has the tree
+may give it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import TypeAlias
+
+from hffs.core.inodes import ROOT
+from hffs.core.types import Inode
+from hffs.mount.observing.counting import Counters
+from hffs.mount.requests.files import KEEP_S, NAME_BYTES, Owner, make_tail
+from hffs.mount.requests.guard import at_once
+from hffs.mount.requests.wire import (
+    ATTR_BYTES,
+    ATTR_HEAD,
+    DIRENT,
+    DIRENT_BYTES,
+    DIRENT_HEAD,
+    ENTRY_BYTES,
+    ENTRY_HEAD,
+    HEADER,
+    HEADER_BYTES,
+    KEEP_CACHE,
+    OPEN_IN,
+    OPENED,
+    OPENED_BYTES,
+    READ_IN,
+    REGULAR,
+    REPLY,
+    Opcode,
+)
+from hffs.view.content import LARGE_BYTES
+from hffs.view.tree import Tree
+
+_KEEP = int(KEEP_S)
+_PADDING = tuple(bytes(-length % 8) for length in range(8))
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ECONNABORTED)
+"""Who asked was told to end meanwhile, or the mount was taken away: nobody waits for an answer."""
+
+_Handler: TypeAlias = Callable[[int, int, int, memoryview], bool]
+
+
+class Direct:
+    """Answers requests of one mount."""
+
+    def __init__(
+        self, tree: Tree, owner: Owner, counters: Counters, *, is_below_overlay: bool = False
+    ) -> None:
+        self.counters = counters
+        self._tree = tree
+        self._is_below_overlay = is_below_overlay
+        self._tail = make_tail(owner, tree.mtime_ns)
+        self._opens_itself = tree.is_at_hand
+        self._handlers: dict[int, _Handler] = {
+            Opcode.LOOKUP: self.lookup,
+            Opcode.GETATTR: self.getattr,
+            Opcode.OPEN: self.open,
+            Opcode.READ: self.read,
+            Opcode.READDIRPLUS: self.readdir,
+            Opcode.IOCTL: self.ioctl,
+            Opcode.RELEASE: _agree,
+            Opcode.RELEASEDIR: _agree,
+            Opcode.FORGET: _ignore,
+            Opcode.BATCH_FORGET: _ignore,
+            Opcode.INTERRUPT: _ignore,
+        }
+
+    def answer(self, device: int, request: memoryview) -> bool:
+        """Answer a request; False if that is not for here, and nothing was said."""
+        _, opcode, unique, inode = HEADER.unpack_from(request)
+        handler = self._handlers.get(opcode)
+        return handler is not None and handler(device, unique, inode, request)
+
+    @at_once
+    def lookup(self, device: int, unique: int, folder: int, request: memoryview) -> bool:
+        """Attributes of a file by its name, or that there is none."""
+        size = HEADER.unpack_from(request)[0]
+        name = bytes(request[HEADER_BYTES : size - 1])  # it ends with a zero
+        if len(name) > NAME_BYTES:
+            return False
+        tree = self._tree
+        inode = tree.lookup(Inode(folder), name)
+        if inode is None:
+            head = ENTRY_HEAD.pack(ENTRY_BYTES, 0, unique, 0, 0, _KEEP, 0, 0, 0, 0, 0, 0)
+            return _send(device, unique, (head, self._tail))
+        if tree.is_folder(inode):
+            return False
+        known = tree.size_bytes(inode)
+        if known is None:
+            if self._is_below_overlay:
+                return False
+            keep, known = 0, 0
+        else:
+            keep = _KEEP
+        blocks = (known + 511) // 512
+        head = ENTRY_HEAD.pack(
+            ENTRY_BYTES, 0, unique, inode, 0, _KEEP, keep, 0, 0, inode, known, blocks
+        )
+        return _send(device, unique, (head, self._tail))
+
+    @at_once
+    def getattr(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
+        """Attributes of a file whose size is known."""
+        tree = self._tree
+        if tree.is_folder(Inode(inode)):
+            return False
+        size = tree.size_bytes(Inode(inode))
+        if size is None:
+            return False
+        blocks = (size + 511) // 512
+        head = ATTR_HEAD.pack(ATTR_BYTES, 0, unique, _KEEP, 0, 0, inode, size, blocks)
+        return _send(device, unique, (head, self._tail))
+
+    @at_once
+    def open(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
+        """A file whose bytes are there."""
+        flags = OPEN_IN.unpack_from(request, HEADER_BYTES)[0]
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            return False
+        self._tree.prepare(Inode(inode))
+        if self._opens_itself:
+            return _send(device, unique, (REPLY.pack(REPLY.size, -errno.ENOSYS, unique),))
+        if self._tree.ready(Inode(inode)) is None:
+            return False
+        answer = OPENED.pack(OPENED_BYTES, 0, unique, inode, KEEP_CACHE, 0)
+        return _send(device, unique, (answer,))
+
+    @at_once
+    def read(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
+        """A slice of a file that is there, from the map to the kernel without a copy between."""
+        _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
+        tree = self._tree
+        data = tree.ready(Inode(inode))
+        if data is None:
+            return False
+        if self._opens_itself or len(data) > LARGE_BYTES:
+            tree.advise(Inode(inode), start, start + size)
+        part = data[start : start + size]
+        length = len(part)
+        self.counters.add_read(length)
+        return _send(device, unique, (REPLY.pack(REPLY.size + length, 0, unique), part))
+
+    @at_once
+    def readdir(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
+        """As many files as the answer takes, with their attributes."""
+        _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
+        tree, tail = self._tree, self._tail
+        if tree.folders and inode == ROOT:
+            return False
+        parts, room = [b""], size
+        for next_id, name, file, known in tree.entries(Inode(inode), start):
+            length = len(name)
+            padding = _PADDING[length & 7]
+            room -= DIRENT_BYTES + length + len(padding)
+            if room < 0:
+                break
+            if known is None:
+                keep = known = 0
+            else:
+                keep = _KEEP
+            keep_name = keep if self._is_below_overlay else _KEEP
+            parts += (
+                DIRENT_HEAD.pack(file, 0, keep_name, keep, 0, 0, file, known, (known + 511) // 512),
+                tail,
+                DIRENT.pack(file, next_id, length, REGULAR),
+                name,
+                padding,
+            )
+        listed = b"".join(parts)
+        head = REPLY.pack(REPLY.size + len(listed), 0, unique)
+        return _send(device, unique, (head, listed))
+
+    @at_once
+    def ioctl(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
+        """No file is a terminal, which Python before 3.14 asks of each that it opens."""
+        return _send(device, unique, (REPLY.pack(REPLY.size, -errno.ENOTTY, unique),))
+
+
+def _agree(device: int, unique: int, inode: int, request: memoryview) -> bool:
+    """Nothing to do, which the kernel waits to be told."""
+    return _send(device, unique, (REPLY.pack(REPLY.size, 0, unique),))
+
+
+def _ignore(device: int, unique: int, inode: int, request: memoryview) -> bool:
+    """Nothing to do, nor to answer. An INTERRUPT is of what waits, which looks by itself."""
+    return True
+
+
+def _send(device: int, unique: int, parts: tuple[bytes | memoryview, ...]) -> bool:
+    """Give an answer to whoever still waits for it: EIO where its bytes cannot be had."""
+    try:
+        os.writev(device, parts)
+    except OSError as error:
+        if error.errno not in _GONE:
+            try:
+                os.write(device, REPLY.pack(REPLY.size, -errno.EIO, unique))
+            except OSError as again:
+                if again.errno not in _GONE:
+                    raise
+    return True

@@ -1,0 +1,124 @@
+"""The kernel's messages, as far as hffs reads and writes them by itself (linux/fuse.h).
+
+Owns their layouts, and what is agreed on with the kernel beyond what pyfuse3 asks for. Must not
+know what is answered. Messages are in the byte order of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+
+DEVICE = "/dev/fuse"
+CLONE = 0x8004E500
+"""FUSE_DEV_IOC_CLONE: have a descriptor of the device be another one of a mount."""
+
+REQUEST_BYTES = (1 << 20) + 8192
+"""What the buffer for a request has to have: the kernel asks for room for the longest write."""
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Opcode(IntEnum):
+    """The kinds of requests that are told apart."""
+
+    LOOKUP = 1
+    FORGET = 2
+    GETATTR = 3
+    OPEN = 14
+    READ = 15
+    RELEASE = 18
+    INIT = 26
+    RELEASEDIR = 29
+    INTERRUPT = 36
+    IOCTL = 39
+    BATCH_FORGET = 42
+    READDIRPLUS = 44
+
+
+HEADER = Struct("=IIQQ")
+"""How a request begins: its length, opcode, unique number, and inode."""
+
+HEADER_BYTES = 40
+OPEN_IN = Struct("=I")
+HANDLE = Struct("=Q")
+READ_IN = Struct("=QQI")
+"""Of READ and READDIRPLUS: handle, offset and size."""
+
+REPLY = Struct("=IiQ")
+"""How an answer begins: its length, 0 or an errno below 0, and the number of the request."""
+
+ENTRY_HEAD = Struct("=IiQQQQQIIQQQ")
+"""An answer with an entry up to what all files have in common: `REPLY`, then inode, generation,
+seconds that the name and the attributes may be kept, their nanoseconds, inode, size and blocks.
+"""
+
+ENTRY_BYTES = 144
+ATTR_HEAD = Struct("=IiQQIIQQQ")
+"""As `ENTRY_HEAD`, for attributes alone."""
+
+ATTR_BYTES = 120
+ATTR_TAIL = Struct("=QQQIIIIIIIIII")
+"""Seconds of atime, mtime, ctime, then their nanoseconds, mode, links, uid, gid, device, block size
+and flags.
+"""
+
+OPENED = Struct("=IiQQII")
+"""An answer to OPEN: `REPLY`, then handle, flags and padding."""
+
+OPENED_BYTES = 32
+KEEP_CACHE = 1 << 1  # FOPEN_KEEP_CACHE
+
+DIRENT_HEAD = Struct("=QQQQIIQQQ")
+"""An entry of a listing up to what all files have in common: `ENTRY_HEAD` without `REPLY`."""
+
+DIRENT = Struct("=QQII")
+"""What follows `ATTR_TAIL` in a listing: inode, where it goes on, length of the name, and type;
+then the name, filled up to a multiple of eight bytes.
+"""
+
+DIRENT_BYTES = 128 + 24
+REGULAR = stat.S_IFREG >> 12
+_INIT_FLAGS = Struct("=I")
+_INIT_FLAGS_AT = HEADER_BYTES + 12  # major, minor and readahead come before
+_AGREED_FLAGS_AT = REPLY.size + 12
+_BACKGROUND = Struct("=HH")
+_BACKGROUND_AT = REPLY.size + 16
+_MAX_PAGES = Struct("=H")
+_MAX_PAGES_AT = REPLY.size + 28
+_PARALLEL_DIROPS = 1 << 18
+
+BACKGROUND = 64
+"""Reads ahead that the kernel has under way at a time, of all readers; by itself it has 12."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the kernel offers in INIT."""
+
+    flags: int
+
+    @classmethod
+    def parse(cls, request: memoryview) -> Asked:
+        """Of a whole request."""
+        return cls(_INIT_FLAGS.unpack_from(request, _INIT_FLAGS_AT)[0])
+
+
+def agree(answer: bytearray, asked: Asked, most_pages: int) -> None:
+    """Change an answer to INIT before the kernel has it.
+
+    Names in one folder are then looked up at the same time: else one that waits (below a layer, for
+    a size) holds up all others, and those cannot even be killed. Reads and listings have
+    `most_pages` pages at most.
+    """
+    error = REPLY.unpack_from(answer)[1]
+    if error or len(answer) < _MAX_PAGES_AT + _MAX_PAGES.size:
+        return
+    flags = _INIT_FLAGS.unpack_from(answer, _AGREED_FLAGS_AT)[0]
+    _INIT_FLAGS.pack_into(answer, _AGREED_FLAGS_AT, flags | asked.flags & _PARALLEL_DIROPS)
+    _BACKGROUND.pack_into(answer, _BACKGROUND_AT, BACKGROUND, BACKGROUND * 3 // 4)
+    pages = _MAX_PAGES.unpack_from(answer, _MAX_PAGES_AT)[0]
+    _MAX_PAGES.pack_into(answer, _MAX_PAGES_AT, min(pages, most_pages))
