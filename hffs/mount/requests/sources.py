@@ -71,7 +71,9 @@ def read_request(device: int, buffer: memoryview) -> int | None:
     """
     while True:
         try:
-            return os.readv(device, [buffer])
+            if length := os.readv(device, [buffer]):
+                return length
+            raise EndedError  # which only sockets say in this way
         except BlockingIOError:
             return None
         except OSError as error:

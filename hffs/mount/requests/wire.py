@@ -30,6 +30,7 @@ class Opcode(IntEnum):
     GETATTR = 3
     OPEN = 14
     READ = 15
+    STATFS = 17
     RELEASE = 18
     INIT = 26
     RELEASEDIR = 29

@@ -1,0 +1,250 @@
+"""What is answered at once is what pyfuse3 would say, and no copy; the rest is left to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hffs.core.inodes import ROOT
+from hffs.core.types import Inode
+from hffs.mount.observing.counting import Counters
+from hffs.mount.requests.direct import Direct
+from hffs.mount.requests.files import Owner
+from hffs.mount.requests.operations import REQUESTS
+from hffs.mount.requests.wire import (
+    ATTR_HEAD,
+    ATTR_TAIL,
+    DIRENT,
+    DIRENT_BYTES,
+    DIRENT_HEAD,
+    ENTRY_HEAD,
+    OPEN_IN,
+    OPENED,
+    READ_IN,
+    REPLY,
+    Opcode,
+)
+from hffs.view.tree import Tree
+from tests.mount.requests.kernel import Kernel, make_read, make_request, open_kernel
+from tests.view.conftest import OpenTree, encode, open_tree, watcher, write_set
+
+__all__ = ["open_tree", "watcher"]
+
+JPEGS = [encode("JPEG", seed) for seed in range(3)]
+OWNER = Owner(1000, 1001, 0o027)
+MAPPED, RENDERED = "mapped", "rendered"
+MakeDirect = Callable[..., Direct]
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    with open_kernel() as opened:
+        yield opened
+
+
+@pytest.fixture
+def tree(open_tree: OpenTree, tmp_path: Path) -> Tree:
+    """Files that are slices of a map."""
+    return open_tree(write_set(tmp_path / "a.parquet", JPEGS, caption=["one", "two", "three"]))
+
+
+@pytest.fixture
+def rendered(open_tree: OpenTree, tmp_path: Path) -> Tree:
+    """Files that nobody has rendered."""
+    return open_tree(write_set(tmp_path / "b.parquet", [encode("PNG", 1), JPEGS[0]]))
+
+
+def direct_of(tree: Tree, *, is_below_overlay: bool = False) -> Direct:
+    return Direct(tree, OWNER, Counters(REQUESTS), is_below_overlay=is_below_overlay)
+
+
+def answer(direct: Direct, kernel: Kernel, request: bytes) -> tuple[int, bytes]:
+    """The errno and the answer to a request, which has to be answered."""
+    assert direct.answer(kernel.device, memoryview(bytearray(request)))
+    unique, error, body = kernel.hear()
+    assert unique == 9
+    return error, body
+
+
+def leaves(direct: Direct, kernel: Kernel, request: bytes) -> bool:
+    """Whether a request is left to pyfuse3, and nobody was told anything."""
+    done = direct.answer(kernel.device, memoryview(bytearray(request)))
+    return not done and kernel.is_silent()
+
+
+def inode_of(tree: Tree, name: bytes) -> Inode:
+    found = tree.lookup(ROOT, name)
+    assert found is not None
+    return found
+
+
+def test_a_name_has_inode_size_and_what_all_files_have(tree: Tree, kernel: Kernel) -> None:
+    error, body = answer(direct_of(tree), kernel, make_request(Opcode.LOOKUP, 9, 1, b"1.jpg\0"))
+    assert error == 0
+    head = ENTRY_HEAD.unpack(REPLY.pack(0, 0, 0) + body[: ENTRY_HEAD.size - REPLY.size])
+    inode, size = inode_of(tree, b"1.jpg"), len(JPEGS[1])
+    assert head[3:5] == (inode, 0)
+    assert head[5] == head[6] > 10**6  # seconds that it may be kept
+    assert head[9:] == (inode, size, -(-size // 512))
+    tail = ATTR_TAIL.unpack(body[ENTRY_HEAD.size - REPLY.size :])
+    assert tail[6:] == (stat.S_IFREG | 0o440, 1, 1000, 1001, 0, 4096, 0)
+    assert tail[0] * 10**9 + tail[3] == tree.mtime_ns
+
+
+def test_a_name_that_is_not_there_is_remembered_as_such(tree: Tree, kernel: Kernel) -> None:
+    error, body = answer(direct_of(tree), kernel, make_request(Opcode.LOOKUP, 9, 1, b"3.jpg\0"))
+    head = ENTRY_HEAD.unpack(REPLY.pack(0, 0, 0) + body[: ENTRY_HEAD.size - REPLY.size])
+    assert (error, head[3]) == (0, 0)
+    assert head[5] > 10**6
+
+
+def test_attributes_of_an_inode(tree: Tree, kernel: Kernel) -> None:
+    inode = inode_of(tree, b"2.txt")
+    error, body = answer(direct_of(tree), kernel, make_request(Opcode.GETATTR, 9, inode, bytes(16)))
+    head = ATTR_HEAD.unpack(REPLY.pack(0, 0, 0) + body[: ATTR_HEAD.size - REPLY.size])
+    assert error == 0
+    assert head[6:] == (inode, len("three"), 1)
+
+
+def test_a_view_whose_files_are_all_there_is_opened_by_the_kernel_itself(
+    tree: Tree, kernel: Kernel
+) -> None:
+    request = make_request(Opcode.OPEN, 9, inode_of(tree, b"0.jpg"), OPEN_IN.pack(os.O_RDONLY))
+    assert answer(direct_of(tree), kernel, request)[0] == errno.ENOSYS
+
+
+def test_a_file_that_is_there_in_another_view_is_opened_by_its_inode(
+    rendered: Tree, kernel: Kernel
+) -> None:
+    inode = inode_of(rendered, b"1.jpg")
+    request = make_request(Opcode.OPEN, 9, inode, OPEN_IN.pack(os.O_RDONLY))
+    error, body = answer(direct_of(rendered), kernel, request)
+    assert error == 0
+    assert OPENED.unpack(REPLY.pack(0, 0, 0) + body)[3:] == (inode, 2, 0)
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 10**6), (0, 10), (100, 50), (10**6, 100)])
+def test_bytes_are_those_of_the_row(tree: Tree, kernel: Kernel, start: int, size: int) -> None:
+    direct = direct_of(tree)
+    error, body = answer(direct, kernel, make_read(9, inode_of(tree, b"2.jpg"), start, size))
+    assert (error, body) == (0, JPEGS[2][start : start + size])
+    assert direct.counters.read_bytes == len(body)
+    assert sum(direct.counters.meters["read"].buckets) == 1
+
+
+def list_all(direct: Direct, kernel: Kernel, size: int) -> list[tuple[bytes, int, int]]:
+    """Name, inode and size of every file, listed by answers of `size` bytes at most."""
+    listed, at = list[tuple[bytes, int, int]](), 0
+    while True:
+        request = make_request(Opcode.READDIRPLUS, 9, 1, READ_IN.pack(0, at, size) + bytes(20))
+        _, body = answer(direct, kernel, request)
+        assert len(body) <= size
+        if not body:
+            return listed
+        while body:
+            inode, _, _, keep, _, _, again, length, _ = DIRENT_HEAD.unpack_from(body)
+            same, at, name_length, kind = DIRENT.unpack_from(body, DIRENT_BYTES - DIRENT.size)
+            assert inode == again == same
+            assert kind == stat.S_IFREG >> 12
+            assert bool(keep) == bool(length)
+            listed.append((body[DIRENT_BYTES : DIRENT_BYTES + name_length], inode, length))
+            body = body[-(-(DIRENT_BYTES + name_length) // 8) * 8 :]
+
+
+@pytest.mark.parametrize("size", [200, 400, 4096])
+def test_a_listing_has_every_file_once_whatever_an_answer_takes(
+    tree: Tree, rendered: Tree, kernel: Kernel, size: int
+) -> None:
+    for each in (tree, rendered):
+        expected = [(e.name, e.inode, e.size_bytes or 0) for e in each.entries(ROOT, 0)]
+        assert list_all(direct_of(each), kernel, size) == expected
+
+
+def test_no_file_is_a_terminal(tree: Tree, kernel: Kernel) -> None:
+    assert answer(direct_of(tree), kernel, make_request(Opcode.IOCTL, 9, 2))[0] == errno.ENOTTY
+
+
+@pytest.mark.parametrize("opcode", [Opcode.RELEASE, Opcode.RELEASEDIR])
+def test_what_is_given_back_is_agreed_to(tree: Tree, kernel: Kernel, opcode: Opcode) -> None:
+    assert answer(direct_of(tree), kernel, make_request(opcode, 9, 2, bytes(24))) == (0, b"")
+
+
+@pytest.mark.parametrize("opcode", [Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT])
+def test_what_the_kernel_waits_for_no_answer_to_has_none(
+    tree: Tree, kernel: Kernel, opcode: Opcode
+) -> None:
+    assert direct_of(tree).answer(
+        kernel.device, memoryview(bytearray(make_request(opcode, 9, 2, bytes(16))))
+    )
+    assert kernel.is_silent()
+
+
+def test_whatever_has_to_wait_or_fails_is_left_to_pyfuse3(
+    tree: Tree, rendered: Tree, kernel: Kernel
+) -> None:
+    direct, other = direct_of(tree), direct_of(rendered)
+    below = direct_of(rendered, is_below_overlay=True)
+    png, file = inode_of(rendered, b"0.jpg"), inode_of(tree, b"0.jpg")
+    opening = OPEN_IN.pack(os.O_RDONLY)
+    assert leaves(other, kernel, make_read(9, png, 0, 100))
+    assert leaves(other, kernel, make_request(Opcode.OPEN, 9, png, opening))
+    assert leaves(other, kernel, make_request(Opcode.GETATTR, 9, png, bytes(16)))
+    assert leaves(below, kernel, make_request(Opcode.LOOKUP, 9, 1, b"0.jpg\0"))
+    assert leaves(direct, kernel, make_request(Opcode.OPEN, 9, file, OPEN_IN.pack(os.O_RDWR)))
+    assert leaves(direct, kernel, make_request(Opcode.GETATTR, 9, 1, bytes(16)))
+    assert leaves(direct, kernel, make_request(Opcode.LOOKUP, 9, 1, b"x" * 256 + b"\0"))
+    assert leaves(direct, kernel, make_request(Opcode.INIT, 9, 0, bytes(64)))
+    for inode in (10**6, 0, 2**63):  # no such file
+        assert leaves(direct, kernel, make_read(9, inode, 0, 100))
+        assert leaves(direct, kernel, make_request(Opcode.GETATTR, 9, inode, bytes(16)))
+    counted = [sum(meter.buckets) for meter in direct.counters.meters.values()]
+    assert sum(counted) == 0  # pyfuse3's handlers count these
+
+
+def test_a_source_that_changed_is_left_to_pyfuse3(
+    tree: Tree, kernel: Kernel, tmp_path: Path
+) -> None:
+    os.utime(tmp_path / "a.parquet", ns=(1, 1))
+    assert leaves(direct_of(tree), kernel, make_read(9, inode_of(tree, b"0.jpg"), 0, 100))
+
+
+def test_who_does_not_wait_any_more_is_no_error(tree: Tree) -> None:
+    with open("/dev/full", "wb") as full:  # neither the answer nor EIO can be given
+        request = memoryview(bytearray(make_read(9, inode_of(tree, b"0.jpg"), 0, 100)))
+        assert not direct_of(tree).answer(full.fileno(), request)
+
+
+def test_a_read_makes_no_copy_and_leaves_nothing_behind(
+    open_tree: OpenTree, tmp_path: Path
+) -> None:
+    large = JPEGS[0] + bytes(1 << 20)
+    tree = open_tree(write_set(tmp_path / "c.parquet", [large], caption=["one"]))
+    direct = direct_of(tree)
+    inode = inode_of(tree, b"0.jpg")
+    reading = memoryview(bytearray(make_read(9, inode, 0, 1 << 20)))
+    asking = memoryview(bytearray(make_request(Opcode.LOOKUP, 9, 1, b"0.jpg\0")))
+    with open(os.devnull, "wb") as device:
+        direct.answer(device.fileno(), reading)
+        direct.answer(device.fileno(), asking)
+        tracemalloc.start()
+        try:
+            for _ in range(100):
+                assert direct.answer(device.fileno(), reading)
+                assert direct.answer(device.fileno(), asking)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        before = sys.getallocatedblocks()
+        for _ in range(1000):
+            direct.answer(device.fileno(), reading)
+            direct.answer(device.fileno(), asking)
+        grown = sys.getallocatedblocks() - before
+    assert peak < 16_000  # bytes, of a file of a million
+    assert grown < 100  # of 2000 requests

@@ -1,0 +1,138 @@
+"""Mounts for which several processes answer: the same files, whoever of them ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.command import Hffs, Mount
+from tests.mixed_photos import Mixed
+from tests.view.conftest import encode, write_set
+
+pytestmark = pytest.mark.fuse
+DEADLINE_S = 100
+
+
+def children_of(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(each) for each in listed.split()]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A source whose files are all slices of a map."""
+    return write_set(tmp_path / "a.parquet", [encode("JPEG", seed) for seed in range(40)])
+
+
+def check_files(folder: Path, mixed: Mixed) -> None:
+    """Every file, by several readers that have nothing from before."""
+    names = sorted(os.listdir(mixed.folder))
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda name: (folder / name).read_bytes(), names)
+        for name, data in zip(names, found, strict=True):
+            assert data == (mixed.folder / name).read_bytes(), name
+    assert not (folder / "1000000.jpg").exists()
+
+
+@pytest.mark.parametrize("procs", [0, 1, 3])
+def test_files_are_the_same_however_many_processes_answer(
+    mount: Mount, hffs: Hffs, mixed: Mixed, procs: int
+) -> None:
+    folder = mount(mixed.source, "--procs", str(procs))
+    daemon = hffs.pid(folder)
+    assert len(children_of(daemon)) >= procs
+    check_files(folder, mixed)
+    described = hffs.describe(folder)
+    assert described is not None
+    assert described["bytes_served"] >= sum(
+        (folder / name).stat().st_size for name in os.listdir(folder)
+    )
+
+
+def test_a_process_that_is_killed_is_missed_by_nobody(
+    mount: Mount, hffs: Hffs, photos: Path
+) -> None:
+    folder = mount(photos, "--procs", "2")
+    daemon = hffs.pid(folder)
+    first, second = children_of(daemon)
+    for each in (first, second):
+        os.kill(each, signal.SIGKILL)
+        wait_until(lambda gone=each: not is_running(gone))
+        assert len(os.listdir(folder)) > 0
+        assert all((folder / name).read_bytes() for name in os.listdir(folder))
+    assert hffs.pid(folder) == daemon
+    assert hffs.log().count("answers requests ended: SIGKILL") == 2
+
+
+def test_a_request_in_the_hands_of_a_process_that_dies_is_answered(
+    mount: Mount, hffs: Hffs, photos: Path
+) -> None:
+    folder = mount(photos, "--procs", "1")
+    daemon = hffs.pid(folder)
+    (sibling,) = children_of(daemon)
+    os.kill(sibling, signal.SIGSTOP)  # it is in the kernel: the request that comes ends its wait
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit((folder / "0.jpg").read_bytes)
+        time.sleep(0.2)
+        assert not reading.done()
+        os.kill(sibling, signal.SIGKILL)
+        assert reading.result(DEADLINE_S)
+
+
+def test_they_end_with_the_mount_and_with_the_daemon(
+    mount: Mount, hffs: Hffs, photos: Path
+) -> None:
+    for end in (
+        lambda folder, _: hffs("umount", folder),
+        lambda _, daemon: os.kill(daemon, signal.SIGTERM),
+        lambda _, daemon: os.kill(daemon, signal.SIGKILL),
+    ):
+        folder = mount(photos, "--procs", "2")
+        daemon = hffs.pid(folder)
+        siblings = children_of(daemon)
+        assert len(siblings) == 2
+        end(folder, daemon)
+        for each in siblings:
+            wait_until(lambda gone=each: not is_running(gone))
+        hffs.run("umount", "--force", folder)
+
+
+def test_a_signal_to_the_whole_group_is_the_daemons_to_obey(
+    mount: Mount, hffs: Hffs, photos: Path
+) -> None:
+    folder = mount(photos, "--procs", "2")
+    daemon = hffs.pid(folder)
+    for each in children_of(daemon):
+        os.kill(each, signal.SIGTERM)
+        os.kill(each, signal.SIGINT)
+        os.kill(each, signal.SIGHUP)
+    time.sleep(0.1)
+    assert len(children_of(daemon)) == 2
+    assert all((folder / name).read_bytes() for name in os.listdir(folder))
+
+
+@pytest.mark.parametrize("wrong", ["-1", "65", "two"])
+def test_a_number_that_cannot_be(hffs: Hffs, photos: Path, tmp_path: Path, wrong: str) -> None:
+    done = hffs.run("mount", photos, tmp_path, "--procs", wrong)
+    assert done.returncode == 2
+    assert "--procs" in done.stderr
