@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pyfuse3
@@ -29,7 +28,7 @@ from hffs.mount.lifecycle.lastresort import LastResort
 from hffs.mount.lifecycle.limits import DRAIN_S, START_S
 from hffs.mount.lifecycle.signalqueue import SignalQueue
 from hffs.mount.observing.counting import Counters
-from hffs.mount.requests.direct import Direct
+from hffs.mount.requests.direct import Direct, Place
 from hffs.mount.requests.files import Owner
 from hffs.mount.requests.operations import Operations
 from hffs.mount.requests.receiving import Receiver
@@ -102,10 +101,13 @@ def serve(tree: Tree, where: Path | Layer, access: Access, events: Events) -> No
         options.add("allow_other")
     is_below_overlay = layer is not None
     operations = Operations(tree, access.owner, is_below_overlay=is_below_overlay)
-    answer = partial(Direct, tree, access.owner, is_below_overlay=is_below_overlay)
+
+    def answer(counters: Counters, *, may_wait: bool = True) -> Direct:
+        return Direct(tree, access.owner, counters, Place(is_below_overlay, may_wait))
+
     count = count_siblings(tree) if access.procs is None else access.procs
     siblings = start_siblings(count, operations.counters, answer)
-    receiver = Receiver(answer(operations.counters), siblings)
+    receiver = Receiver(answer(operations.counters, may_wait=False), siblings)
     last_resort = LastResort(mountpoint, () if layer is None else (layer.mountpoint,))
     signals = SignalQueue(hangup_ends=events.hangup_ends, on_stop=last_resort.arm)
     signals.install()

@@ -2,11 +2,10 @@
 
 Invariants: `ready` never waits, decodes or touches a disk beyond a page fault; everything else
 happens on the worker threads of one pool, and a cell that several readers wait for is worked out
-once (single flight). What was rendered is kept on disk (`DiskCache`) and, within `_RECENT_BYTES`,
-open in memory. A cell that cannot be decoded or rendered is logged once and fails from then on at
-once; other cells are unharmed. Any other failure is logged once as well. A cell at a URL is fetched
-on threads of their own, so that waiting for another host holds up nobody who does not; whether it
-is asked for again after a failure is its fetcher's to say.
+once (single flight). What was rendered is kept (`made`). A cell that cannot be decoded or rendered
+is logged once and fails from then on at once; other cells are unharmed. Any other failure is logged
+once as well. A cell at a URL is fetched on threads of their own, so that waiting for another host
+holds up nobody who does not; whether it is asked for again after a failure is its fetcher's to say.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from mmap import mmap
 from typing import TypeAlias, TypeVar
@@ -23,19 +21,14 @@ import numpy as np
 
 from hffs.core.formats import MediaFormat
 from hffs.core.types import Position, Row
-from hffs.data.cache import DiskCache
-from hffs.data.cells.building import CellIndex
-from hffs.data.lookups import CacheFigures
-from hffs.data.recent import Recent, count_held
-from hffs.data.rows import RowStore
 from hffs.errors import DeadlineError, FormatError, HffsError, RenderError, WorkerError
 from hffs.view.failures import Failures
 from hffs.view.figures import DiskFigures, ViewFigures
+from hffs.view.made import Made, Stores
 from hffs.view.manifest import Manifest
 from hffs.view.parts import Parts, require_format
 from hffs.view.pools import Pool, then
 from hffs.view.rendering import Rendering, split_forms
-from hffs.view.sizes import LearnedSizes
 from hffs.view.totals import Totals
 
 T = TypeVar("T")
@@ -44,8 +37,6 @@ Render: TypeAlias = Callable[[memoryview], Sequence[bytes | bytearray]]
 """Makes the files of an encoded image, one for each tile that is shown; RenderError where that is
 impossible, another HffsError where it could not be tried.
 """
-
-_RECENT_BYTES = 64 * 2**20
 
 LARGE_BYTES = 4 << 20
 """Of a larger file in a map the disk is asked piece by piece, as it is read, not when opened."""
@@ -56,20 +47,6 @@ FETCHERS = 128
 wait for their turn at one host that is slow, and would keep the others from theirs. One that is in
 the cache waits for none of them.
 """
-
-_RECENT_IMAGES = 256  # each holds a descriptor: stay far below the usual limit of 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Where an image's bytes come from and where rendered ones are kept."""
-
-    index: CellIndex
-    rows: RowStore
-    cache: DiskCache
-    sizes: LearnedSizes
-    prefix: str
-    """Of the cache keys of rendered images: everything that they depend on besides their slot."""
 
 
 class Content:
@@ -97,7 +74,7 @@ class Content:
         self._suffixes = [b"." + extension.encode("ascii") for extension in self._extensions]
         self._order = {tile: number for number, tile in enumerate(rendering.tiles)}
         self._totals = Totals(manifest, stores.index, rendering, stores.sizes)
-        self._recent = Recent[memoryview](_RECENT_BYTES, _RECENT_IMAGES, count_held)
+        self._made = Made(manifest, stores, rendering)
         self._is_parted = rendering.media != "image"
         self._parts = Parts(stores.rows, stores.sizes)
         self._failures = Failures(stores.rows)
@@ -111,7 +88,7 @@ class Content:
         cache, kinds = self._stores.cache, self._stores.cache.lookups.figures()
         made = kinds["image"].made if "image" in kinds and not self._is_parted else 0
         return ViewFigures(
-            memory=CacheFigures(self._recent.hits, self._recent.misses),
+            memory=self._made.figures(),
             disk=DiskFigures(kinds, cache.evicted, cache.failures),
             rendered=made,
             failures=self._failures.figures(),
@@ -120,10 +97,15 @@ class Content:
         )
 
     @property
+    def is_here(self) -> bool:
+        """Whether every image lies in a map, to be given as it is or to be rendered."""
+        return self._stores.rows.is_mapped
+
+    @property
     def is_at_hand(self) -> bool:
         """Whether every image is a slice of a map: always `ready`, of a size that is known."""
         rendered = self._rendering.count_rendered(self._manifest.forms)
-        return not rendered and self._stores.rows.is_mapped
+        return not rendered and self.is_here
 
     def extension(self, position: Position) -> str:
         """Extension of a position's image, which its bytes agree with."""
@@ -136,7 +118,7 @@ class Content:
             length = self._lengths[self._cells[position]]
             if length >= 0:
                 return self._suffixes[form], length
-        return self._suffixes[form], self._stores.sizes.get(self._slot(position))
+        return self._suffixes[form], self._made.size_bytes(position)
 
     def row(self, position: Position) -> Row:
         """Row of the source that a position shows."""
@@ -159,10 +141,21 @@ class Content:
         cell = self._cells[position]
         try:
             self._stores.rows.check(cell)
-            self._stores.rows.advise(cell, 0, LARGE_BYTES)
+            if not self.is_made(position):
+                self._stores.rows.advise(cell, 0, LARGE_BYTES)
         except HffsError as error:
             self._tell(position, error)
             raise
+
+    def is_made(self, position: Position) -> bool:
+        """Whether an image was rendered here before: it can be, and most often is kept."""
+        is_rendered = not self._passes[self._forms[position]]
+        is_rendered = is_rendered and not self._stores.rows.is_far(self._cells[position])
+        return is_rendered and self._made.size_bytes(position) is not None
+
+    def find_made(self, position: Position) -> memoryview | None:
+        """An image that is kept on the disk, for who may wait for that."""
+        return self._made.find(position) if self.is_made(position) else None
 
     def ready(self, position: Position) -> memoryview | None:
         """An image's bytes where they take no waiting."""
@@ -176,7 +169,7 @@ class Content:
                 raise
             if mapped is not None:
                 return mapped
-        return self._recent.get(self._slot(position))
+        return self._made.recent(position)
 
     def advise(self, position: Position, start: int, stop: int) -> None:
         """Let the disk fetch what is about to be read of a large file, and a little more."""
@@ -242,11 +235,6 @@ class Content:
         self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _slot(self, position: Position) -> int:
-        """Number of an image among all that can be rendered of the source."""
-        slot: int = self._cells[position] * self._rendering.slots
-        return slot if self._tiles is None else slot + self._tiles[position]
-
     def _fly(self, position: Position) -> Future[list[memoryview]]:
         """The work on a position's cell, begun if need be: all tiles of it at once."""
         cell = self._cells[position]
@@ -277,16 +265,16 @@ class Content:
 
         It also waits for the worker, so that no more images lie in memory than there are fetchers.
         """
-        kept = self._find_kept(cell)
+        kept = self._made.find_all(cell)
         if kept is not None:
-            return self._publish(cell, kept)
+            return self._made.publish(cell, kept)
         return self._pool.submit(self._work, position, cell, self._load(position)).result()
 
     def _take(self, position: Position, cell: int) -> list[memoryview]:
         """The work on a cell elsewhere that was fetched before, on a worker."""
-        kept = self._find_kept(cell)
+        kept = self._made.find_all(cell)
         if kept is not None:
-            return self._publish(cell, kept)
+            return self._made.publish(cell, kept)
         return self._work(position, cell, self._load(position))
 
     def _load(self, position: Position) -> memoryview:
@@ -307,21 +295,6 @@ class Content:
             raise images
         return images
 
-    def _publish(self, cell: int, images: list[memoryview]) -> list[memoryview]:
-        """Make the files of a cell known, now that they are there.
-
-        RenderError where one has another size than was told before: whoever was told it would read
-        it cut short, or padded.
-        """
-        for slot, image in zip(self._slots_of(cell), images, strict=True):
-            told = self._stores.sizes.get(slot)
-            if told not in (None, len(image)):
-                why = f"it has {len(image)} bytes, and had {told} when that was recorded"
-                raise RenderError("cannot render", self._manifest.info.source, why=why)
-            self._stores.sizes.learn(slot, len(image))
-            self._recent.put(slot, image)
-        return images
-
     def _try(
         self, position: Position, cell: int, fetched: memoryview | None
     ) -> list[memoryview] | RenderError:
@@ -332,21 +305,21 @@ class Content:
         try:
             if self._passes[self._forms[position]]:
                 return [self._pass(position, cell, fetched)]
-            return self._publish(cell, self._render(position, cell, fetched))
+            return self._made.publish(cell, self._render(position, cell, fetched))
         except (RenderError, FormatError) as error:
             return self._failures.settle(cell, self._name(position), error)
 
     def _pass(self, position: Position, cell: int, fetched: memoryview | None) -> memoryview:
         if fetched is None and (mapped := self._stores.rows.read(cell)) is not None:
             return mapped
-        kept = self._find_kept(cell) if self._is_parted and fetched is None else None
+        kept = self._made.find_all(cell) if self._is_parted and fetched is None else None
         image = kept[0] if kept else self._load(position) if fetched is None else fetched
         if self._is_parted and self._stores.rows.is_far(cell):
             require_format(image, self._find_format(position))
         if self._stores.rows.read(cell) is None:  # a file of its own: nothing holds it open
             if self._is_parted and not kept:
                 image = self._keep(cell, image)
-            self._recent.put(cell * self._rendering.slots, image)
+            self._made.hold(cell, image)
         return image
 
     def _keep(self, cell: int, file: memoryview) -> memoryview:
@@ -356,20 +329,7 @@ class Content:
         self._stores.sizes.learn(cell * self._rendering.slots, len(file))
         if isinstance(file.obj, mmap):
             return file
-        return self._stores.cache.put(self._keys_of(cell)[0], file)
-
-    def _slots_of(self, cell: int) -> list[int]:
-        """Slots of the tiles of a cell that are shown; of a whole image there is one."""
-        return [cell * self._rendering.slots + tile for tile in self._rendering.tiles]
-
-    def _keys_of(self, cell: int) -> list[str]:
-        return [f"{self._stores.prefix}/{slot}" for slot in self._slots_of(cell)]
-
-    def _find_kept(self, cell: int) -> list[memoryview] | None:
-        """Every tile of a cell that is shown, if all are in the disk cache."""
-        cache, keys = self._stores.cache, self._keys_of(cell)
-        kept = [image for key in keys if (image := cache.get(key)) is not None]
-        return kept if len(kept) == len(keys) else None
+        return self._stores.cache.put(self._made.keys(cell)[0], file)
 
     def _render(
         self, position: Position, cell: int, fetched: memoryview | None
@@ -378,7 +338,7 @@ class Content:
         one after the other.
         """
         cache, rendering = self._stores.cache, self._rendering
-        kept = None if fetched is not None else self._find_kept(cell)
+        kept = None if fetched is not None else self._made.find_all(cell)
         if kept is not None:
             return kept
         data = self._load(position) if fetched is None else fetched
@@ -390,7 +350,7 @@ class Content:
             self._tell(position, error)
             raise
         return [
-            cache.put(key, image) for key, image in zip(self._keys_of(cell), images, strict=True)
+            cache.put(key, image) for key, image in zip(self._made.keys(cell), images, strict=True)
         ]
 
     def _name(self, position: Position) -> str:

@@ -24,9 +24,10 @@ from hffs.data.locating.record import find_source, find_store, name_source
 from hffs.data.shards import Located
 from hffs.data.watcher import Watcher
 from hffs.view import codecs
-from hffs.view.content import Content, Render, Stores
+from hffs.view.content import Content, Render
 from hffs.view.identities import Identities
 from hffs.view.kept import Decided, is_lasting, reopen
+from hffs.view.made import Stores
 from hffs.view.manifest import Manifest
 from hffs.view.places import Places, find_places, name_rendered
 from hffs.view.reading import describe_remote, open_rows

@@ -74,6 +74,11 @@ class Tree:
         """Whether every file is always `ready`."""
         return self._content.is_at_hand
 
+    @property
+    def is_here(self) -> bool:
+        """Whether every image lies in a map, to be given as it is or to be rendered."""
+        return self._content.is_here
+
     def lookup(self, folder: Inode, name: bytes) -> Inode | None:
         """Inode of a name in a folder, None where its listing does not have it."""
         if folder == ROOT:
@@ -181,6 +186,15 @@ class Tree:
         if kind is Kind.IMAGE:
             return self._content.ready(position)
         return self._require_texts(kind).read(position)
+
+    def is_made(self, inode: Inode) -> bool:
+        """Whether a file that is not `ready` was rendered here before: to open it need not wait."""
+        position, kind = self._locate(inode)
+        return kind is Kind.IMAGE and self._content.is_made(position)
+
+    def find_made(self, inode: Inode) -> memoryview | None:
+        """Such a file, if it is kept on the disk, which has to be waited for."""
+        return self._content.find_made(self._locate(inode)[0])
 
     def advise(self, inode: Inode, start: int, stop: int) -> None:
         """Before a part of a large file is read that takes no waiting: ask the disk for it."""

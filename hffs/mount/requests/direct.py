@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from hffs.core.inodes import ROOT
@@ -54,15 +55,22 @@ _GONE = (errno.ENOENT, errno.ENODEV, errno.ECONNABORTED)
 _Handler: TypeAlias = Callable[[int, int, int, memoryview], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it is answered: for a mount below an overlay, by a process that may wait for a disk."""
+
+    is_below_overlay: bool = False
+    may_wait: bool = False
+
+
 class Direct:
     """Answers requests of one mount."""
 
-    def __init__(
-        self, tree: Tree, owner: Owner, counters: Counters, *, is_below_overlay: bool = False
-    ) -> None:
+    def __init__(self, tree: Tree, owner: Owner, counters: Counters, place: Place) -> None:
         self.counters = counters
         self._tree = tree
-        self._is_below_overlay = is_below_overlay
+        self._is_below_overlay = place.is_below_overlay
+        self._may_wait = place.may_wait
         self._tail = make_tail(owner, tree.mtime_ns)
         self._opens_itself = tree.is_at_hand
         self._handlers: dict[int, _Handler] = {
@@ -134,7 +142,7 @@ class Direct:
         self._tree.prepare(Inode(inode))
         if self._opens_itself:
             return _send(device, unique, (REPLY.pack(REPLY.size, -errno.ENOSYS, unique),))
-        if self._tree.ready(Inode(inode)) is None:
+        if not (self._tree.is_made(Inode(inode)) or self._tree.ready(Inode(inode)) is not None):
             return False
         answer = OPENED.pack(OPENED_BYTES, 0, unique, inode, KEEP_CACHE, 0)
         return _send(device, unique, (answer,))
@@ -145,6 +153,8 @@ class Direct:
         _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
         tree = self._tree
         data = tree.ready(Inode(inode))
+        if data is None and self._may_wait:
+            data = tree.find_made(Inode(inode))
         if data is None:
             return False
         if self._opens_itself or len(data) > LARGE_BYTES:

@@ -148,11 +148,13 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        """Make the bytes ready, so that a row that cannot be rendered fails here already."""
+        """Make the bytes ready, so that a row that cannot be rendered fails here already; what was
+        rendered before can be, and may be in the kernel's memory still.
+        """
         if flags & (os.O_WRONLY | os.O_RDWR):
             raise pyfuse3.FUSEError(errno.EROFS)
         self._tree.prepare(Inode(inode))
-        if self._tree.ready(Inode(inode)) is None:
+        if not self._tree.is_made(Inode(inode)) and self._tree.ready(Inode(inode)) is None:
             await self._wait(self._tree.request_part(Inode(inode), 0, 1), Inode(inode), ctx.pid)
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 

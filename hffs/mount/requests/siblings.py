@@ -99,7 +99,7 @@ class Sibling:
 
 def count_siblings(tree: Tree) -> int:
     """How many siblings suit a view: none where most requests would have to be handed on."""
-    return min(len(os.sched_getaffinity(0)), DEFAULT_SIBLINGS) if tree.is_at_hand else 0
+    return min(len(os.sched_getaffinity(0)), DEFAULT_SIBLINGS) if tree.is_here else 0
 
 
 def start_siblings(count: int, own: Counters, make: Callable[[Counters], Direct]) -> list[Sibling]:

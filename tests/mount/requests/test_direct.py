@@ -15,7 +15,7 @@ import pytest
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.mount.observing.counting import Counters
-from hffs.mount.requests.direct import Direct
+from hffs.mount.requests.direct import Direct, Place
 from hffs.mount.requests.files import Owner
 from hffs.mount.requests.operations import REQUESTS
 from hffs.mount.requests.wire import (
@@ -61,8 +61,8 @@ def rendered(open_tree: OpenTree, tmp_path: Path) -> Tree:
     return open_tree(write_set(tmp_path / "b.parquet", [encode("PNG", 1), JPEGS[0]]))
 
 
-def direct_of(tree: Tree, *, is_below_overlay: bool = False) -> Direct:
-    return Direct(tree, OWNER, Counters(REQUESTS), is_below_overlay=is_below_overlay)
+def direct_of(tree: Tree, **place: bool) -> Direct:
+    return Direct(tree, OWNER, Counters(REQUESTS), Place(**place))
 
 
 def answer(direct: Direct, kernel: Kernel, request: bytes) -> tuple[int, bytes]:
@@ -128,6 +128,20 @@ def test_a_file_that_is_there_in_another_view_is_opened_by_its_inode(
     error, body = answer(direct_of(rendered), kernel, request)
     assert error == 0
     assert OPENED.unpack(REPLY.pack(0, 0, 0) + body)[3:] == (inode, 2, 0)
+
+
+def test_what_was_rendered_before_is_opened_at_once_and_read_by_who_may_wait_for_the_disk(
+    rendered: Tree, kernel: Kernel, open_tree: OpenTree, tmp_path: Path
+) -> None:
+    inode = inode_of(rendered, b"0.jpg")
+    made = bytes(rendered.request(inode).result(100))
+    again = open_tree(tmp_path / "b.parquet")  # which has nothing in memory
+    opening = make_request(Opcode.OPEN, 9, inode, OPEN_IN.pack(os.O_RDONLY))
+    reading = make_read(9, inode, 0, len(made))
+    daemon, sibling = direct_of(again), direct_of(again, may_wait=True)
+    assert answer(daemon, kernel, opening)[0] == 0
+    assert leaves(daemon, kernel, reading)
+    assert answer(sibling, kernel, reading) == (0, made)
 
 
 @pytest.mark.parametrize(("start", "size"), [(0, 10**6), (0, 10), (100, 50), (10**6, 100)])

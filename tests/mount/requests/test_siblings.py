@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,18 +23,18 @@ def children_of(pid: int) -> list[int]:
     return [int(each) for each in listed.split()]
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def is_running(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_a_process_that_is_killed_is_missed_by_nobody(
     first, second = children_of(daemon)
     for each in (first, second):
         os.kill(each, signal.SIGKILL)
-        wait_until(lambda gone=each: not is_running(gone))
+        wait_for_end(each)
         assert len(os.listdir(folder)) > 0
         assert all((folder / name).read_bytes() for name in os.listdir(folder))
     assert hffs.pid(folder) == daemon
@@ -113,7 +112,7 @@ def test_they_end_with_the_mount_and_with_the_daemon(
         assert len(siblings) == 2
         end(folder, daemon)
         for each in siblings:
-            wait_until(lambda gone=each: not is_running(gone))
+            wait_for_end(each)
         hffs.run("umount", "--force", folder)
 
 
