@@ -24,7 +24,7 @@ import numpy as np
 from hffs.core.formats import MediaFormat
 from hffs.core.types import Position, Row
 from hffs.data.cache import DiskCache
-from hffs.data.cells.building import CellIndex
+from hffs.data.cells.index import CellIndex
 from hffs.data.lookups import CacheFigures
 from hffs.data.recent import Recent, count_held
 from hffs.data.rows import RowStore

@@ -22,8 +22,7 @@ _ENCODER, _KEEPING, _RUN = "Encoder", "Store", "Run"
 
 # Escaped: rich takes square brackets for markup.
 _MODEL = (
-    "a folder, OWNER/NAME[@REVISION][/FOLDER] on the Hub, a pipeline of diffusers, or "
-    "module:Class"
+    "a folder, OWNER/NAME[@REVISION][/FOLDER] on the Hub, a pipeline of diffusers, or module:Class"
 )
 
 Vae = Annotated[
