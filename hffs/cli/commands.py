@@ -20,6 +20,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 import click
 
+from hffs.cli.loading import loading
+
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 _ARGUMENTS, _OPTIONS = "Arguments", "Options"
 
@@ -145,7 +147,8 @@ class Group(click.Group):
         """See `click.Group`."""
         if cmd_name not in self._verbs:
             return None
-        module = importlib.import_module(self._verbs[cmd_name].module)
+        with loading():
+            module = importlib.import_module(self._verbs[cmd_name].module)
         found = getattr(module, cmd_name)
         return found if isinstance(found, click.Command) else make_command(found, cmd_name)
 
