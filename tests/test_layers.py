@@ -325,7 +325,7 @@ def test_a_daemon_loads_nothing_that_only_deciding_takes() -> None:
     loaded = _modules_after(["hffs.mount.running"]) - _modules_after(["os"])
     assert "hffs.view.opening" in loaded
     assert not loaded & {
-        "duckdb", "pandas", "pyarrow.compute", "multiprocessing", "hffs.view.deciding",
+        "duckdb", "pandas", "pyarrow", "multiprocessing", "hffs.view.deciding",
         "hffs.view.inspection", "hffs.data.filters", "hffs.data.metadata", "httpcore2",
         "hffs.data.urls.fetching", "hffs.data.remote.fetching", "httpx2", "av",
         "prometheus_client", "http.server",

@@ -56,9 +56,11 @@ def test_a_group_is_decoded_once_for_all_threads_and_mounts(
     decoded: list[int] = []
     together = threading.Barrier(8)
 
+    decode_parts = decode.decode_parts
+
     def count(decoder: Any, column: Any, group: int) -> Any:
         decoded.append(group)
-        return decode.decode_parts(decoder, column, group)
+        return decode_parts(decoder, column, group)
 
     monkeypatch.setattr(decode, "decode_parts", count)
 
