@@ -6,46 +6,68 @@ traceback only with `--debug`. Modules are one a verb and import what is heavy w
 
 from __future__ import annotations
 
-import importlib
 import logging
+import os
 import sys
 import traceback
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
+import click
 
 from hffs import __version__
+from hffs.cli.commands import Group, Option, Verb
 from hffs.cli.streams import open_missing
 from hffs.cli.untrusted import clean_line, clean_text
 from hffs.errors import HffsError, InterruptedRun
 
-# Newer releases of typer carry a click of their own, and export its error classes but the base.
-_COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+# What is said of each is how the docstring of its function begins; a test compares them.
+VERBS = {
+    "mount": Verb(
+        "hffs.cli.mount",
+        "Mount a data set, or all of a config file; returns when the files are there.",
+    ),
+    "umount": Verb("hffs.cli.umount", "Unmount, and wait until the daemons have ended."),
+    "ls": Verb("hffs.cli.ls", "List the mounts of this host: source, commit, rows, pid, health."),
+    "top": Verb(
+        "hffs.cli.top",
+        "Show what the mounts do now: files, bytes, latencies, hits, errors; Ctrl-C ends it.",
+    ),
+    "log": Verb(
+        "hffs.cli.log",
+        "Show the last lines of a mount's log, or change how much it logs while it serves.",
+    ),
+    "inspect": Verb(
+        "hffs.cli.inspect",
+        "Show what a data set holds, what each filter removes and why; nothing is mounted.",
+    ),
+    "view": Verb(
+        "hffs.cli.view",
+        "Decide a view and write it to a file, which `hffs mount` opens on any host.",
+    ),
+    "warm": Verb(
+        "hffs.cli.warm",
+        "Fetch and render what a view needs into the caches; interrupted, it goes on where it was.",
+    ),
+    "bucket": Verb(
+        "hffs.cli.bucket", "Scan a folder, plan buckets and batches of its images, and show them."
+    ),
+    "cache": Verb(
+        "hffs.cli.cache", "Compute latents and text embeddings of a folder once, and keep them."
+    ),
+    "demo": Verb("hffs.cli.demo", "Mount real photos and look at them, the whole way."),
+}
 
-_VERBS = (
-    "mount", "umount", "ls", "top", "log", "inspect", "view", "warm", "bucket", "cache", "demo",
-)  # fmt: skip
 
-app = typer.Typer(
-    name="hffs",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _show_version(wanted: bool) -> None:
+def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
     if wanted:
         print(f"hffs {__version__}")
-        raise typer.Exit
+        ctx.exit()
 
 
-@app.callback()
 def _hffs(
-    debug: Annotated[bool, typer.Option("--debug", help="Log more, show tracebacks.")] = False,
+    debug: Annotated[bool, Option("--debug", help="Log more, show tracebacks.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool, Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
     """Mount a filtered Hugging Face dataset as a read-only folder of numbered files."""
@@ -64,24 +86,30 @@ def run(arguments: list[str]) -> int:
     options = [argument for argument in arguments[:end] if argument != "--debug"]
     arguments = options + arguments[end:]
     logging.getLogger("hffs").setLevel(logging.DEBUG if debug else logging.INFO)
+    # Else it asks every distribution that is installed whether it brings one: 50 ms of a mount.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     try:
-        _register(arguments)
-        code = app(arguments, prog_name="hffs", standalone_mode=False)
+        return _run(arguments)
     except HffsError as error:
         return _fail(str(error), error.exit_code, debug=debug)
-    except _COMMAND_LINE_ERROR as error:
-        return _fail(_describe(error), 2, debug=debug)
-    except (typer.Abort, KeyboardInterrupt):
-        code = InterruptedRun.exit_code
-    if code == InterruptedRun.exit_code:  # typer may return it instead of raising
-        return _fail("interrupted", code, debug=debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2, debug=debug)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", InterruptedRun.exit_code, debug=debug)
+
+
+def _run(arguments: list[str]) -> int:
+    """As click's own `main`, without its words about interrupts and its end of the process."""
+    group = Group(VERBS, _hffs, "hffs")
+    try:
+        with group.make_context("hffs", arguments) as context:
+            code = group.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     return code if isinstance(code, int) else 0
-
-
-def _describe(error: Exception) -> str:
-    """What click says of a wrong command line, without its usage text."""
-    say = getattr(error, "format_message", None)
-    return str(say() if say else error)
 
 
 def _fail(line: str, code: int, *, debug: bool) -> int:
@@ -91,22 +119,8 @@ def _fail(line: str, code: int, *, debug: bool) -> int:
     return code
 
 
-def find_parameters(verb: str) -> list[Any]:
-    """Arguments and options of a command, as its parser has them (click's `Parameter`)."""
-    _register([verb])
-    group: Any = typer.main.get_command(app)
-    return list(group.commands[verb].params)
-
-
-def _register(arguments: list[str]) -> None:
-    """Add the verb that was asked for to `app`, or all of them for help.
-
-    Each is imported alone: `hffs ls` need not wait for what `hffs mount` takes.
-    """
-    asked = next((argument for argument in arguments if argument in _VERBS), None)
-    for verb in _VERBS if asked is None else (asked,):
-        command = getattr(importlib.import_module(f"hffs.cli.{verb}"), verb)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=verb)
-        else:
-            app.command(verb)(command)
+def find_parameters(verb: str) -> list[click.Parameter]:
+    """Arguments and options of a command, as its parser has them."""
+    group = Group(VERBS, _hffs, "hffs")
+    command = group.get_command(click.Context(group), verb)
+    return [] if command is None else list(command.params)

@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from hffs.cli.commands import Option
 from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
 from hffs.cli.drawing.programs import Json
 from hffs.cli.engines import EngineChoice, open_engine
@@ -41,18 +40,18 @@ if TYPE_CHECKING:
     from hffs.train.plan import Plan
     from hffs.train.report.facts import PlanReport
 
-_World = Annotated[int, typer.Option(min=1, metavar="N", help="Batches of so many processes.")]
+_World = Annotated[int, Option(min=1, metavar="N", help="Batches of so many processes.")]
 _Report = Annotated[
     Path | None,
-    typer.Option("--report", metavar="FILE", help="Write a page with pictures and diagrams."),
+    Option("--report", metavar="FILE", help="Write a page with pictures and diagrams."),
 ]
 _Crops = Annotated[
-    int, typer.Option(min=0, max=1000, metavar="N", help="Of the worst crops, how many to show.")
+    int, Option(min=0, max=1000, metavar="N", help="Of the worst crops, how many to show.")
 ]
-_All = Annotated[bool, typer.Option("--all", help="Show every bucket, not the fullest alone.")]
+_All = Annotated[bool, Option("--all", help="Show every bucket, not the fullest alone.")]
 _Beside = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--beside",
         help="Write the files of SimpleTuner into the folder too, where its local backend looks.",
     ),

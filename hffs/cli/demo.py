@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
+from hffs.cli.commands import Option
 from hffs.errors import MountError, SourceError, UsageError
 
 CAPTIONS = {
@@ -52,7 +53,7 @@ _WIDE_PX = 600
 def demo(
     keep: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Work in this new or empty folder and leave it."),
+        Option(metavar="DIR", help="Work in this new or empty folder and leave it."),
     ] = None,
 ) -> None:
     """Mount real photos and look at them, the whole way."""
@@ -148,7 +149,7 @@ def _tour(photos: Sequence[Path], folder: Path) -> None:
     _show(f"cmp {shlex.quote(str(photos[rocket]))} rocket.jpg", folder)
     _say("No difference. Anything else becomes a JPEG when it is first read:")
     for line in size_table(photos, folder / "photos"):
-        typer.echo(line)
+        click.echo(line)
 
 
 def _number(photos: Sequence[Path], name: str) -> int:
@@ -169,12 +170,12 @@ def size_table(photos: Sequence[Path], mount: Path) -> Iterator[str]:
 
 
 def _say(text: str) -> None:
-    typer.secho(f"\n{text}", fg="green")
+    click.secho(f"\n{text}", fg="green")
 
 
 def _show(line: str, folder: Path) -> None:
     """Print a command as the user would type it, run it in the folder, print what it says."""
-    typer.secho(f"$ {line}", bold=True)
+    click.secho(f"$ {line}", bold=True)
     first, *rest = shlex.split(line)
     program = {"hffs": [sys.executable, "-m", "hffs"], "python": [sys.executable]}
     environ = os.environ | {
@@ -190,4 +191,4 @@ def _show(line: str, folder: Path) -> None:
         raise MountError("the demo stopped at", f"`{line}`", why=said[-1])
     for text, is_error in ((done.stdout, False), (done.stderr, True)):
         if text:
-            typer.echo(text.rstrip("\n"), err=is_error)
+            click.echo(text.rstrip("\n"), err=is_error)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from hffs.cli.commands import Option
 from hffs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,22 +28,22 @@ class EngineName(StrEnum):
 
 _Engine = Annotated[
     EngineName,
-    typer.Option(
+    Option(
         "--engine",
         help="Who does the work: this host (local), or workers of Ray (pip install "
-        r"'hffs-mount\[ray]'), on this host or a cluster.",
+        "'hffs-mount[ray]'), on this host or a cluster.",
     ),
 ]
 _RayAddress = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="HOST:PORT",
         help="The head of a Ray cluster, auto on a host of one; else Ray is started on this host.",
     ),
 ]
 _RayWorkers = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="How many workers of Ray, at most.", show_default="all"),
+    Option(min=1, metavar="N", help="How many workers of Ray, at most.", show_default="all"),
 ]
 
 

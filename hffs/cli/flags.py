@@ -13,8 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-import typer
-
+from hffs.cli.commands import Option
 from hffs.config.keys import Key, Kind, all_keys
 from hffs.errors import ConfigError
 
@@ -46,7 +45,7 @@ _METAVARS = {
 
 
 def with_config_flags(command: Callable[..., _R]) -> Callable[..., _R]:
-    """Give a typer command every key as an option; it takes what was given as `flags: Flags`."""
+    """Give a command every key as an option; it takes what was given as `flags: Flags`."""
     keys = {_parameter_name(key): key for key in all_keys().values()}
 
     @functools.wraps(command)
@@ -57,7 +56,7 @@ def with_config_flags(command: Callable[..., _R]) -> Callable[..., _R]:
     signature = inspect.signature(command, eval_str=True)
     own = [parameter for name, parameter in signature.parameters.items() if name != _FLAGS]
     parameters = [*own, *(_make_parameter(name, key) for name, key in keys.items())]
-    # typer asks for both, and takes the words of the signature over those of the function.
+    # `inspect` asks for both, and takes the words of the signature over those of the function.
     with_flags.__dict__["__signature__"] = signature.replace(parameters=parameters)
     with_flags.__annotations__ = {made.name: made.annotation for made in parameters}
     return with_flags
@@ -114,11 +113,11 @@ def _make_parameter(name: str, key: Key) -> inspect.Parameter:
     if key.kind is Kind.SWITCH:
         flag = f"{key.flag}/--no-{key.flag.removeprefix('--')}"
     choices = "|".join(key.choices)
-    option = typer.Option(
+    option = Option(
         flag,
         metavar=f"[{choices}]" if choices else _METAVARS.get(key.kind, "TEXT"),
         help=_help(key),
-        rich_help_panel=key.panel,
+        panel=key.panel,
         show_default=False,
     )
     annotation: Any = Annotated[_TYPES.get(key.kind, str) | None, option]
@@ -127,6 +126,6 @@ def _make_parameter(name: str, key: Key) -> inspect.Parameter:
 
 
 def _help(key: Key) -> str:
-    # Round brackets: rich takes square ones for markup.
+    # Round brackets: square ones hold what is true of any option, its range say.
     default = "" if key.shown == "-" else f" (default: {key.shown})"
     return (key.help + default).replace("`", "")

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from hffs.cli.commands import Argument, Option
 from hffs.cli.flags import Flags
 from hffs.cli.mounting import mounting
 from hffs.cli.sources import choose_entries
@@ -33,7 +32,7 @@ from hffs.errors import DataError, UsageError
 
 FolderSource = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="FOLDER|CONFIG",
         help="A folder of images, a mount or not, or a config file; also a data set, which is "
         "mounted meanwhile.",
@@ -43,7 +42,7 @@ FolderSource = Annotated[
 
 MountedAt = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         metavar="MOUNTPOINT",
         help="Where the data sets of the config file are mounted; else they are mounted meanwhile.",
     ),

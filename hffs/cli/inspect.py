@@ -14,9 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from hffs.cli.children import ask_child
+from hffs.cli.commands import Option
 from hffs.cli.drawing.output import check_page, find_screen, print_result, write_page
 from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
@@ -31,14 +30,12 @@ if TYPE_CHECKING:
 
 _Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a page with pictures and histograms."),
+    Option("--html", metavar="FILE", help="Write a page with pictures and histograms."),
 ]
 _Samples = Annotated[
-    int, typer.Option(min=0, max=1000, metavar="N", help="Pictures on the page of what is shown.")
+    int, Option(min=0, max=1000, metavar="N", help="Pictures on the page of what is shown.")
 ]
-_All = Annotated[
-    bool, typer.Option("--all", help="Read the headers of all images, not of a sample.")
-]
+_All = Annotated[bool, Option("--all", help="Read the headers of all images, not of a sample.")]
 
 
 @with_config_flags

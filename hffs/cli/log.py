@@ -9,8 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
-import typer
-
+from hffs.cli.commands import Argument, Option
 from hffs.cli.streams import end_output
 from hffs.cli.untrusted import clean_line
 from hffs.errors import MountError
@@ -22,14 +21,14 @@ _POLL_S = 0.2
 
 
 def log(
-    mountpoint: Annotated[Path, typer.Argument(help="A mount of yours.")],
+    mountpoint: Annotated[Path, Argument(help="A mount of yours.")],
     level: Annotated[
         str | None,
-        typer.Option(metavar="LEVEL", help="Log so much: debug, info, warning or error."),
+        Option(metavar="LEVEL", help="Log so much: debug, info, warning or error."),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    follow: Annotated[bool, Option("--follow", "-f", help="Go on with what comes.")] = False,
     number: Annotated[
-        int | None, typer.Option("-n", min=0, help="How many lines; 10 without --level.")
+        int | None, Option("-n", min=0, help="How many lines; 10 without --level.")
     ] = None,
 ) -> None:
     """Show the last lines of a mount's log, or change how much it logs while it serves."""

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
 
+from hffs.cli.commands import Argument, Option
 from hffs.cli.untrusted import clean_line
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class Line:
 
 def ls(
     mountpoints: Annotated[
-        list[Path] | None, typer.Argument(metavar="[MOUNTPOINT]...", help="All, if none is named.")
+        list[Path] | None, Argument(metavar="[MOUNTPOINT]...", help="All, if none is named.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for programs.")] = False,
+    as_json: Annotated[bool, Option("--json", help="A JSON list, for programs.")] = False,
 ) -> None:
     """List the mounts of this host: source, commit, rows, pid, health."""
     lines = _gather(mountpoints)
@@ -65,7 +66,7 @@ def ls(
     elif lines:
         _print_table(lines)
     else:
-        typer.echo("nothing is mounted", err=True)
+        click.echo("nothing is mounted", err=True)
 
 
 def _gather(mountpoints: Collection[Path] | None) -> list[Line]:
@@ -138,6 +139,6 @@ def _print_table(lines: list[Line]) -> None:
         rows.append(list(shown)[: len(heads)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     for row in rows:
-        typer.echo(
+        click.echo(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )

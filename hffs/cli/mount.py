@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from hffs.cli.commands import Argument, Option
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.mounting import MountOptions, mount_one, mount_several
 from hffs.cli.sources import Entry, Trainer, choose_configs
@@ -23,24 +22,22 @@ from hffs.mount.preflight import check_fuse, prepare_mountpoint
 
 _Source = Annotated[
     str | None,
-    typer.Argument(
+    Argument(
         metavar="SOURCE|CONFIG|VIEW",
         help="Data set (a path, owner/name or an address), a config file, or what hffs view wrote.",
     ),
 ]
 _Mountpoint = Annotated[
-    Path | None, typer.Argument(help="An empty folder; of several entries, each gets ID in it.")
+    Path | None, Argument(help="An empty folder; of several entries, each gets ID in it.")
 ]
-_Foreground = Annotated[bool, typer.Option("--foreground", "-f", help="Stay, and log to stderr.")]
-_AllowOther = Annotated[bool, typer.Option("--allow-other", help="Let other users see the files.")]
-_Uid = Annotated[int | None, typer.Option(min=0, help="Owner that the files show.")]
-_Gid = Annotated[int | None, typer.Option(min=0, help="Group that the files show.")]
-_Umask = Annotated[
-    str, typer.Option(metavar="OCTAL", help="Permission bits that the files do not get.")
-]
+_Foreground = Annotated[bool, Option("--foreground", "-f", help="Stay, and log to stderr.")]
+_AllowOther = Annotated[bool, Option("--allow-other", help="Let other users see the files.")]
+_Uid = Annotated[int | None, Option(min=0, help="Owner that the files show.")]
+_Gid = Annotated[int | None, Option(min=0, help="Group that the files show.")]
+_Umask = Annotated[str, Option(metavar="OCTAL", help="Permission bits that the files do not get.")]
 _Order = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         metavar="FILE",
         help="With --streaming: the files in the order in which they will be read, to fetch them "
         "ahead.",
@@ -49,31 +46,31 @@ _Order = Annotated[
 
 _Log = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="|".join([*WORDS, "FILE"]),
         help="Where log lines go; else to a file of hffs, with --foreground to stderr.",
     ),
 ]
-_LogFormat = Annotated[str, typer.Option(metavar="|".join(FORMATS), help="How log lines look.")]
+_LogFormat = Annotated[str, Option(metavar="|".join(FORMATS), help="How log lines look.")]
 
 _MetricsFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         metavar="FILE.prom",
         help="Write metrics there every 15 s, for node_exporter; of several entries FILE-ID.prom.",
     ),
 ]
 _Procs = Annotated[
     int | None,
-    typer.Option(
+    Option(
         min=0,
         max=MOST_SIBLINGS,
         help="Processes that answer beside the daemon, 0: it alone. By itself one a core, at most "
-        f"{DEFAULT_SIBLINGS}, where all files lie on this host as they are.",
+        f"{DEFAULT_SIBLINGS}, where all images lie on this host.",
     ),
 ]
 _Explain = Annotated[
-    bool, typer.Option("--explain", help="With --for: print the flags that it sets, and why.")
+    bool, Option("--explain", help="With --for: print the flags that it sets, and why.")
 ]
 
 
@@ -103,8 +100,7 @@ def mount(  # noqa: PLR0913 - one parameter an option
     if explain:
         _explain(recipe)
         return
-    if source is None or mountpoint is None:
-        raise _missing("SOURCE|CONFIG|VIEW" if source is None else "MOUNTPOINT")
+    source, mountpoint = _require(source, mountpoint)
     options = MountOptions(
         foreground,
         allow_other,
@@ -117,12 +113,11 @@ def mount(  # noqa: PLR0913 - one parameter an option
         None if metrics_file is None else metrics_file.absolute(),
         procs,
     )
-    chosen = choose_configs(source, flags, entry, os.environ, trainer)
-    _check_options(chosen, options)
-    _mount(chosen, mountpoint, options)
+    _mount(choose_configs(source, flags, entry, os.environ, trainer), mountpoint, options)
 
 
 def _mount(chosen: Chosen, mountpoint: Path, options: MountOptions) -> None:
+    _check_options(chosen, options)
     _check_host(chosen, mountpoint)
     if len(chosen.configs) == 1:
         mount_one(chosen.configs[0], prepare_mountpoint(mountpoint), options)
@@ -130,8 +125,12 @@ def _mount(chosen: Chosen, mountpoint: Path, options: MountOptions) -> None:
         mount_several(chosen, mountpoint, options)
 
 
-def _missing(argument: str) -> UsageError:
-    return UsageError("missing argument", argument, fix="see `hffs mount --help`")
+def _require(source: str | None, mountpoint: Path | None) -> tuple[str, Path]:
+    """Both, which only --explain does without."""
+    if source is None or mountpoint is None:
+        missing = "SOURCE|CONFIG|VIEW" if source is None else "MOUNTPOINT"
+        raise UsageError("missing argument", missing, fix="see `hffs mount --help`")
+    return source, mountpoint
 
 
 def _check_options(chosen: Chosen, options: MountOptions) -> None:

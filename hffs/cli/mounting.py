@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hffs.cli.loading import loading
 from hffs.cli.progress import TerminalListener
 from hffs.config import Chosen, Config
 from hffs.data.folders import make_private_folder
@@ -218,13 +219,15 @@ def _make_body(
     """What a daemon does from its fork to its end."""
 
     def body(listener: Listener) -> None:
-        from hffs.mount.getting import getting_source
+        with loading():
+            from hffs.mount.getting import getting_source
 
         os.umask(0o077)
         with getting_source(config, listener) as get_source:
-            # Imported here, in the daemon: threads of pyarrow do not survive a fork.
-            from hffs.mount.requests.files import Owner
-            from hffs.mount.running import MountRequest, run_mount
+            # Imported here, in the daemon: threads of numpy and pyarrow do not survive a fork.
+            with loading():
+                from hffs.mount.requests.files import Owner
+                from hffs.mount.running import MountRequest, run_mount
 
             located = get_source()
         request = MountRequest(

@@ -15,7 +15,7 @@ _R = TypeVar("_R")
 
 
 def with_options(group: type[Any], name: str) -> Callable[[Callable[..., _R]], Callable[..., _R]]:
-    """Give a typer command the fields of a dataclass as options; it takes them as one, `name`.
+    """Give a command the fields of a dataclass as options; it takes them as one, `name`.
 
     Each field is annotated as a parameter of a command is.
     """
@@ -32,7 +32,7 @@ def with_options(group: type[Any], name: str) -> Callable[[Callable[..., _R]], C
         signature = inspect.signature(command, eval_str=True)
         others = [each for key, each in signature.parameters.items() if key != name]
         made = [_make_parameter(field, hints[field.name]) for field in own]
-        # typer asks for both, and takes the words of the signature over those of the function.
+        # `inspect` asks for both, and takes the words of the signature over those of the function.
         with_group.__dict__["__signature__"] = signature.replace(parameters=[*others, *made])
         with_group.__annotations__ = {each.name: each.annotation for each in [*others, *made]}
         return with_group

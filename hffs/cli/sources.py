@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from hffs.cli.commands import Argument, Option
 from hffs.cli.flags import Flags
 from hffs.config import (
     RECIPES,
@@ -30,19 +29,19 @@ _SOURCE = "dataset_name"
 
 Source = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="SOURCE|CONFIG",
         help="Data set (a path, owner/name or an address), or a config file.",
     ),
 ]
 """The argument of a command that decides a view."""
 
-Entry = Annotated[str | None, typer.Option(metavar="ID", help="Which entry of a config file.")]
+Entry = Annotated[str | None, Option(metavar="ID", help="Which entry of a config file.")]
 """The option that chooses from a config file."""
 
 Trainer = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--for",
         metavar="TRAINER",
         help=f"Give the folder what a trainer needs ({', '.join(RECIPES)}); other flags win.",

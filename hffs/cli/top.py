@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
 
+from hffs.cli.commands import Argument, Option
 from hffs.cli.streams import end_output
 from hffs.cli.untrusted import clean_line
 from hffs.errors import MountError
@@ -49,15 +50,15 @@ _Looks = dict[str, tuple[float, dict[str, Any]]]
 
 def top(
     mountpoints: Annotated[
-        list[Path] | None, typer.Argument(metavar="[MOUNTPOINT]...", help="All, if none is named.")
+        list[Path] | None, Argument(metavar="[MOUNTPOINT]...", help="All, if none is named.")
     ] = None,
     interval: Annotated[
-        float, typer.Option(min=0.1, max=3600.0, metavar="SECONDS", help="Time between two looks.")
+        float, Option(min=0.1, max=3600.0, metavar="SECONDS", help="Time between two looks.")
     ] = 2.0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="A line of JSON for each interval, for programs.")
+        bool, Option("--json", help="A line of JSON for each interval, for programs.")
     ] = False,
-    once: Annotated[bool, typer.Option("--once", help="End after the first interval.")] = False,
+    once: Annotated[bool, Option("--once", help="End after the first interval.")] = False,
 ) -> None:
     """Show what the mounts do now: files, bytes, latencies, hits, errors; Ctrl-C ends it."""
     wanted = None if not mountpoints else {os.path.realpath(place) for place in mountpoints}
@@ -80,7 +81,7 @@ def top(
 
 def _refuse_nothing(wanted: Collection[str] | None) -> None:
     if wanted is None:
-        typer.echo("nothing is mounted", err=True)
+        click.echo("nothing is mounted", err=True)
         return
     why, fix = "no mount of hffs is there", "see `hffs ls`"
     raise MountError("cannot watch", ", ".join(sorted(wanted)), why=why, fix=fix)

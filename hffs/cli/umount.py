@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from hffs.cli.commands import Argument, Option
 
 
 def umount(
-    mountpoint: Annotated[Path, typer.Argument(help="Folder that hffs is mounted on, or in.")],
+    mountpoint: Annotated[Path, Argument(help="Folder that hffs is mounted on, or in.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Cut off who still uses it; kill a daemon that hangs.")
+        bool, Option("--force", help="Cut off who still uses it; kill a daemon that hangs.")
     ] = False,
 ) -> None:
     """Unmount, and wait until the daemons have ended."""

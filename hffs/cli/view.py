@@ -17,9 +17,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from hffs.cli.children import ask_child
+from hffs.cli.commands import Option
 from hffs.cli.drawing.programs import Json
 from hffs.cli.engines import EngineChoice, EngineName, open_engine
 from hffs.cli.flags import Flags, with_config_flags
@@ -34,13 +33,11 @@ from hffs.errors import UsageError
 if TYPE_CHECKING:
     from hffs.mount.lifecycle.pipes import Listener
 
-_Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FILE", help=f"The file, VIEW{SUFFIX}.")
-]
-_Force = Annotated[bool, typer.Option("--force", help="Replace a file that is no view.")]
+_Output = Annotated[Path, Option("--output", "-o", metavar="FILE", help=f"The file, VIEW{SUFFIX}.")]
+_Force = Annotated[bool, Option("--force", help="Replace a file that is no view.")]
 _Digests = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--digest/--no-digest",
         help="Read the files of a local data set for digests of their content, so that copies "
         "with other times are known for the same.",

@@ -11,9 +11,8 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from hffs.cli.children import ask_child
+from hffs.cli.commands import Argument, Option
 from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.progress import TerminalListener
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 
 _Source = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="MOUNTPOINT|SOURCE|CONFIG|VIEW",
         help="A folder that hffs is mounted on, a data set (a path, owner/name or an address), a "
         "config file, or what hffs view wrote.",
     ),
 ]
-_First = Annotated[int | None, typer.Option(min=1, metavar="N", help="The first N images only.")]
+_First = Annotated[int | None, Option(min=1, metavar="N", help="The first N images only.")]
 
 
 @with_config_flags

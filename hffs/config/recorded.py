@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hffs.config.keys import all_keys
 from hffs.config.model import Config
@@ -32,7 +32,7 @@ _OF_SOURCE = ("dataset_name", "streaming")
 """Recorded, and a host may say otherwise: where the source is there, and whether to download it."""
 
 
-_JSON = TypeAdapter[object](object)
+_JSON = TypeAdapter[object](object, config=ConfigDict(defer_build=True))
 
 
 class RecordedConfig(Config):
@@ -40,6 +40,8 @@ class RecordedConfig(Config):
 
     One that `is_placed` has its `dataset_name` from the user, and not from the file.
     """
+
+    model_config = ConfigDict(defer_build=True)  # few mounts are of one, all import this
 
     view_file: Folder
     seal: str

@@ -23,14 +23,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from hffs.core.formats import Media, count_sniffed, sniff_many
 from hffs.errors import AccessError, DataError, HffsError, SourceError, StaleError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ADVICE_BYTES = 128 << 10
 """MADV_WILLNEED silently stops at the device's read-ahead window, which is 128 KiB or more."""
@@ -57,6 +59,8 @@ class MappedFile:
 
     def open_native(self) -> pa.NativeFile:
         """The file for pyarrow, which copies nothing of it."""
+        import pyarrow as pa  # not at the top: most mounts never need it
+
         return pa.BufferReader(pa.py_buffer(self.view))
 
     def read(self, offset: int, length: int) -> memoryview:
@@ -161,6 +165,8 @@ class UntouchedFile(MappedFile):
 
     def open_native(self) -> pa.NativeFile:
         """The file for pyarrow; bytes that are not there any more are an error to it."""
+        import pyarrow as pa
+
         return pa.PythonFile(_Stream(self, self._descriptor), mode="r")
 
 

@@ -10,9 +10,9 @@ import threading
 
 from hffs.data.cells.containers import open_container
 from hffs.data.cells.index import CellIndex
-from hffs.data.mapped import MappedFile
-from hffs.data.shards import Located
-from hffs.data.source import open_shard
+from hffs.data.mapped import MappedFile, open_mapped
+from hffs.data.shards import Located, Shard
+from hffs.errors import StaleError
 
 _OPEN_ARCHIVES = 4096
 """Archives that stay open, at two descriptors each; of more than that, those opened last."""
@@ -81,3 +81,13 @@ class OpenFiles:
             pins = int(self._containers.size_bytes[number]), int(self._containers.mtime_ns[number])
             self._archives[number] = open_container(path, *pins)
         return self._archives[number]
+
+
+def open_shard(shard: Shard) -> MappedFile:
+    """Map a shard; StaleError if it is not the file that was found."""
+    file = open_mapped(shard.path)
+    if (file.size_bytes, file.mtime_ns) != (shard.size_bytes, shard.mtime_ns):
+        file.close()
+        why = "it was changed since it was found"
+        raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
+    return file

@@ -15,12 +15,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 from hffs.core.base64text import decode_text, decode_value
 from hffs.core.formats import NOUNS, count_sniffed, sniff
 from hffs.core.zips import inflate
 from hffs.data.cache import DiskCache
-from hffs.data.cells.decode import Decoder, decode_parts, open_decoder
 from hffs.data.cells.index import FAR, CellIndex, Coding, SegmentKind
 from hffs.data.cells.paths import check_file, read_file, read_file_part
 from hffs.data.fetchers import NOBODY, Fetchers, PartReader
@@ -29,6 +29,9 @@ from hffs.data.openfiles import OpenFiles
 from hffs.data.recent import Recent, count_held
 from hffs.data.shards import Located
 from hffs.errors import FormatError, SourceError
+
+if TYPE_CHECKING:
+    from hffs.data.cells.decode import Decoder
 
 OPEN_BYTES = 256 * 2**20
 """Decoded parts that stay open in memory; the rest is in the disk cache, large ones as maps."""
@@ -348,6 +351,8 @@ class RowStore:
 
         All of them: to decode only as far as one part would decode the first ones over and over.
         """
+        from hffs.data.cells.decode import decode_parts  # brings pyarrow, which maps do without
+
         shard, group, _ = self._places[wanted]
         if (shard, group) in self._broken:
             raise self._broken[shard, group].anew()
@@ -379,6 +384,8 @@ class RowStore:
     def _decoder(self, shard: int) -> Decoder:
         decoder = self._decoders.get(shard)
         if decoder is None:
+            from hffs.data.cells.decode import open_decoder
+
             layout = self._located.shards[shard].layout
             file = self._opened.shard(shard).leave_untouched()
             decoder = self._decoders[shard] = open_decoder(file, layout, self._index.column)

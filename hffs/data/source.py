@@ -11,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hffs.core.formats import Media
 from hffs.data.arrow import format_errors, read_batches, read_schema
 from hffs.data.locating.slices import find_windows
-from hffs.data.mapped import MappedFile, open_mapped
+from hffs.data.mapped import MappedFile
+from hffs.data.mediacolumn import MediaColumn
+from hffs.data.openfiles import open_shard
 from hffs.data.remote.files import RangeReader
 from hffs.data.remote.parquet import Leaves, RangedFile, no_leaves, open_remote
 from hffs.data.shards import Located, Shard
 from hffs.data.viewfile.header import is_view
-from hffs.errors import DataError, SourceError, StaleError
+from hffs.errors import DataError, SourceError
 
 __all__ = [
     "Located",
@@ -42,12 +42,6 @@ ShardFile = MappedFile | RangedFile
 
 Progress = Callable[[int, int], None]
 """Told how many of how many are done."""
-
-CellKind = Literal["struct", "binary", "path", "base64", "samples"]
-"""What a cell holds: `{bytes, path}`, the bytes themselves, the path of a file (or what else names
-an image, see `hffs.data.cells.collecting`), the bytes as base64 text, or a sound as
-`{array, sampling_rate}`.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +64,6 @@ class Source(Located):
     def rows(self) -> int:
         """Rows of all windows together."""
         return sum(stop - start for start, stop in self.windows)
-
-
-@dataclass(frozen=True, slots=True)
-class MediaColumn:
-    """A column whose cells are images, or videos, or sounds; with `is_list` a cell is any number of
-    them.
-    """
-
-    name: str
-    kind: CellKind
-    is_list: bool = False
-    media: Media = "image"
 
 
 def tell_nobody(done: int, total: int) -> None:
@@ -126,16 +108,6 @@ def _add_features(schema: pa.Schema, features: str) -> pa.Schema:
     if not features or b"huggingface" in metadata:
         return schema
     return schema.with_metadata(metadata | {b"huggingface": features.encode()})
-
-
-def open_shard(shard: Shard) -> MappedFile:
-    """Map a shard; StaleError if it is not the file that was found."""
-    file = open_mapped(shard.path)
-    if (file.size_bytes, file.mtime_ns) != (shard.size_bytes, shard.mtime_ns):
-        file.close()
-        why = "it was changed since it was found"
-        raise StaleError("cannot read", str(shard.path), why=why, fix="try again")
-    return file
 
 
 def open_shards(

@@ -17,7 +17,7 @@ from hffs.core.composites import file_sizes
 from hffs.core.formats import MediaFormat
 from hffs.core.sampling import sample_rows
 from hffs.data.captions import CaptionRules, Captions, keep_captions, read_captions
-from hffs.data.cells.building import CellIndex
+from hffs.data.cells.index import CellIndex
 from hffs.data.filters.selection import (
     ClipTerms,
     Filters,

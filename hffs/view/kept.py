@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.data.arrays import Stored, load_kept, save_arrays
-from hffs.data.cells.building import CellIndex, load_index
+from hffs.data.cells.index import CellIndex
+from hffs.data.cells.keeping import load_index
 from hffs.data.folders import remove_whole
-from hffs.data.source import MediaColumn
+from hffs.data.mediacolumn import MediaColumn
 from hffs.view.layout import Folders, Layout
 from hffs.view.manifest import Files, Manifest, TextFiles, ViewInfo, make_fingerprint
 from hffs.view.places import Places

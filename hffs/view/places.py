@@ -23,8 +23,8 @@ from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.data.cells.index import CellIndex
 from hffs.data.locating.record import find_store
+from hffs.data.mediacolumn import MediaColumn
 from hffs.data.shards import Located, make_key, pin_shards
-from hffs.data.source import MediaColumn
 from hffs.view.rendering import FORM_VERSION, Rendering, parse_rendering
 
 _DECIDING_KEYS = {

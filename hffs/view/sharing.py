@@ -27,7 +27,8 @@ from hffs.data.cells.building import load_or_build, read_shards
 from hffs.data.cells.collecting import find_named
 from hffs.data.cells.index import CellIndex
 from hffs.data.engines import Engine, Needs
-from hffs.data.source import MediaColumn, Source, tell_nobody
+from hffs.data.mediacolumn import MediaColumn
+from hffs.data.source import Source, tell_nobody
 from hffs.errors import StaleError
 from hffs.view.heads import learn_formats
 from hffs.view.measuring import Looked, Share, look_at

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.cells.building import CellIndex
+from hffs.data.cells.index import CellIndex
 from hffs.view.manifest import Manifest
 from hffs.view.rendering import Rendering
 from hffs.view.sizes import LearnedSizes

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hffs.data import rows
 from hffs.data.cells import decode
 from hffs.data.rows import RowStore
 from hffs.errors import DataError, FormatError, SourceError, StaleError
@@ -57,11 +56,13 @@ def test_a_group_is_decoded_once_for_all_threads_and_mounts(
     decoded: list[int] = []
     together = threading.Barrier(8)
 
+    decode_parts = decode.decode_parts
+
     def count(decoder: Any, column: Any, group: int) -> Any:
         decoded.append(group)
-        return decode.decode_parts(decoder, column, group)
+        return decode_parts(decoder, column, group)
 
-    monkeypatch.setattr(rows, "decode_parts", count)
+    monkeypatch.setattr(decode, "decode_parts", count)
 
     def load(cell: int) -> bytes:
         together.wait(30)
@@ -83,7 +84,7 @@ def test_a_group_of_many_parts_is_decoded_whole(
     opened = _open(sets, "parquet-zstd", tmp_path)  # 4 rows a group
     assert len(opened.index.segments.kind) == 5
     assert opened.store.load(0)[:1] == b"\0"
-    monkeypatch.setattr(rows, "decode_parts", None)  # what follows comes from the disk cache
+    monkeypatch.setattr(decode, "decode_parts", None)  # what follows comes from the disk cache
     assert opened.store.load(3) == bytes([3]) * 50 + b"3"
 
 
@@ -168,14 +169,14 @@ def test_a_group_that_decodes_to_something_else_fails_at_once_from_then_on(
     for _ in range(2):
         with pytest.raises(FormatError, match="does not decode to what it did"):
             store.load(0)
-        monkeypatch.setattr(rows, "decode_parts", None)
+        monkeypatch.setattr(decode, "decode_parts", None)
 
 
 def test_a_group_that_became_shorter_is_an_error(
     tmp_path: Path, sets: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = _open(sets, "parquet-dictionary", tmp_path)
-    monkeypatch.setattr(rows, "decode_parts", lambda *_: iter(()))
+    monkeypatch.setattr(decode, "decode_parts", lambda *_: iter(()))
     with pytest.raises(DataError, match="does not decode to what it did"):
         opened.store.load(0)
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
+from hffs.cli.commands import Argument, make_command
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.config import Config, Kind, all_keys, build_config
 from hffs.core.inodes import ROOT
@@ -104,18 +103,14 @@ def opened(config: Config) -> Iterator[Opened]:
 
 def read_flags(text: str) -> Flags:
     """What the command line makes of flags."""
-    app = typer.Typer(pretty_exceptions_enable=False)
     got: list[Flags] = []
 
-    @app.command()
     @with_config_flags
-    def mount(source: Annotated[str, typer.Argument()], flags: Flags) -> None:
+    def mount(source: Annotated[str, Argument()], flags: Flags) -> None:
         """Mount it."""
         got.append(flags)
 
-    result = CliRunner().invoke(app, ["SOURCE", *shlex.split(text)])
-    if result.exception:
-        raise result.exception
+    make_command(mount, "mount").main(["SOURCE", *shlex.split(text)], standalone_mode=False)
     return got[0]
 
 

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from hffs.cli.caching.entries import (
     Entry,
     Kept,
@@ -28,6 +26,7 @@ from hffs.cli.caching.entries import (
 from hffs.cli.caching.facts import ExportedFacts
 from hffs.cli.caching.options import EncoderOptions, Place
 from hffs.cli.caching.telling import tell
+from hffs.cli.commands import Argument, Option
 from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.folders import FolderSource
@@ -45,27 +44,27 @@ _MODELS = {"kohya": ("sd", "sdxl", "sd3", "flux"), "ai-toolkit": ("sd1", "sdxl",
 _TRAINERS = ("kohya", "simpletuner", "ai-toolkit")
 _SIMPLETUNER_FOLDER = "cache_vae"
 
-_Trainer = Annotated[str, typer.Argument(metavar="TRAINER", help=", ".join(_TRAINERS) + ".")]
+_Trainer = Annotated[str, Argument(metavar="TRAINER", help=", ".join(_TRAINERS) + ".")]
 _Model = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="KIND",
         help="What is trained: sd (ai-toolkit: sd1), sdxl, sd3 or flux; not for SimpleTuner.",
     ),
 ]
 _To = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         metavar="FOLDER",
         help="The cache_dir_vae of SimpleTuner; by default the folder cache_vae beside the images.",
     ),
 ]
 _Hashed = Annotated[
-    bool, typer.Option("--hash-filenames/--no-hash-filenames", help="As SimpleTuner has it.")
+    bool, Option("--hash-filenames/--no-hash-filenames", help="As SimpleTuner has it.")
 ]
-_Compressed = Annotated[bool, typer.Option("--compress-disk-cache", help="As SimpleTuner has it.")]
+_Compressed = Annotated[bool, Option("--compress-disk-cache", help="As SimpleTuner has it.")]
 _Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace files that are there and are others.")
+    bool, Option("--overwrite", help="Replace files that are there and are others.")
 ]
 
 

@@ -10,8 +10,6 @@ import sys
 from contextlib import closing
 from typing import Annotated
 
-import typer
-
 from hffs.cli.caching.entries import (
     Entry,
     Wanted,
@@ -23,6 +21,7 @@ from hffs.cli.caching.entries import (
 from hffs.cli.caching.facts import PrunedFacts, VerifiedFacts
 from hffs.cli.caching.options import EncoderOptions, Place
 from hffs.cli.caching.telling import tell
+from hffs.cli.commands import Argument, Option
 from hffs.cli.drawing.programs import Json
 from hffs.cli.flags import Flags, with_config_flags
 from hffs.cli.folders import FolderSource
@@ -32,11 +31,11 @@ from hffs.errors import DataError, UsageError
 
 _Stores = Annotated[
     list[str],
-    typer.Argument(metavar="STORE...", help="Stores, as `hffs cache vae` names them."),
+    Argument(metavar="STORE...", help="Stores, as `hffs cache vae` names them."),
 ]
 _Remove = Annotated[
     bool,
-    typer.Option("--remove", help="Remove what is damaged: the next run makes it again."),
+    Option("--remove", help="Remove what is damaged: the next run makes it again."),
 ]
 
 

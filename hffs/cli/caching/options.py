@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
-import typer
-
+from hffs.cli.commands import Option
 from hffs.cli.engines import EngineChoice
 from hffs.cli.folders import MountedAt
 from hffs.cli.sources import Entry
@@ -23,151 +22,146 @@ _ENCODER, _KEEPING, _RUN = "Encoder", "Store", "Run"
 
 # Escaped: rich takes square brackets for markup.
 _MODEL = (
-    r"a folder, OWNER/NAME\[@REVISION]\[/FOLDER] on the Hub, a pipeline of diffusers, or "
-    "module:Class"
+    "a folder, OWNER/NAME[@REVISION][/FOLDER] on the Hub, a pipeline of diffusers, or module:Class"
 )
 
 Vae = Annotated[
     str,
-    typer.Option("--vae", metavar="MODEL", help=f"The VAE: {_MODEL}.", rich_help_panel=_ENCODER),
+    Option("--vae", metavar="MODEL", help=f"The VAE: {_MODEL}.", panel=_ENCODER),
 ]
 TextEncoders = Annotated[
     list[str],
-    typer.Option(
+    Option(
         "--text-encoder",
         metavar="MODEL",
         help=f"A text encoder: {_MODEL}, of which all are taken; may be repeated.",
-        rich_help_panel=_ENCODER,
+        panel=_ENCODER,
     ),
 ]
 _Dtype = Annotated[
     str,
-    typer.Option(
+    Option(
         metavar="[float32|bfloat16|float16]",
         help="Numbers that are computed with, and kept.",
-        rich_help_panel=_ENCODER,
+        panel=_ENCODER,
     ),
 ]
 _Posterior = Annotated[
     str,
-    typer.Option(
+    Option(
         metavar="[sample|mode|parameters]",
         help="Of the distribution that the VAE gives: a sample, its mode, or its parameters.",
-        rich_help_panel=_ENCODER,
+        panel=_ENCODER,
     ),
 ]
 _Tiling = Annotated[
     bool,
-    typer.Option("--tiling", help="Encode large images by tiles.", rich_help_panel=_ENCODER),
+    Option("--tiling", help="Encode large images by tiles.", panel=_ENCODER),
 ]
 _Slicing = Annotated[
     bool,
-    typer.Option(
-        "--slicing", help="Encode the images of a batch one by one.", rich_help_panel=_ENCODER
-    ),
+    Option("--slicing", help="Encode the images of a batch one by one.", panel=_ENCODER),
 ]
 _Flip = Annotated[
     bool,
-    typer.Option(
-        "--flip", help="Encode the mirror image of each image too.", rich_help_panel=_ENCODER
-    ),
+    Option("--flip", help="Encode the mirror image of each image too.", panel=_ENCODER),
 ]
 _MaxLength = Annotated[
     int | None,
-    typer.Option(
+    Option(
         min=1,
         metavar="TOKENS",
         help="Tokens of a text; the tokenizer's own if nothing is said.",
-        rich_help_panel=_ENCODER,
+        panel=_ENCODER,
     ),
 ]
 _Layer = Annotated[
     int,
-    typer.Option(
+    Option(
         max=-1,
         metavar="N",
         help="Which hidden states: -1 the last, -2 the last but one.",
-        rich_help_panel=_ENCODER,
+        panel=_ENCODER,
     ),
 ]
 _Reader = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--captions-of",
         metavar="[kohya|simpletuner|ai-toolkit]",
         help="Encode captions as that trainer reads them, for `hffs cache export`.",
-        rich_help_panel=_ENCODER,
+        panel=_ENCODER,
     ),
 ]
 _Output = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="FOLDER|URL",
         help="Keep vae/ID and text/ID there, not in cache_dir: a folder, or s3://BUCKET/...",
-        rich_help_panel=_KEEPING,
+        panel=_KEEPING,
     ),
 ]
 _MaxSize = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="SIZE",
         help="What a store may hold (500G): what this run does not use goes for it.",
-        rich_help_panel=_KEEPING,
+        panel=_KEEPING,
     ),
 ]
 _Batch = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--encode-batch",
         min=1,
         metavar="N",
         help="Samples encoded at once; fewer if memory does not suffice. "
         "By default a megapixel, or 32 texts.",
-        rich_help_panel=_RUN,
+        panel=_RUN,
     ),
 ]
 _Length = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--shard-samples",
         min=1,
         metavar="N",
         help="Samples of a shard: what a kill can cost. By default 256 images or 64 texts.",
-        rich_help_panel=_RUN,
+        panel=_RUN,
     ),
 ]
 _Devices = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--device",
         metavar="DEVICE",
         help="cpu, cuda:0 ...; may be repeated, one process each. By default all GPUs, or cpu.",
-        rich_help_panel=_RUN,
+        panel=_RUN,
     ),
 ]
 _Decoders = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--decoders",
         min=1,
         metavar="N",
         help="Threads that decode images for each device. By default the cores.",
-        rich_help_panel=_RUN,
+        panel=_RUN,
     ),
 ]
 _DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Say what would be encoded.", rich_help_panel=_RUN),
+    Option("--dry-run", help="Say what would be encoded.", panel=_RUN),
 ]
 
 
 _RayGpus = Annotated[
     float | None,
-    typer.Option(
+    Option(
         min=0,
         metavar="X",
         help="GPUs of a worker: 1, a part, or 0. By default 1 where this host has any.",
-        rich_help_panel=_RUN,
+        panel=_RUN,
     ),
 ]
 
@@ -251,15 +245,15 @@ class RunOptions:
 
 _AnyVae = Annotated[
     str | None,
-    typer.Option("--vae", metavar="MODEL", help="The VAE of latents.", rich_help_panel=_ENCODER),
+    Option("--vae", metavar="MODEL", help="The VAE of latents.", panel=_ENCODER),
 ]
 _AnyTextEncoders = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--text-encoder",
         metavar="MODEL",
         help="The text encoders of the embeddings.",
-        rich_help_panel=_ENCODER,
+        panel=_ENCODER,
     ),
 ]
 

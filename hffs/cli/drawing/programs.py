@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import Field, asdict
 from typing import Annotated, Any, ClassVar, Protocol
 
-import typer
+from hffs.cli.commands import Option
 
-Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+Json = Annotated[bool, Option("--json", help="JSON, for programs.")]
 """The option that asks for it."""
 
 

@@ -48,8 +48,8 @@ from hffs.data.cells.index import (
 from hffs.data.cells.listing import Listed, Listing, load_listing
 from hffs.data.cells.paths import PathResolver
 from hffs.data.cells.tables import Cells, FarFiles, Names, Pages, pin_arrays
+from hffs.data.mediacolumn import MediaColumn
 from hffs.data.shards import Located, identify
-from hffs.data.source import MediaColumn
 
 NULL = "null image"
 NO_ITEMS = "null or empty list"

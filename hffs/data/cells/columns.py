@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from hffs.core.formats import NOUNS, Media
 from hffs.data.cells.peeking import holds_base64
-from hffs.data.source import MediaColumn, Source, is_binary, is_list, is_number, is_text
+from hffs.data.mediacolumn import MediaColumn
+from hffs.data.source import Source, is_binary, is_list, is_number, is_text
 from hffs.errors import ConfigError, DataError
 
 _LIST_LABELS = ("List", "LargeList", "Sequence")

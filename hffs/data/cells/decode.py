@@ -37,9 +37,10 @@ from hffs.data.arrow import (
     read_schema,
 )
 from hffs.data.mapped import MappedFile, UntouchedFile
+from hffs.data.mediacolumn import MediaColumn
 from hffs.data.remote.parquet import FETCH_BYTES
 from hffs.data.shards import Layout
-from hffs.data.source import MediaColumn, ShardFile, is_binary, is_list, is_text
+from hffs.data.source import ShardFile, is_binary, is_list, is_text
 from hffs.errors import DataError, FormatError
 
 PART_BYTES = 64 * 2**20

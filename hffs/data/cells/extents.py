@@ -27,10 +27,11 @@ from hffs.data.cells.decode import (
 )
 from hffs.data.cells.paged import read_paged
 from hffs.data.mapped import MappedFile, sniff_values
+from hffs.data.mediacolumn import MediaColumn
 from hffs.data.parquet import LeafValues, read_leaf
 from hffs.data.remote.parquet import RangedFile
 from hffs.data.shards import Layout
-from hffs.data.source import MediaColumn, ShardFile
+from hffs.data.source import ShardFile
 from hffs.errors import DataError
 
 

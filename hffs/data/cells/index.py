@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hffs.data.source import MediaColumn
+from hffs.data.mediacolumn import MediaColumn
 
 MOST_CODED_BYTES = 256 * 2**20
 """Of an image that has to be decoded in memory; what lies as it is may be larger."""

@@ -31,10 +31,10 @@ from hffs.data.cells.batches import CellBatch, ChunkPages
 from hffs.data.cells.decode import ParquetCells, read_leaf_paths
 from hffs.data.cells.index import SLOT_BITS
 from hffs.data.decompressing import open_codec
+from hffs.data.mediacolumn import MediaColumn
 from hffs.data.pages import MOST_PAGE_BYTES
 from hffs.data.remote.files import Range
 from hffs.data.remote.parquet import Leaves, RangedFile, find_chunks, no_leaves
-from hffs.data.source import MediaColumn
 from hffs.errors import FormatError
 
 _BIT_PACKED = 4

@@ -11,7 +11,8 @@ from hffs.core.base64text import Refusal, find_texts
 from hffs.core.formats import MediaFormat
 from hffs.data.arrow import NO_SLOT
 from hffs.data.cells.decode import make_part, open_decoder
-from hffs.data.source import MediaColumn, Source, open_shards
+from hffs.data.mediacolumn import MediaColumn
+from hffs.data.source import Source, open_shards
 
 _ROWS = 16
 _MEDIA_ROWS = 2

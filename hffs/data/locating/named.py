@@ -22,8 +22,9 @@ from hffs.data.cells.extents import read_extents
 from hffs.data.hub.fetch import fetch_files
 from hffs.data.hub.resolve import find_files
 from hffs.data.locating.record import Wanted
+from hffs.data.mediacolumn import MediaColumn
 from hffs.data.shards import Located
-from hffs.data.source import MediaColumn, Source, open_shards, open_source
+from hffs.data.source import Source, open_shards, open_source
 from hffs.data.watcher import Watcher
 
 _TAR = re.compile(rb"\Atar://[^/]*?::")

@@ -41,7 +41,8 @@ Name = Annotated[str, Field(max_length=10_000)]
 class Part(BaseModel):
     """A part of a header; nothing else may be in it."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    # Built when one is read: each mount asks whether its source is a view, few times it is.
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
 
 class PackedArray(Part):

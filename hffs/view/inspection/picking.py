@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hffs.core.sampling import sample_rows
-from hffs.data.cells.building import CellIndex, SegmentKind
-from hffs.data.cells.index import SLOT_BITS
+from hffs.data.cells.index import SLOT_BITS, CellIndex, SegmentKind
 
 MOST_GROUPS = 24
 """Compressed row groups, or pages elsewhere, that one pick touches at most."""

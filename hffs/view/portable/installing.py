@@ -23,11 +23,11 @@ from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
 from hffs.core.foldernames import make_folder_names
 from hffs.core.formats import FORMATS, NOUNS, MediaFormat
-from hffs.data.cells.building import CellIndex, keep_foreign, load_index
 from hffs.data.cells.checking import ARRAYS, check_index
-from hffs.data.cells.index import TextTable
+from hffs.data.cells.index import CellIndex, TextTable
+from hffs.data.cells.keeping import keep_foreign, load_index
 from hffs.data.cells.settling import Settling, settle
-from hffs.data.source import MediaColumn
+from hffs.data.mediacolumn import MediaColumn
 from hffs.data.viewfile.file import ViewFile, open_view_file
 from hffs.data.viewfile.header import refuse
 from hffs.data.viewfile.sources import DIGESTS, ETAGS
