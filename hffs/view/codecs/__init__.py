@@ -167,6 +167,8 @@ def _plan_parts(
 
 def _encode(image: ImageFile, encoder: Encoder, parts: _Parts, boxes: list[Box]) -> list[bytes]:
     """Decode once, make plain once, encode each part."""
+    if image.mode != "P":  # whose colours, down to the last row, decide how a PNG is encoded
+        reading.leave_rows_below(image, max(box.top + box.height for box in boxes))
     image.load()
     plain = encoder.prepare(image)
     profile, turn = keep_profile(image, plain), UPRIGHT[parts.turn]

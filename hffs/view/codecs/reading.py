@@ -81,6 +81,23 @@ def _narrow_key(image: ImageFile) -> None:
         image.info["transparency"] = tuple(part >> 8 for part in key)
 
 
+def leave_rows_below(image: ImageFile, rows: int) -> None:
+    """Have `load` decode a PNG down to a row only, where it can: of others all is decoded.
+
+    Pillow's decoder ends with the last row of the image that it is told of, and reads the chunks
+    behind as ever. Rows of an interlaced PNG come in no order; an animation, whose frames are laid
+    over each other, keeps its size.
+    """
+    if not isinstance(image, PngImageFile) or len(image.tile) != 1 or rows >= image.height:
+        return
+    if image.is_animated or image.info.get("interlace"):
+        return
+    (tile,) = image.tile
+    if tile.codec_name == "zip" and tile.extents == (0, 0, *image.size):
+        image._size = (image.width, rows)  # as plugins of Pillow set it
+        image.tile = [tile._replace(extents=(0, 0, image.width, rows))]
+
+
 def read_orientation(image: Image.Image, data: bytes | memoryview) -> int:
     """EXIF orientation, 1 where there is none to speak of; to be asked before `load`.
 

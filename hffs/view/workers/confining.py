@@ -24,6 +24,11 @@ from hffs.view.workers.messages import Limits
 log = logging.getLogger(__name__)
 
 _NOBODY = 65534
+_NICENESS = 5
+"""Of a worker, above the mount's, whose loop answers for every other file: where workers keep all
+cores busy, reads of files that pass through take half as long (tests.bench.latency). Not more, so
+that a busy host still renders: beside one other process a worker gets a quarter of a core.
+"""
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446  # the same on all architectures
@@ -54,6 +59,7 @@ def isolate(parent: int) -> None:
     """Give up the rest, and end with the parent."""
     be_quiet()
     die_with(parent)
+    os.nice(_NICENESS)
     _enter_landlock()
     lower(resource.RLIMIT_NPROC, 0)
     lower(resource.RLIMIT_NOFILE, 0)

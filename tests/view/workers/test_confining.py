@@ -56,6 +56,18 @@ def test_a_worker_has_nothing_and_can_do_nothing(
     assert len(list(Path(f"/proc/{worker}/fd").iterdir())) == 4  # three of them are /dev/null
 
 
+def test_only_workers_give_way_to_the_mount(start_pool: StartPool) -> None:
+    before = find_children(os.getpid())
+    pool = start_pool(means=Means(program=STAND_IN))
+    with pytest.raises(RenderError):
+        pool.render(ask("look_around", os.getpid()))
+    (nest,) = (pid for pid in find_children(os.getpid()) if pid not in before)
+    (worker,) = find_children(nest)
+    ours, forking, working = (os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, nest, worker))
+    assert forking == ours  # it starts workers for all who wait
+    assert working == min(ours + 5, 19)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 def test_a_worker_has_no_capability_of_a_service_that_may_mount(start_pool: StartPool) -> None:
     before = find_children(os.getpid())
