@@ -37,7 +37,6 @@ OPEN_BYTES = 256 * 2**20
 """Decoded parts that stay open in memory; the rest is in the disk cache, large ones as maps."""
 
 _OPEN_PARTS = 64
-
 _MAPPED = {SegmentKind.MAP, SegmentKind.CONTAINER}
 _PARTED = (SegmentKind.FILES, SegmentKind.PAGES, SegmentKind.FAR_FILES)
 
