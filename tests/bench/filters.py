@@ -1,6 +1,6 @@
 """How long filters take, beside `datasets.Dataset.filter` over the same rows.
 
-Run `python tests/bench/filters.py --json FILE`. Contenders take turns, round by round, so that
+Run `python -m tests.bench.filters --json FILE`. Contenders take turns, round by round, so that
 whatever else the machine does meets all of them; the median counts. `Dataset.filter` reads the
 Arrow file that `datasets` would cache, with its own caching switched off; hffs reads the Parquet
 file that a Hub repository would have, and that Arrow file too. All must keep the same rows.
@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import duckdb
 import numpy as np
 import pyarrow as pa
 from datasets.arrow_writer import ArrowWriter
@@ -34,6 +31,7 @@ from numpy.typing import NDArray
 from hffs.data.filters.selection import Filters, Measured, SizeTerms, select
 from hffs.data.locating.local import locate
 from hffs.data.source import open_source
+from tests.bench.machine import describe_machine
 
 SETS = ("art", "photos")
 COLUMNS = ["width", "height", "collection", "quality_assessment"]
@@ -168,22 +166,6 @@ CONTENDERS: Mapping[str, Callable[[Path, Case], int]] = {
 }
 
 
-def describe_machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    model = next((line.split(":")[1] for line in cpu.splitlines() if "model name" in line), "")
-    modules = (datasets, duckdb, np, pa)
-    versions = {module.__name__: module.__version__ for module in modules}
-    return {
-        "cpu": model.strip() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
 def time_cases(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
     """Seconds of each round, by case and contender, after one round that does not count."""
     times: dict[str, dict[str, list[float]]] = {
@@ -208,8 +190,8 @@ def time_fresh(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
     for _ in range(rounds):
         for name in CASES:
             ours = ["-c", _ONCE, repr(CASES[name].filters), str(folder / PARQUET)]
-            theirs = [__file__, "--once", name, "Dataset.filter, row by row", str(folder)]
-            for contender, arguments in {"hffs, Parquet": ours, theirs[3]: theirs}.items():
+            theirs = ["-m", "tests.bench.filters", "--once", name, "Dataset.filter, row by row", str(folder)]
+            for contender, arguments in {"hffs, Parquet": ours, theirs[4]: theirs}.items():
                 start = time.perf_counter()
                 subprocess.run([sys.executable, *arguments], check=True)
                 fresh[name].setdefault(contender, []).append(time.perf_counter() - start)
