@@ -149,10 +149,18 @@ def open_energon(base: Path) -> Iterator[Path]:
     count = len(list((base / "folder").glob("*.jpg")))
     names = [f"{number}.{kind}" for number in range(count) for kind in ("jpg", "txt")]
     (base / "members").write_text("\n".join(names))
-    tar = ["tar", "-C", base / "folder", "-cf", packed / "photos.tar", "-T", base / "members"]
+    tar: list[str | Path] = [
+        "tar",
+        "-C",
+        base / "folder",
+        "-cf",
+        packed / "photos.tar",
+        "-T",
+        base / "members",
+    ]
     subprocess.run(tar, check=True)
     asked = ("--non-interactive", "--no-progress", "--skip-dataset-yaml", "--split-ratio", "1,0,0")
-    prepare = [energon, "prepare", *asked, packed]
+    prepare: list[str | Path] = [energon, "prepare", *asked, packed]
     if subprocess.run(prepare, check=False, capture_output=True, timeout=_LONG_S).returncode:
         raise LeftOutError("energon does not prepare the samples")
     with _mounted(base / "energon", [energon, "mount", packed, base / "energon"]) as folder:
@@ -163,7 +171,7 @@ def open_energon(base: Path) -> Iterator[Path]:
 def open_bare_loop(base: Path) -> Iterator[Path]:
     """All photos in the memory of a loop that does nothing else."""
     program = (sys.executable, "-m", "tests.bench.bare_loop")
-    command = [*program, base / "photos.parquet", base / "bare"]
+    command: list[str | Path] = [*program, base / "photos.parquet", base / "bare"]
     with _mounted(base / "bare", command) as folder:
         yield folder
 

@@ -1,4 +1,4 @@
-"""The least that a file system in Python can be: photos served from memory by plain pyfuse3 and trio.
+"""The least that a file system in Python can be: photos from memory by plain pyfuse3 and trio.
 
     .venv/bin/python -m tests.bench.bare_loop PARQUET MOUNTPOINT
 

@@ -31,7 +31,10 @@ from numpy.typing import NDArray
 from hffs.data.filters.selection import Filters, Measured, SizeTerms, select
 from hffs.data.locating.local import locate
 from hffs.data.source import open_source
-from tests.bench.machine import describe_machine
+from tests.bench.machine import Say, be_quiet, describe_machine
+
+datasets.disable_caching()
+datasets.disable_progress_bars()
 
 SETS = ("art", "photos")
 COLUMNS = ["width", "height", "collection", "quality_assessment"]
@@ -166,7 +169,7 @@ CONTENDERS: Mapping[str, Callable[[Path, Case], int]] = {
 }
 
 
-def time_cases(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
+def time_cases(folder: Path, rounds: int, say: Say = be_quiet) -> dict[str, dict[str, list[float]]]:
     """Seconds of each round, by case and contender, after one round that does not count."""
     times: dict[str, dict[str, list[float]]] = {
         name: {contender: [] for contender in CONTENDERS} for name in CASES
@@ -175,6 +178,7 @@ def time_cases(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
         for name, case in CASES.items():
             kept = set()
             for contender, run in CONTENDERS.items():
+                say(f"{contender}, {name}, round {number} of {rounds}")
                 start = time.perf_counter()
                 kept.add(run(folder, case))
                 if number:
@@ -190,19 +194,27 @@ def time_fresh(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
     for _ in range(rounds):
         for name in CASES:
             ours = ["-c", _ONCE, repr(CASES[name].filters), str(folder / PARQUET)]
-            theirs = ["-m", "tests.bench.filters", "--once", name, "Dataset.filter, row by row", str(folder)]
-            for contender, arguments in {"hffs, Parquet": ours, theirs[4]: theirs}.items():
+            peer = "Dataset.filter, row by row"
+            theirs = ["-m", "tests.bench.filters", "--once", name, peer, str(folder)]
+            for contender, arguments in {"hffs, Parquet": ours, peer: theirs}.items():
                 start = time.perf_counter()
                 subprocess.run([sys.executable, *arguments], check=True)
                 fresh[name].setdefault(contender, []).append(time.perf_counter() - start)
     return fresh
 
 
+def find_medians(times: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, float]]:
+    """Median seconds by case and contender."""
+    return {
+        name: {who: statistics.median(taken) for who, taken in contenders.items()}
+        for name, contenders in times.items()
+    }
+
+
 def summarize(times: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
     """Median of each contender in ms, and how many times as long as hffs each takes."""
     summary: dict[str, Any] = {}
-    for name, contenders in times.items():
-        medians = {who: statistics.median(taken) for who, taken in contenders.items()}
+    for name, medians in find_medians(times).items():
         ours = medians["hffs, Parquet"]
         summary[name] = {
             who: {"ms": round(median * 1e3, 1), "times hffs": round(median / ours, 1)}
@@ -219,8 +231,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--once", nargs=3, metavar=("CASE", "CONTENDER", "FOLDER"))
     options = parser.parse_args()
-    datasets.disable_caching()
-    datasets.disable_progress_bars()
     if options.once:
         case, contender, folder = options.once
         CONTENDERS[contender](Path(folder), CASES[case])

@@ -1,7 +1,7 @@
 """Photos without a file system: rows of `datasets`, read by the process that wants them.
 
-Owns how `datasets` is asked for the bytes of images, from its Arrow cache and as a stream of Parquet,
-each as quick as it can be: nothing is decoded. For `tests.bench.access`.
+Owns how `datasets` is asked for the bytes of images, from its Arrow cache and as a stream of
+Parquet, each as quick as it can be: nothing is decoded. For `tests.bench.access`.
 """
 
 from __future__ import annotations

@@ -109,9 +109,7 @@ def _read_commit() -> str:
 def _run(command: Sequence[str], *, both: bool = False) -> str:
     """What a program says, on standard error too if asked for; nothing where it is not there."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_MOST_S
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_MOST_S)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout + (done.stderr if both else "")

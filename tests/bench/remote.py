@@ -32,7 +32,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.bench.machine import LeftOutError, describe_machine
+from tests.bench.machine import LeftOutError, Say, be_quiet, describe_machine
 from tests.bench.remote_filter import REPO, WHERE
 from tests.bench.remote_homes import Cost, Home, Link, LinkedHub, spend
 from tests.bench.remote_memory import Watch
@@ -82,7 +82,11 @@ CONTENDERS: Mapping[str, Contender] = {
 
 
 def compare(
-    hub: LinkedHub, photos: Photos, contenders: Mapping[str, Contender], rounds: int
+    hub: LinkedHub,
+    photos: Photos,
+    contenders: Mapping[str, Contender],
+    rounds: int,
+    say: Say = be_quiet,
 ) -> Told:
     """What each contender spends on one image of those that the filter keeps."""
     position = photos.wanted
@@ -91,6 +95,7 @@ def compare(
     left_out: dict[str, str] = {}
     for _ in range(rounds):
         for name in [name for name in contenders if name not in left_out]:
+            say(f"{name}, one image")
             try:
                 with Home(hub) as home:
                     cost, read = spend(hub, partial(contenders[name], home, position))

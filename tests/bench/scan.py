@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.bench.machine import describe_machine
+from tests.bench.machine import Say, be_quiet, describe_machine
 from tests.command import Hffs
 from tests.trainers.driving import drive
 
@@ -219,7 +219,7 @@ def summarize(rounds: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
     return {"seconds": medians, **ratios, "hffs, peak MiB": peaks}
 
 
-def run(folder: Path, count: int, many: int, rounds: int) -> dict[str, Any]:
+def run(folder: Path, count: int, many: int, rounds: int, say: Say = be_quiet) -> dict[str, Any]:
     """All figures."""
     images = encode_images()
     source, origin = find_kohya()
@@ -233,7 +233,8 @@ def run(folder: Path, count: int, many: int, rounds: int) -> dict[str, Any]:
     write_folder(files, images, count)
     write_parquet(table, images, count)
     local, mounted = [], []
-    for _ in range(rounds):
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
         contenders = list_contenders(kohya, folder / f"scans{next(scans)}")
         local.append(time_round(files, contenders))
         contenders = list_contenders(kohya, folder / f"scans{next(scans)}")
