@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.bench import loading
-from tests.bench.access import EPOCH, Work, run, summarize
+from tests.bench.access import EPOCH, Figures, Work, run, summarize
 from tests.bench.access_folders import make_photos, open_folders
 from tests.bench.machine import Say
 from tests.bench.sizes import Sizes
@@ -86,24 +86,25 @@ def measure_training(sizes: Sizes, say: Say) -> Outcome:
         disk = next(iter(folders))
         works = {who: Work(folder, names) for who, folder in folders.items()}
         figures = run(works, [EPOCH], rounds, say)
-        say("hffs.train")
-        own = loading.run(folders, rounds)
-    epochs = {
-        "2 workers, decode, 224 px": {name.split(", ")[1]: told for name, told in figures.items()},
-        "hffs.train, 2 workers, 512 px": own,
-    }
+        epochs = {"2 workers, decode, 224 px": _by_state(figures)}
+        if sizes.epochs_of_ours:
+            say("hffs.train")
+            epochs["hffs.train, 2 workers, 512 px"] = loading.run(folders, rounds)
     verdicts, shown = [], []
     for what, told in epochs.items():
         medians = loading.summarize(told)
         verdicts += [_judge_training(f"{what}, {state}", medians.get(state), disk)
                      for state in STATES]  # fmt: skip
         shown += [
-            (f"{what}, {state}", [found[disk], found["hffs"], found[f"hffs / {disk}"]])
-            for state, found in medians.items()
+            (f"{what}, {state}", [found[disk], found["hffs"]]) for state, found in medians.items()
         ]
     table = Table(f"Training epochs of {count:,} photos, images a second",
                   [disk, "hffs"], shown)  # fmt: skip
     return Outcome(verdicts, [table], {"rounds": epochs})
+
+
+def _by_state(figures: Figures) -> Figures:
+    return {name.split(", ")[1]: told for name, told in figures.items()}
 
 
 def _judge_training(what: str, found: Mapping[str, float] | None, disk: str) -> Verdict:
