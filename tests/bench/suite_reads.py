@@ -90,6 +90,12 @@ def measure_training(sizes: Sizes, say: Say) -> Outcome:
         if sizes.epochs_of_ours:
             say("hffs.train")
             epochs["hffs.train, 2 workers, 512 px"] = loading.run(folders, rounds)
+    verdicts, table = judge_epochs(epochs, disk)
+    return Outcome(verdicts, [table], {"rounds": epochs})
+
+
+def judge_epochs(epochs: Mapping[str, Figures], disk: str) -> tuple[list[Verdict], Table]:
+    """A verdict on each kind of epoch, cold and warm, beside the local disk."""
     verdicts, shown = [], []
     for what, told in epochs.items():
         medians = loading.summarize(told)
@@ -98,9 +104,7 @@ def measure_training(sizes: Sizes, say: Say) -> Outcome:
         shown += [
             (f"{what}, {state}", [found[disk], found["hffs"]]) for state, found in medians.items()
         ]
-    table = Table(f"Training epochs of {count:,} photos, images a second",
-                  [disk, "hffs"], shown)  # fmt: skip
-    return Outcome(verdicts, [table], {"rounds": epochs})
+    return verdicts, Table("Training epochs, images a second", [disk, "hffs"], shown)
 
 
 def _by_state(figures: Figures) -> Figures:

@@ -6,7 +6,9 @@ Owns which contenders take part and what is judged. Fetching is in `tests.bench.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.bench.machine import LeftOutError, Say
 from tests.bench.remote_filter import REPO
@@ -42,10 +44,14 @@ def measure_remote(sizes: Sizes, say: Say) -> Outcome:
             epochs = remote.read_epochs(hub, photos, remote.STREAMING)
         except LeftOutError as error:
             epochs = {"left out": str(error)}
-    size = f"{photos.image_bytes / 1e6:,.0f} MB"
+    return judge_remote(costs, epochs, f"{photos.image_bytes / 1e6:,.0f} MB")
+
+
+def judge_remote(costs: Told, epochs: Mapping[str, Any], size: str) -> Outcome:
+    """Both verdicts, out of what was fetched of a repository of some size."""
     verdicts = [_judge_image(costs, size), _judge_epoch(epochs, size)]
     tables = [_tabulate(costs, size)]
-    left_out = {name: told["left out"] for name, told in costs.items() if "left out" in told}
+    left_out = {name: str(told["left out"]) for name, told in costs.items() if "left out" in told}
     return Outcome(verdicts, tables, {"image": costs, "epochs": epochs}, left_out)
 
 
@@ -62,7 +68,7 @@ def _judge_image(costs: Told, size: str) -> Verdict:
     return Verdict("remote", what, IMAGE, MEGABYTES, fetched[OURS], peer, theirs)
 
 
-def _judge_epoch(epochs: Told | dict[str, str], size: str) -> Verdict:
+def _judge_epoch(epochs: Mapping[str, Any], size: str) -> Verdict:
     what = f"fetched / read, a shuffled epoch of {size}, the mount too"
     first = epochs.get("first")
     if not isinstance(first, dict):
