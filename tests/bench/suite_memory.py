@@ -1,41 +1,39 @@
-"""What the memory of a daemon, as `tests.bench.memory` measures it, comes to: verdicts, a table."""
+"""What `tests.bench.memory` has measured of daemons comes to here: verdicts, and a table.
+
+Owns the goals. Bytes are proportional set sizes: pages of the mapped source count too.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from tests.bench.verdicts import MEGABYTES, Goal, Outcome, Table, Verdict
+from tests.bench.verdicts import MEGABYTES, SHARE, Goal, Outcome, Table, Verdict
 
 BASE_MB, BYTES_A_ROW = 150, 40
-ROWS = "rows"
+FLAT = Goal("flat: the last epoch at most 1.05 of the first", 1.05)
+_SIZE = re.compile(r"(.+) pss_bytes")
+_EPOCH = re.compile(r"epoch \d+")
 
 
-def judge_memory(told: Sequence[Mapping[str, Any]]) -> Outcome:
-    """A verdict for each number of rows, on the most that the daemon took in any epoch."""
-    verdicts = []
+def judge_memory(told: Sequence[Mapping[str, float]]) -> Outcome:
+    """For each number of rows a verdict on the most that was taken, and on epochs being flat."""
+    verdicts, shown = [], []
     for each in told:
-        rows = int(each[ROWS])
-        bound = BASE_MB + BYTES_A_ROW * rows / 1e6
+        rows, sizes = f"{int(each['rows']):,} rows", _find_sizes(each)
+        bound = BASE_MB + BYTES_A_ROW * each["rows"] / 1e6
         goal = Goal(f"at most {bound:,.0f} MB", bound)
-        peak = max(_list_bytes(each), default=None)
-        ours = None if peak is None else peak / 1e6
-        verdicts.append(Verdict("memory", f"{rows:,} rows", goal, MEGABYTES, ours))
-    columns = [name for name in told[0] if name != ROWS] if told else []
-    shown = [
-        (f"{int(each[ROWS]):,} rows", [_show(each[name]) for name in columns]) for each in told
-    ]
-    table = Table("Memory of the daemon", columns, shown)
+        epochs = [size for when, size in sizes.items() if _EPOCH.fullmatch(when)]
+        peak, growth = max(sizes.values()), epochs[-1] / epochs[0]
+        verdicts.append(Verdict("memory", f"{rows}, the most", goal, MEGABYTES, peak))
+        verdicts.append(Verdict("memory", f"{rows}, {len(epochs)} epochs", FLAT, SHARE, growth))
+        shown.append((rows, list(sizes.values())))
+    columns = list(_find_sizes(told[0])) if told else []
+    table = Table("Memory of the daemon and all that it started, MB", columns, shown)
     return Outcome(verdicts, [table], {"memory": [dict(each) for each in told]})
 
 
-def _list_bytes(told: Mapping[str, Any]) -> list[float]:
-    """Every figure in bytes, those of single epochs too."""
-    found = [value for name, value in told.items() if name.endswith("_bytes")]
-    return [
-        float(each) for value in found for each in (value if isinstance(value, list) else [value])
-    ]
-
-
-def _show(value: Any) -> float | str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else float(value)
+def _find_sizes(told: Mapping[str, float]) -> dict[str, float]:
+    """Megabytes by when they were measured."""
+    found = {name: _SIZE.fullmatch(name) for name in told}
+    return {match[1]: told[name] / 1e6 for name, match in found.items() if match}

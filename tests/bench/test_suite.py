@@ -18,7 +18,17 @@ from tests.bench.machine import LeftOutError, be_quiet, describe_machine
 from tests.bench.sizes import FULL, QUICK, Sizes
 from tests.bench.suite_memory import judge_memory
 from tests.bench.suite_remote import judge_remote
-from tests.bench.verdicts import RATE, REQUESTS, SECONDS, Goal, Outcome, Table, Verdict, find_best
+from tests.bench.verdicts import (
+    RATE,
+    REQUESTS,
+    SECONDS,
+    Goal,
+    Outcome,
+    Table,
+    Unit,
+    Verdict,
+    find_best,
+)
 
 TINY = Sizes(
     folders=("hffs", "bare pyfuse3 loop"), files=4, files_rounds=1,
@@ -94,11 +104,16 @@ def test_files_are_judged_beside_the_best_fuse_peer_and_cold_only_where_it_was_m
     assert len(told) == 4
 
 
-def test_memory_is_judged_by_the_rows() -> None:
-    told = [{"rows": 10_000, "peak_bytes": 100_000_000}, {"rows": 10**6, "peak_bytes": 200_000_000}]
-    outcome = judge_memory(told)
-    assert [verdict.word for verdict in outcome.verdicts] == ["met", "missed"]
-    assert [verdict.goal.bound for verdict in outcome.verdicts] == [150.4, 190]
+def _remember(rows: int, *epochs: float) -> dict[str, float]:
+    sizes = {f"epoch {number} pss_bytes": size for number, size in enumerate(epochs, 1)}
+    return {"rows": rows, "epoch 1 file_bytes": 1e12, "listed pss_bytes": 9e7} | sizes
+
+
+def test_memory_is_judged_by_the_rows_and_by_its_growth() -> None:
+    outcome = judge_memory([_remember(10_000, 1e8, 1e8), _remember(10**6, 1.8e8, 2e8)])
+    assert [verdict.word for verdict in outcome.verdicts] == ["met", "met", "missed", "missed"]
+    assert [verdict.goal.bound for verdict in outcome.verdicts[::2]] == [150.4, 190]
+    assert outcome.tables[0].rows[0] == ("10,000 rows", [90.0, 100.0, 100.0])
 
 
 def test_remote_is_judged_beside_who_fetches_least() -> None:
@@ -277,9 +292,9 @@ def test_lines_tell_what_their_benchmarks_have_found(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "tests.bench.start", start)
     words = [verdict.word for verdict in lines.LINES["start"].measure(TINY, be_quiet).verdicts]
     assert words == ["met", "missed", "left out: nothing to compare with"]
-    memory = SimpleNamespace(measure=lambda rows: [{"rows": n, "peak_bytes": 1} for n in rows])
+    memory = SimpleNamespace(measure=lambda rows: [_remember(n, 1.0) for n in rows])
     monkeypatch.setitem(sys.modules, "tests.bench.memory", memory)
-    assert len(lines.LINES["memory"].measure(TINY, be_quiet).verdicts) == 1
+    assert len(lines.LINES["memory"].measure(TINY, be_quiet).verdicts) == 2
 
 
 def test_epochs_are_told_by_state(monkeypatch: pytest.MonkeyPatch) -> None:
