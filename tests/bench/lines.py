@@ -52,7 +52,7 @@ def measure_first(sizes: Sizes, say: Say) -> Outcome:
         ("exporting", exported, Goal("100 times sooner than exporting", 100, of_ratio=True)),
     )
     verdicts = [
-        Verdict("first", f"first image of {about}", goal, SECONDS, ours, peer, theirs)
+        Verdict("first", f"{about}, beside {peer}", goal, SECONDS, ours, peer, theirs)
         for peer, theirs, goal in goals
     ]
     shown = [(name, [value]) for name, value in seconds.items() if "/" not in name]

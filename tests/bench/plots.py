@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter
 from tests.bench.report import write_figure
 from tests.bench.verdicts import MET, Table, Verdict
 
-OURS, OTHERS, MISSED = "#0b6e4f", "#7a8793", "#b3361b"
+OURS, OTHERS, MISSED = "#0b6e4f", "#55606b", "#b3361b"
 _STYLE: Any = {
     "svg.hashsalt": "hffs",
     "svg.fonttype": "none",
@@ -38,10 +38,11 @@ def draw_rates(table: Table, path: Path) -> None:
         lines = -(-len(table.columns) // columns)
         height = lines * (1.1 + _ROW_INCHES * len(names)) + 0.4
         figure = Figure(figsize=(9.5, height), layout="constrained", facecolor="white")
-        panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flat
-        for number, (panel, title) in enumerate(zip(panels, table.columns, strict=False)):
+        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        for number, (panel, title) in enumerate(zip(panels.flat, table.columns, strict=False)):
             rates = [cells[number] for _, cells in table.rows]
             _draw_panel(panel, title, names, rates)
+        _scale(panels[0, 0])
         figure.suptitle(table.title)
         _save(figure, path)
 
@@ -57,7 +58,7 @@ def _draw_panel(panel: Axes, title: str, names: Sequence[str], rates: Sequence[A
                        va="center", color=colour)  # fmt: skip
     panel.set_yticks(range(len(names)), names)
     panel.set_ylim(len(names) - 0.5, -0.5)
-    _scale(panel)
+    _rule(panel)
 
 
 def draw_goals(verdicts: Sequence[Verdict], path: Path) -> None:
@@ -79,8 +80,9 @@ def draw_goals(verdicts: Sequence[Verdict], path: Path) -> None:
         labels = [f"{verdict.line}: {verdict.what}" for verdict, _ in found]
         panel.set_yticks(range(len(labels)), labels)
         panel.set_ylim(max(1, len(found)) - 0.5, -0.5)
-        panel.set_title("Goals: times reached; a round mark is met, a cross missed", loc="left")
+        figure.suptitle("How many times each goal is reached (round: met, cross: missed)")
         _scale(panel)
+        _rule(panel)
         _save(figure, path)
 
 
@@ -94,6 +96,9 @@ def _scale(panel: Axes) -> None:
     panel.set_xlim(low / 1.3, high * 3)
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     panel.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+
+def _rule(panel: Axes) -> None:
     panel.grid(visible=True, color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
 
