@@ -46,16 +46,16 @@ class Sizes:
 
 
 FULL = Sizes(
-    folders=tuple(OPENERS), files=2000, files_rounds=5,
-    epoch_files=1000, epoch_rounds=5, epochs_of_ours=True,
+    folders=tuple(OPENERS), files=2000, files_rounds=3,
+    epoch_files=1000, epoch_rounds=3, epochs_of_ours=True,
     first_rows=100_000, first_kilobytes=16, first_rounds=2,
     filter_rows=1_000_000, filter_rounds=2,
     names=1_000_000, names_rounds=3,
     memory_rows=(10_000, 100_000, 1_000_000, 10_000_000),
     remote_rows=4000, remote_peers=None, remote_rounds=1,
     tile_rounds=40, latency_rounds=3,
-    scan_images=20_000, scan_rounds=3,
-    start_rounds=7,
+    scan_images=10_000, scan_rounds=3,
+    start_rounds=5,
 )  # fmt: skip
 QUICK = Sizes(
     folders=tuple(OPENERS), files=300, files_rounds=1,
@@ -63,7 +63,7 @@ QUICK = Sizes(
     first_rows=5000, first_kilobytes=16, first_rounds=1,
     filter_rows=100_000, filter_rounds=1,
     names=100_000, names_rounds=1,
-    memory_rows=(10_000, 100_000),
+    memory_rows=(100_000,),
     remote_rows=400, remote_peers=("datasets, streaming, filter", "pyarrow, row group"),
     remote_rounds=1,
     tile_rounds=5, latency_rounds=1,
