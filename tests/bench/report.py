@@ -64,7 +64,7 @@ def describe(results: Results) -> str:
     where = (
         f"Measured on {told['date']} at commit {told['commit']}: {told['cores']} cores "
         f"({told['cpu']}), {told['memory_gib']} GiB, Linux {told['kernel']}, "
-        f"{told['load']:.1f} other processes wanting a core when it began."
+        f"load average {told['load']:.1f} before it began."
     )
     if not results.is_quick:
         return where
