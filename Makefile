@@ -26,6 +26,11 @@ OLAH := .venv-olah
 # Apart as well: pip-audit brings libraries of its own.
 AUDIT := .venv-audit
 
+# And the peers of the benchmarks. They find torch, which energon takes, in .venv.
+PEERS := .venv-bench
+BENCH_PEERS := ratarmount==1.3.0 megatron-energon==7.4.1 py-spy==0.4.3
+BENCH_TOOLS := git squashfuse_ll:squashfuse mksquashfs:squashfs-tools
+
 # The tests that are measured on every check; of the others `make coverage` tells.
 MEASURED := $(wildcard tests/core)
 
@@ -44,7 +49,7 @@ TORCHVISION := torchvision==0.28.0
 TEST_TOOLS += /usr/share/forensics-samples/original-files/movie1:forensics-samples-files
 TEST_TOOLS += /usr/share/tuxpaint/stamps/animals:tuxpaint-stamps-default
 
-.PHONY: help system test-system olah demo test check lint types layers measured coverage bench soak faults fuzz audit lock clean
+.PHONY: help system test-system olah demo test check lint types layers measured coverage bench soak faults fuzz audit lock clean bench-system profile
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 18
@@ -69,6 +74,20 @@ $(VENV)/.dev: pyproject.toml $(LOCK) | system
 	@$(PIP) --no-deps --upgrade --target $(VENV)/apart $(TORCHVISION)
 	@$(COMPILE)
 	@touch $@ $(VENV)/.demo
+
+bench-system: system
+	@VENV=$(VENV) .ci/setup $(BENCH_TOOLS)
+
+# One that does not install here is left out; the results say so.
+$(PEERS)/.ready: Makefile $(VENV)/.dev
+	@echo "setup: installing peers of the benchmarks into $(PEERS)"
+	@$(BIN)/python -m venv $(PEERS)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  >$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
+	@for peer in $(BENCH_PEERS); do \
+	  $(PEERS)/bin/python -m pip install -qq $$peer || echo "setup: going on without $$peer"; \
+	done
+	@touch $@
 
 $(OLAH)/.ready: tests/olah.txt | system
 	@echo "setup: installing olah, a mirror of the Hub, into $(OLAH)"
@@ -117,17 +136,14 @@ coverage: $(VENV)/.dev $(OLAH)/.ready test-system ## line by line, every test an
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report --skip-covered --fail-under=90
 
-bench: $(VENV)/.dev test-system ## figures: filters beside Dataset.filter, tiles beside Pillow, first image beside load_dataset, local mounts beside the disk, remote reads, far videos, recorded views, scans beside kohya's, training on a mount, latents beside the bare encoder
-	@$(BIN)/python tests/bench/filters.py
-	@$(BIN)/python tests/bench/composites.py
-	@$(BIN)/python -m tests.bench.hub
-	@$(BIN)/python -m tests.bench.access
-	@$(BIN)/python -m tests.bench.remote
-	@$(BIN)/python -m tests.bench.media
-	@$(BIN)/python -m tests.bench.portable
-	@$(BIN)/python -m tests.bench.loading
-	@$(BIN)/python -m tests.bench.scan
-	@$(BIN)/python -m tests.bench.caching
+# Of the command line alone: a shell may export LINES, the height of its terminal.
+BENCH_LINES = $(if $(filter command,$(origin LINES)),$(LINES))
+
+bench: $(VENV)/.dev bench-system $(PEERS)/.ready ## hffs beside its peers, with verdicts, into docs/performance.md: make bench QUICK=1, or make bench LINES="files listing"
+	@$(BIN)/python -m tests.bench $(BENCH_LINES) $(if $(QUICK),--quick) $(if $(BENCH_LINES),,--write)
+
+profile: $(VENV)/.dev bench-system $(PEERS)/.ready ## where the time of a cold epoch goes, and a flame graph in docs/images/
+	@$(BIN)/python -m tests.bench.profile
 
 # Seconds, not minutes, in the tests; here as long as one likes.
 soak: SECONDS := 3600
@@ -166,4 +182,4 @@ lock: | system ## write requirements-dev.lock anew
 	} > $$new/lock && mv $$new/lock $(LOCK)
 
 clean: ## remove what was built and measured here, .venv too
-	@rm -rf $(VENV) $(OLAH) $(AUDIT) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(OLAH) $(AUDIT) $(PEERS) build dist *.egg-info htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

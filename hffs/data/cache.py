@@ -110,11 +110,12 @@ class DiskCache:
 
     def get(self, key: str) -> memoryview | None:
         """Blob stored under the key, read-only; None if there is none (any more)."""
-        found = self._get(key)
+        found = self.peek(key)
         self.lookups.note(key, is_hit=found is not None)
         return found
 
-    def _get(self, key: str) -> memoryview | None:
+    def peek(self, key: str) -> memoryview | None:
+        """As `get`, for who counts by himself what he looked for."""
         shard, name = _place(key)
         try:
             with open_own(f"{self._path}/{shard}", os.O_DIRECTORY) as folder:

@@ -15,6 +15,11 @@ class CacheFigures:
     misses: int = 0
     made: int = 0
 
+    def __add__(self, other: CacheFigures) -> CacheFigures:
+        return CacheFigures(
+            self.hits + other.hits, self.misses + other.misses, self.made + other.made
+        )
+
 
 class Lookups:
     """Counters of one cache; the kind of a key is what stands before its first slash."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from hffs.core.formats import MediaFormat
 from hffs.core.types import Position, Row
+from hffs.data.lookups import CacheFigures
 from hffs.errors import DeadlineError, FormatError, HffsError, RenderError, WorkerError
 from hffs.view.failures import Failures
 from hffs.view.figures import DiskFigures, ViewFigures
@@ -86,9 +87,12 @@ class Content:
     def figures(self) -> ViewFigures:
         """What there was to do so far, here and in the layers below."""
         cache, kinds = self._stores.cache, self._stores.cache.lookups.figures()
+        found = self._made.on_disk()
+        if found != CacheFigures():
+            kinds["image"] = kinds.get("image", CacheFigures()) + found
         made = kinds["image"].made if "image" in kinds and not self._is_parted else 0
         return ViewFigures(
-            memory=self._made.figures(),
+            memory=self._made.in_memory(),
             disk=DiskFigures(kinds, cache.evicted, cache.failures),
             rendered=made,
             failures=self._failures.figures(),

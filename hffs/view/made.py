@@ -14,6 +14,7 @@ from hffs.data.cells.index import CellIndex
 from hffs.data.lookups import CacheFigures
 from hffs.data.recent import Recent, count_held
 from hffs.data.rows import RowStore
+from hffs.data.tally import Tally
 from hffs.errors import RenderError
 from hffs.view.manifest import Manifest
 from hffs.view.rendering import Rendering
@@ -45,25 +46,35 @@ class Made:
         self._slots, self._shown = rendering.slots, rendering.tiles
         self._sizes, self._cache, self._prefix = stores.sizes, stores.cache, stores.prefix
         self._recent = Recent[memoryview](_RECENT_BYTES, _RECENT_IMAGES, count_held)
+        self._in_memory, self._not_in_memory = Tally(), Tally()
+        self._on_disk, self._not_on_disk = Tally(), Tally()
 
-    def figures(self) -> CacheFigures:
+    def in_memory(self) -> CacheFigures:
         """How often an image was found in memory, and was not."""
-        return CacheFigures(self._recent.hits, self._recent.misses)
+        return CacheFigures(self._in_memory.total, self._not_in_memory.total)
+
+    def on_disk(self) -> CacheFigures:
+        """How often `find` found one, and did not."""
+        return CacheFigures(self._on_disk.total, self._not_on_disk.total)
 
     def size_bytes(self, position: Position) -> int | None:
         """Exact size of a position's image, None where it was never rendered."""
         return self._sizes.get(self.slot(position))
 
     def recent(self, position: Position) -> memoryview | None:
-        """A position's image if it is in memory."""
-        return self._recent.get(self.slot(position))
+        """A position's image if it is in memory. One thread asks."""
+        image = self._recent.get(self.slot(position))
+        (self._not_in_memory if image is None else self._in_memory).add()
+        return image
 
     def find(self, position: Position) -> memoryview | None:
-        """A position's image from the disk, which is looked at."""
+        """A position's image from the disk, which is looked at. One thread asks."""
         slot = self.slot(position)
-        image = self._cache.get(self._key(slot))
+        image = self._cache.peek(self._key(slot))
         if image is None or len(image) != self._sizes.get(slot):
+            self._not_on_disk.add()
             return None
+        self._on_disk.add()
         self._recent.put(slot, image)
         return image
 

@@ -15,7 +15,6 @@ import functools
 import json
 import mmap
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -26,12 +25,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyfuse3
+from typing import NoReturn
 
 from tests.bench.access_folders import make_photos, open_folders
-from tests.bench.filters import describe_machine
+from tests.bench.machine import Say, be_quiet, describe_machine
 
 AHEAD = 16
 """Files that are asked for before they are read."""
@@ -50,6 +47,16 @@ class Work:
 
     def path(self, name: str) -> str:
         return f"{self.folder}/{name}"
+
+    def takes(self, pattern: str) -> bool:
+        """Whether a pattern can be run here."""
+        return bool(pattern)
+
+    def read(self, names: Sequence[str]) -> None:
+        """Read some of the photos, each whole."""
+        for name in names:
+            with open(self.path(name), "rb") as file:
+                file.read()
 
     def shuffled(self, seed: int) -> list[str]:
         """All names in another order, the same for every contender."""
@@ -82,17 +89,11 @@ def ask_missing(work: Work) -> int:
     return len(missing) * len(work.names)
 
 
-def _read(work: Work, names: Sequence[str]) -> None:
-    for name in names:
-        with open(work.path(name), "rb") as file:
-            file.read()
-
-
 def read_by_threads(work: Work) -> int:
     threads = 12
     names = work.shuffled(3)
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(_read, work, names[n::threads]) for n in range(threads)]:
+        for done in [pool.submit(work.read, names[n::threads]) for n in range(threads)]:
             done.result()
     return len(names)
 
@@ -103,12 +104,21 @@ def read_in_order(readers: int, work: Work) -> int:
     for number in range(readers):
         child = os.fork()
         if child == 0:
-            _read(work, work.names[number::readers])
-            os._exit(0)
+            _read_and_end(work, work.names[number::readers])
         children.append(child)
     if any(os.waitpid(child, 0)[1] for child in children):
         raise SystemExit("a reader has failed")
     return len(work.names)
+
+
+def _read_and_end(work: Work, names: Sequence[str]) -> NoReturn:
+    """What a forked reader does; whatever happens, it never comes back as a second parent."""
+    code = 1
+    try:
+        work.read(names)
+        code = 0
+    finally:
+        os._exit(code)
 
 
 def map_whole(work: Work) -> int:
@@ -196,18 +206,20 @@ def turn(names: Sequence[str], number: int) -> list[str]:
 
 
 def run(
-    folders: Mapping[str, Path], names: Sequence[str], patterns: Sequence[str], rounds: int
+    works: Mapping[str, Work], patterns: Sequence[str], rounds: int, say: Say = be_quiet
 ) -> Figures:
     """What each contender does in each pattern, cold (as root) and warm."""
     figures: Figures = {}
 
     def note(name: str, contender: str, figure: float) -> None:
-        figures.setdefault(name, {who: [] for who in folders})[contender].append(figure)
+        figures.setdefault(name, {}).setdefault(contender, []).append(figure)
 
     for number in range(rounds):
         for pattern in patterns:
-            for contender in turn(list(folders), number):
-                work = Work(folders[contender], names)
+            able = [who for who, work in works.items() if work.takes(pattern)]
+            for contender in turn(able, number):
+                work = works[contender]
+                say(f"{contender}, {pattern}, round {number + 1} of {rounds}")
                 take = functools.partial(_take, pattern, work)
                 if os.geteuid() == 0:
                     drop_caches()
@@ -244,18 +256,17 @@ def render_table(summary: Mapping[str, Mapping[str, float]]) -> str:
     lines = [" " * 30 + head]
     for name, row in summary.items():
         cells = [
-            (f"{row[column]:.2f}" if "/" in column else f"{row[column]:,.0f}").rjust(width)
+            _show(row.get(column), column).rjust(width)
             for column, width in zip(columns, widths, strict=True)
         ]
         lines.append(name.ljust(30) + "  ".join(cells))
     return "\n".join(lines)
 
 
-def describe() -> dict[str, Any]:
-    """What the figures depend on."""
-    machine = describe_machine()
-    machine["versions"]["pyfuse3"] = pyfuse3.__version__
-    return machine | {"kernel": platform.release()}
+def _show(figure: float | None, column: str) -> str:
+    if figure is None:
+        return "-"
+    return f"{figure:.2f}" if "/" in column else f"{figure:,.0f}"
 
 
 def main() -> None:
@@ -272,9 +283,10 @@ def main() -> None:
         parser.error(f"no such pattern; there are: {', '.join(known)}")
     photos = make_photos(options.files)
     names = [f"{number}.jpg" for number in range(options.files)]
-    machine = describe()
+    machine = describe_machine()
     with tempfile.TemporaryDirectory() as base, open_folders(Path(base), photos) as folders:
-        figures = run(folders, names, wanted, options.rounds)
+        works = {who: Work(folder, names) for who, folder in folders.items()}
+        figures = run(works, wanted, options.rounds)
     summary = summarize(figures)
     mean = sum(map(len, photos)) / len(photos) / 1000
     print(json.dumps(machine))

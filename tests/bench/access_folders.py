@@ -10,7 +10,6 @@ import importlib.util
 import io
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tests.bench.machine import LeftOutError, find_program
 from tests.command import Hffs
 
 SIDE_PX = 512
@@ -30,6 +30,7 @@ BASES = 64
 SMALLEST, LARGEST = 60_000, 140_000
 _PASSTHROUGH = Path("/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c")
 _READY_S = 30.0
+_LONG_S = 300.0
 
 
 def make_photos(count: int) -> list[bytes]:
@@ -64,10 +65,6 @@ def write_photos(base: Path, photos: list[bytes]) -> None:
         (folder / f"{number}.txt").write_text(caption)
 
 
-class LeftOutError(Exception):
-    """A peer that cannot run here, and why."""
-
-
 @contextmanager
 def _mounted(folder: Path, command: Sequence[str | Path]) -> Iterator[Path]:
     """What a command mounts; it may stay or not."""
@@ -87,13 +84,6 @@ def _mounted(folder: Path, command: Sequence[str | Path]) -> Iterator[Path]:
         process.wait(_READY_S)
 
 
-def _need(program: str) -> str:
-    found = shutil.which(program, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if found is None:
-        raise LeftOutError(f"{program} is not installed")
-    return found
-
-
 @contextmanager
 def open_hffs(base: Path) -> Iterator[Path]:
     hffs, folder = Hffs.below(base, forks=False), base / "hffs"
@@ -108,7 +98,7 @@ def open_hffs(base: Path) -> Iterator[Path]:
 @contextmanager
 def open_squashfuse(base: Path) -> Iterator[Path]:
     """Uncompressed, as JPEGs are already."""
-    mount, pack = _need("squashfuse_ll"), _need("mksquashfs")
+    mount, pack = find_program("squashfuse_ll"), find_program("mksquashfs")
     packed = base / "photos.squashfs"
     plain = ("-noI", "-noD", "-noF", "-noX", "-no-progress", "-quiet")
     subprocess.run([pack, base / "folder", packed, *plain], check=True, stdout=subprocess.DEVNULL)
@@ -119,10 +109,10 @@ def open_squashfuse(base: Path) -> Iterator[Path]:
 @contextmanager
 def open_passthrough(base: Path) -> Iterator[Path]:
     """With all that it can cache; it holds a descriptor for each file that the kernel knows."""
-    program, compiler = base / "passthrough_ll", _need("cc")
+    program, compiler = base / "passthrough_ll", find_program("cc")
     if not _PASSTHROUGH.exists():
         raise LeftOutError(f"{_PASSTHROUGH} is missing: libfuse3-dev brings it")
-    asked = [_need("pkg-config"), "fuse3", "--cflags", "--libs"]
+    asked = [find_program("pkg-config"), "fuse3", "--cflags", "--libs"]
     flags = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
     build: list[str | Path] = [compiler, "-O2", "-w", "-o", program, _PASSTHROUGH, *flags]
     if subprocess.run(build, check=False, stderr=subprocess.DEVNULL).returncode:
@@ -137,7 +127,7 @@ def open_passthrough(base: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_ratarmount(base: Path) -> Iterator[Path]:
-    mount, packed = _need("ratarmount"), base / "photos.tar"
+    mount, packed = find_program("ratarmount"), base / "photos.tar"
     subprocess.run(["tar", "-C", base / "folder", "-cf", packed, "."], check=True)
     command: list[str | Path] = [
         mount,
@@ -151,19 +141,62 @@ def open_ratarmount(base: Path) -> Iterator[Path]:
         yield folder
 
 
+@contextmanager
+def open_energon(base: Path) -> Iterator[Path]:
+    """A webdataset with the index that energon makes of it."""
+    energon, packed = find_program("energon"), base / "webdataset"
+    packed.mkdir()
+    count = len(list((base / "folder").glob("*.jpg")))
+    names = [f"{number}.{kind}" for number in range(count) for kind in ("jpg", "txt")]
+    (base / "members").write_text("\n".join(names))
+    tar: list[str | Path] = [
+        "tar",
+        "-C",
+        base / "folder",
+        "-cf",
+        packed / "photos.tar",
+        "-T",
+        base / "members",
+    ]
+    subprocess.run(tar, check=True)
+    asked = ("--non-interactive", "--no-progress", "--skip-dataset-yaml", "--split-ratio", "1,0,0")
+    prepare: list[str | Path] = [energon, "prepare", *asked, packed]
+    if subprocess.run(prepare, check=False, capture_output=True, timeout=_LONG_S).returncode:
+        raise LeftOutError("energon does not prepare the samples")
+    with _mounted(base / "energon", [energon, "mount", packed, base / "energon"]) as folder:
+        yield folder
+
+
+@contextmanager
+def open_bare_loop(base: Path) -> Iterator[Path]:
+    """All photos in the memory of a loop that does nothing else."""
+    program = (sys.executable, "-m", "tests.bench.bare_loop")
+    command: list[str | Path] = [*program, base / "photos.parquet", base / "bare"]
+    with _mounted(base / "bare", command) as folder:
+        yield folder
+
+
 OPENERS = {
     "hffs": open_hffs,
     "squashfuse_ll": open_squashfuse,
     "passthrough_ll": open_passthrough,
     "ratarmount": open_ratarmount,
+    "energon mount": open_energon,
+    "bare pyfuse3 loop": open_bare_loop,
 }
 
 
 @contextmanager
 def open_folders(
-    base: Path, photos: list[bytes], kinds: Sequence[str] = tuple(OPENERS)
+    base: Path,
+    photos: list[bytes],
+    kinds: Sequence[str] = tuple(OPENERS),
+    left_out: dict[str, str] | None = None,
 ) -> Iterator[dict[str, Path]]:
-    """The photos as every kind of folder that this machine has, by name; the plain one first."""
+    """The photos as every kind of folder that this machine has, by name; the plain one first.
+
+    Why one is left out is told on standard error, and noted in `left_out`.
+    """
     write_photos(base, photos)
     folders = {_name_of_disk(base): base / "folder"}
     with ExitStack() as stack:
@@ -172,6 +205,8 @@ def open_folders(
                 folders[name] = stack.enter_context(OPENERS[name](base))
             except LeftOutError as why:
                 print(f"{name} is left out: {why}", file=sys.stderr)
+                if left_out is not None:
+                    left_out[name] = str(why)
         yield folders
 
 

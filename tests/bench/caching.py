@@ -48,10 +48,11 @@ from hffs.train.caching.store import Store
 from hffs.train.caching.work import Work, count_cores, find_streams, open_encoder
 from hffs.train.files import FolderFiles
 from hffs.train.loading import load_pixels
-from tests.bench.access import describe, turn
+from tests.bench.access import turn
 from tests.bench.access_folders import make_photos, write_photos
 from tests.bench.caching_devices import LANES
 from tests.bench.caching_scale import measure_scale, render_scale
+from tests.bench.machine import describe_machine
 from tests.tiny_models import save_vae
 from tests.train.plans import Quiet
 
@@ -280,17 +281,6 @@ def make_cases(base: Path, photos: int, few: int) -> Iterator[Case]:
     yield make_case("device, 400 /s, 512 px", folders["many"], f"{devices}:Quick", 8, 512)
 
 
-def describe_all() -> dict[str, Any]:
-    """What the figures depend on."""
-    import diffusers
-    import PIL
-
-    machine = describe()
-    modules = (torch, diffusers, PIL)
-    machine["versions"] |= {module.__name__: module.__version__ for module in modules}
-    return machine
-
-
 def main() -> None:
     """Measure, print, and write what was measured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -301,7 +291,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1_000_000, help="0: nothing of many")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    machine, told, summary = describe_all(), {}, {}
+    machine, told, summary = describe_machine(), {}, {}
     with tempfile.TemporaryDirectory() as base:
         for case in make_cases(Path(base), options.photos, options.few):
             if any(part in case.name for part in options.cases or [""]):

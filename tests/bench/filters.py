@@ -1,6 +1,6 @@
 """How long filters take, beside `datasets.Dataset.filter` over the same rows.
 
-Run `python tests/bench/filters.py --json FILE`. Contenders take turns, round by round, so that
+Run `python -m tests.bench.filters --json FILE`. Contenders take turns, round by round, so that
 whatever else the machine does meets all of them; the median counts. `Dataset.filter` reads the
 Arrow file that `datasets` would cache, with its own caching switched off; hffs reads the Parquet
 file that a Hub repository would have, and that Arrow file too. All must keep the same rows.
@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import duckdb
 import numpy as np
 import pyarrow as pa
 from datasets.arrow_writer import ArrowWriter
@@ -34,6 +31,10 @@ from numpy.typing import NDArray
 from hffs.data.filters.selection import Filters, Measured, SizeTerms, select
 from hffs.data.locating.local import locate
 from hffs.data.source import open_source
+from tests.bench.machine import Say, be_quiet, describe_machine
+
+datasets.disable_caching()
+datasets.disable_progress_bars()
 
 SETS = ("art", "photos")
 COLUMNS = ["width", "height", "collection", "quality_assessment"]
@@ -168,23 +169,7 @@ CONTENDERS: Mapping[str, Callable[[Path, Case], int]] = {
 }
 
 
-def describe_machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    model = next((line.split(":")[1] for line in cpu.splitlines() if "model name" in line), "")
-    modules = (datasets, duckdb, np, pa)
-    versions = {module.__name__: module.__version__ for module in modules}
-    return {
-        "cpu": model.strip() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def time_cases(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
+def time_cases(folder: Path, rounds: int, say: Say = be_quiet) -> dict[str, dict[str, list[float]]]:
     """Seconds of each round, by case and contender, after one round that does not count."""
     times: dict[str, dict[str, list[float]]] = {
         name: {contender: [] for contender in CONTENDERS} for name in CASES
@@ -193,6 +178,7 @@ def time_cases(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
         for name, case in CASES.items():
             kept = set()
             for contender, run in CONTENDERS.items():
+                say(f"{contender}, {name}, round {number} of {rounds}")
                 start = time.perf_counter()
                 kept.add(run(folder, case))
                 if number:
@@ -208,19 +194,27 @@ def time_fresh(folder: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
     for _ in range(rounds):
         for name in CASES:
             ours = ["-c", _ONCE, repr(CASES[name].filters), str(folder / PARQUET)]
-            theirs = [__file__, "--once", name, "Dataset.filter, row by row", str(folder)]
-            for contender, arguments in {"hffs, Parquet": ours, theirs[3]: theirs}.items():
+            peer = "Dataset.filter, row by row"
+            theirs = ["-m", "tests.bench.filters", "--once", name, peer, str(folder)]
+            for contender, arguments in {"hffs, Parquet": ours, peer: theirs}.items():
                 start = time.perf_counter()
                 subprocess.run([sys.executable, *arguments], check=True)
                 fresh[name].setdefault(contender, []).append(time.perf_counter() - start)
     return fresh
 
 
+def find_medians(times: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, float]]:
+    """Median seconds by case and contender."""
+    return {
+        name: {who: statistics.median(taken) for who, taken in contenders.items()}
+        for name, contenders in times.items()
+    }
+
+
 def summarize(times: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
     """Median of each contender in ms, and how many times as long as hffs each takes."""
     summary: dict[str, Any] = {}
-    for name, contenders in times.items():
-        medians = {who: statistics.median(taken) for who, taken in contenders.items()}
+    for name, medians in find_medians(times).items():
         ours = medians["hffs, Parquet"]
         summary[name] = {
             who: {"ms": round(median * 1e3, 1), "times hffs": round(median / ours, 1)}
@@ -237,8 +231,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--once", nargs=3, metavar=("CASE", "CONTENDER", "FOLDER"))
     options = parser.parse_args()
-    datasets.disable_caching()
-    datasets.disable_progress_bars()
     if options.once:
         case, contender, folder = options.once
         CONTENDERS[contender](Path(folder), CASES[case])

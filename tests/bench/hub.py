@@ -26,12 +26,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from tests.bench.machine import Say, be_quiet
 from tests.hub import HubServer
 
 datasets.disable_progress_bars()
@@ -43,6 +45,12 @@ import sys, datasets
 datasets.disable_progress_bars()
 rows = datasets.load_dataset("owner/photos", split="train")
 rows[0]["image"].load()
+"""
+ARROW = """
+import glob, sys, datasets
+datasets.disable_progress_bars()
+files = sorted(glob.glob(sys.argv[1] + "/**/*.arrow", recursive=True))
+datasets.Dataset.from_file(files[0])[0]["image"].load()
 """
 EXPORT = """
 import sys, datasets
@@ -123,6 +131,12 @@ class Bench:
         self._python(LOAD)
         return time.perf_counter() - started
 
+    def open_arrow(self) -> float:
+        """Seconds that `Dataset.__getitem__` takes to an image of the Arrow files made before."""
+        started = time.perf_counter()
+        self._python(ARROW, str(self._home / "datasets"))
+        return time.perf_counter() - started
+
     def export(self) -> float:
         """Seconds to write a folder by hand, from prepared Arrow files."""
         folder = self._scratch / "exported"
@@ -156,14 +170,17 @@ class Bench:
         subprocess.run(command, env=self._environ, check=True)
 
 
-def run(bench: Bench, rounds: int, *, cold: bool = False) -> dict[str, list[float]]:
+def run(
+    bench: Bench, rounds: int, *, cold: bool = False, say: Say = be_quiet
+) -> dict[str, list[float]]:
     """Seconds of each contender, by round; with `cold` also with no file in memory."""
     times: dict[str, list[float]] = {}
 
     def note(name: str, spent: float) -> None:
         times.setdefault(name, []).append(spent)
 
-    for _ in range(rounds):
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
         for when in ("first", "first, cold") if cold else ("first",):
             bench.forget()
             for name, take in (("hffs", bench.mount), ("load_dataset", bench.load)):
@@ -171,8 +188,10 @@ def run(bench: Bench, rounds: int, *, cold: bool = False) -> dict[str, list[floa
                 note(f"{name}, {when}", take())
         bench.settle()
         note("load_dataset, again", bench.load())
+        note("Dataset.from_file, again", bench.open_arrow())
         note("hffs, again", bench.mount())
         note("hffs --offline, again", bench.mount("--offline"))
+    say("export")
     note("export, from Arrow files", bench.export())
     return times
 
@@ -189,6 +208,23 @@ def summarize(times: Mapping[str, list[float]]) -> dict[str, float]:
     return medians | ratios | {"load and export / hffs, first": export / medians["hffs, first"]}
 
 
+def measure(rows: int, image_bytes: int, rounds: int, say: Say = be_quiet) -> dict[str, Any]:
+    """Seconds of each contender and how they compare, and the disk that each takes."""
+    with tempfile.TemporaryDirectory() as place, HubServer() as hub:
+        say(f"writing {rows} rows")
+        shards = write_shards(Path(place), rows, image_bytes)
+        hub.add(REPO).write_all({f"data/{path.name}": path for path in shards})
+        bench = Bench(hub, Path(place))
+        bench.download()
+        downloaded = bench.disk_bytes("hub")
+        summary = summarize(run(bench, rounds, cold=os.geteuid() == 0, say=say))
+        disk = {
+            name: bench.disk_bytes("hub", made) / downloaded
+            for name, made in (("hffs", "xdg"), ("load_dataset", "datasets"))
+        }
+    return {"seconds": summary, "disk": disk}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
@@ -196,25 +232,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place, HubServer() as hub:
-        shards = write_shards(Path(place), options.rows, 1000 * options.kilobytes)
-        hub.add(REPO).write_all({f"data/{path.name}": path for path in shards})
-        bench = Bench(hub, Path(place))
-        bench.download()
-        downloaded = bench.disk_bytes("hub")
-        summary = summarize(run(bench, options.rounds, cold=os.geteuid() == 0))
-        disk = {
-            name: bench.disk_bytes("hub", made) / downloaded
-            for name, made in (("hffs", "xdg"), ("load_dataset", "datasets"))
-        }
+    told = measure(options.rows, 1000 * options.kilobytes, options.rounds)
     print(f"{options.rows} rows of {options.kilobytes} KB, {os.cpu_count()} cores")
     print(f"Python {platform.python_version()}")
-    for name, value in summary.items():
+    for name, value in told["seconds"].items():
         print(f"{name:<32}{value:>9.2f}{' x' if '/' in name else ' s'}")
-    for name, share in disk.items():
+    for name, share in told["disk"].items():
         print(f"{name + ', disk / downloaded':<32}{share:>9.2f} x")
     if options.json:
-        options.json.write_text(json.dumps({"seconds": summary, "disk": disk}))
+        options.json.write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from tests.bench.access_folders import SIDE_PX, make_photos, open_hffs, write_photos
-from tests.bench.filters import describe_machine
+from tests.bench.machine import describe_machine
 
 JPEGS, PNGS = 900, 400
 READERS = 4

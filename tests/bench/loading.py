@@ -20,8 +20,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.bench.access import Figures, describe, drop_caches, render_table, turn
+from tests.bench.access import Figures, drop_caches, render_table, turn
 from tests.bench.access_folders import make_photos, open_folders
+from tests.bench.machine import describe_machine
 
 GOAL = 0.95
 
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    photos, machine = make_photos(options.files), describe()
+    photos, machine = make_photos(options.files), describe_machine()
     with (
         tempfile.TemporaryDirectory() as base,
         open_folders(Path(base), photos, ["hffs"]) as folders,

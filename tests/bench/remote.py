@@ -30,12 +30,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 from PIL import Image
 
-from tests.bench.filters import describe_machine
+from tests.bench.machine import LeftOutError, Say, be_quiet, describe_machine
 from tests.bench.remote_filter import REPO, WHERE
-from tests.bench.remote_homes import Cost, Home, LeftOutError, Link, LinkedHub, spend
+from tests.bench.remote_homes import Cost, Home, Link, LinkedHub, spend
 from tests.bench.remote_memory import Watch
 from tests.bench.remote_peers import PEERS
 from tests.bench.remote_rows import (
@@ -83,7 +82,11 @@ CONTENDERS: Mapping[str, Contender] = {
 
 
 def compare(
-    hub: LinkedHub, photos: Photos, contenders: Mapping[str, Contender], rounds: int
+    hub: LinkedHub,
+    photos: Photos,
+    contenders: Mapping[str, Contender],
+    rounds: int,
+    say: Say = be_quiet,
 ) -> Told:
     """What each contender spends on one image of those that the filter keeps."""
     position = photos.wanted
@@ -92,6 +95,7 @@ def compare(
     left_out: dict[str, str] = {}
     for _ in range(rounds):
         for name in [name for name in contenders if name not in left_out]:
+            say(f"{name}, one image")
             try:
                 with Home(hub) as home:
                     cost, read = spend(hub, partial(contenders[name], home, position))
@@ -354,9 +358,7 @@ def main() -> None:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     parts = options.parts or (() if options.scale else PARTS)
-    machine = describe_machine()
-    machine["versions"]["huggingface_hub"] = huggingface_hub.__version__
-    result: Told = {"machine": machine}
+    result: Told = {"machine": describe_machine()}
     if set(parts) - {"tars"}:
         with tempfile.TemporaryDirectory() as place, LinkedHub() as hub:
             photos = write_photos(Path(place), options.rows, 1000 * options.kilobytes)

@@ -19,6 +19,7 @@ from subprocess import CompletedProcess, run
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from tests.bench.machine import LeftOutError
 from tests.bench.remote_filter import REPO
 from tests.bench.remote_memory import MARK
 from tests.command import Hffs
@@ -27,10 +28,6 @@ from tests.hub import HubServer
 LONG_S = 3600
 """No contender takes longer; a benchmark that hangs is found in the end."""
 _T = TypeVar("_T")
-
-
-class LeftOutError(Exception):
-    """A contender cannot run here; the text is the line with which it ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ import ast
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tests.bench.machine import Say, be_quiet, describe_machine
 from tests.command import Hffs
 from tests.trainers.driving import drive
 
@@ -219,20 +219,7 @@ def summarize(rounds: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
     return {"seconds": medians, **ratios, "hffs, peak MiB": peaks}
 
 
-def describe_machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    model = next((line.split(":")[1] for line in cpu.splitlines() if "model name" in line), "")
-    return {
-        "cpu": model.strip() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
-
-
-def run(folder: Path, count: int, many: int, rounds: int) -> dict[str, Any]:
+def run(folder: Path, count: int, many: int, rounds: int, say: Say = be_quiet) -> dict[str, Any]:
     """All figures."""
     images = encode_images()
     source, origin = find_kohya()
@@ -246,7 +233,8 @@ def run(folder: Path, count: int, many: int, rounds: int) -> dict[str, Any]:
     write_folder(files, images, count)
     write_parquet(table, images, count)
     local, mounted = [], []
-    for _ in range(rounds):
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
         contenders = list_contenders(kohya, folder / f"scans{next(scans)}")
         local.append(time_round(files, contenders))
         contenders = list_contenders(kohya, folder / f"scans{next(scans)}")

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.bench import remote
+from tests.bench.machine import LeftOutError
 from tests.bench.remote_filter import MIN_SCORE, MIN_WIDTH, REPO
-from tests.bench.remote_homes import Cost, Home, LeftOutError, Link, LinkedHub, spend
+from tests.bench.remote_homes import Cost, Home, Link, LinkedHub, spend
 from tests.bench.remote_memory import MARK, Watch
 from tests.bench.remote_rows import (
     ROWS_A_PAGE,

@@ -22,7 +22,7 @@ def test_images_are_rendered_by_processes_that_end_with_the_daemon(
     hffs.environ["HF_TOKEN"] = SECRET
     images = [encode("PNG", seed, (64, 48)) for seed in range(8)]
     source = write_set(tmp_path / "a.parquet", [*images, images[0][:500]])
-    folder = mount(source, "--images-only")
+    folder = mount(source, "--images-only", "--procs", "0")
     daemon = hffs.pid(folder)
     assert find_children(daemon) == []  # they begin with the first image that needs them
     with ThreadPoolExecutor(4) as readers:
@@ -40,6 +40,6 @@ def test_images_are_rendered_by_processes_that_end_with_the_daemon(
 
 def test_what_passes_through_takes_no_process(hffs: Hffs, mount: Mount, tmp_path: Path) -> None:
     source = write_set(tmp_path / "a.parquet", [encode("JPEG", 1)])
-    folder = mount(source, "--images-only")
+    folder = mount(source, "--images-only", "--procs", "0")
     assert (folder / "0.jpg").read_bytes() == encode("JPEG", 1)
     assert find_children(hffs.pid(folder)) == []

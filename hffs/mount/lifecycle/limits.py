@@ -7,6 +7,8 @@ interrupted.
 
 from __future__ import annotations
 
+from hffs.data.tally import MOST_PROCESSES
+
 START_S = 30.0
 """From the handshake with the kernel to the first stat that is answered."""
 
@@ -33,5 +35,5 @@ END_S = 20.0
 KILL_AFTER_S = 5.0
 """When `hffs umount --force` kills a daemon that goes on; more than `DRAIN_S`."""
 
-DEFAULT_SIBLINGS, MOST_SIBLINGS = 4, 64
+DEFAULT_SIBLINGS, MOST_SIBLINGS = 4, MOST_PROCESSES - 1
 """Processes that answer beside the daemon, by itself and at most."""

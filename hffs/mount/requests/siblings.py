@@ -26,6 +26,7 @@ from mmap import mmap
 from typing import NoReturn
 
 from hffs.data.child import die_with
+from hffs.data.tally import Tally
 from hffs.mount.lifecycle.daemon import describe_end
 from hffs.mount.lifecycle.limits import DEFAULT_SIBLINGS
 from hffs.mount.observing.counting import Counters
@@ -110,10 +111,10 @@ def start_siblings(count: int, own: Counters, make: Callable[[Counters], Direct]
     if count and threading.active_count() > 1:
         log.warning("requests are answered by one process: this one has threads")
         return []
-    return [_start(own, make) for _ in range(count)]
+    return [_start(number, own, make) for number in range(1, count + 1)]
 
 
-def _start(own: Counters, make: Callable[[Counters], Direct]) -> Sibling:
+def _start(number: int, own: Counters, make: Callable[[Counters], Direct]) -> Sibling:
     hand = memoryview(mmap(-1, REQUEST_BYTES))  # of which a few kilobytes are ever touched
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     counters = Counters(tuple(own.meters))
@@ -123,6 +124,7 @@ def _start(own: Counters, make: Callable[[Counters], Direct]) -> Sibling:
     if pid:
         theirs.close()
         return Sibling(pid, ours, hand)
+    Tally.place = number
     _live(parent, theirs, hand, make(counters))
 
 
