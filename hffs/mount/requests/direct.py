@@ -84,7 +84,6 @@ class Direct:
             Opcode.RELEASEDIR: _agree,
             Opcode.FORGET: _ignore,
             Opcode.BATCH_FORGET: _ignore,
-            Opcode.INTERRUPT: _ignore,
         }
 
     def answer(self, device: int, request: memoryview) -> bool:
@@ -206,7 +205,7 @@ def _agree(device: int, unique: int, inode: int, request: memoryview) -> bool:
 
 
 def _ignore(device: int, unique: int, inode: int, request: memoryview) -> bool:
-    """Nothing to do, nor to answer. An INTERRUPT is of what waits, which looks by itself."""
+    """Nothing to do, nor to answer."""
     return True
 
 

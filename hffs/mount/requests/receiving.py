@@ -28,8 +28,9 @@ import pyfuse3
 import trio
 
 from hffs.mount.requests.direct import Direct
+from hffs.mount.requests.interrupts import is_interrupt
 from hffs.mount.requests.relay import Relay
-from hffs.mount.requests.siblings import Sibling
+from hffs.mount.requests.siblings import Sibling, begin_all
 from hffs.mount.requests.sources import Device, EndedError, Source
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,11 @@ class Receiver(trio.abc.Instrument):
             if request is None:
                 await trio.lowlevel.wait_readable(self._watched.fileno())
                 self._until = time.perf_counter() + _BUSY_S
-            elif not (source.is_new and self._direct.answer(source.device, request)):
+            elif source.is_new and self._direct.answer(source.device, request):
+                continue
+            elif is_interrupt(request):
+                relay.interrupt(request)
+            else:
                 relay.hand_on(request, source.device)
                 return
         raise trio.ClosedResourceError
@@ -154,18 +159,19 @@ class Receiver(trio.abc.Instrument):
         return source
 
     def _let_siblings_read(self, device: int) -> None:
-        own = list(self._sources)
+        siblings, self._idle_siblings = self._idle_siblings, []
         try:
-            while self._idle_siblings:
-                self._idle_siblings[0].begin(device)
-                self._watch(self._idle_siblings.pop(0))
+            begin_all(siblings, device)
         except OSError as error:
-            log.warning("%d processes fewer answer requests: %s", len(self._idle_siblings), error)
-            self._idle_siblings.clear()
-        if len(self._sources) > len(own):
-            for source in own:
-                self._watched.unregister(source.fileno())
-                self._sources.remove(source)
+            log.warning("requests are answered by one process: %s", error)
+            for sibling in siblings:
+                sibling.end()
+            return
+        for source in self._sources:
+            self._watched.unregister(source.fileno())
+        self._sources.clear()
+        for sibling in siblings:
+            self._watch(sibling)
 
 
 class _Instead:

@@ -15,6 +15,7 @@ import os
 import socket
 from contextlib import suppress
 
+from hffs.mount.requests.interrupts import find_asker, find_interrupted, let_go
 from hffs.mount.requests.wire import (
     HANDLE,
     HEADER,
@@ -47,19 +48,26 @@ class Relay:
         self._most_pages = room // 2 // PAGE_BYTES  # the kernel counts what it needs itself
         self._asked: Asked | None = None
         self._opening = 0
-        self._waiting: dict[int, int] = {}
+        self._waiting: dict[int, tuple[int, int]] = {}
         self.is_agreed = False
         """Whether the kernel knows what was agreed on, and asks for files."""
 
     def hand_on(self, request: memoryview, device: int) -> None:
-        """Have pyfuse3 read a request next; the answer goes to `device`."""
+        """Have pyfuse3 read a request next; the answer goes to `device`. Not of an INTERRUPT."""
         _, opcode, unique, inode = HEADER.unpack_from(request)
         if opcode == Opcode.READ:  # pyfuse3 knows it by its handle, which is the inode
             HANDLE.pack_into(request, HEADER_BYTES, inode)
         elif opcode == Opcode.INIT:
             self._asked, self._opening = Asked.parse(request), unique
         self._ours.sendall(request)
-        self._waiting[unique] = device
+        self._waiting[unique] = device, find_asker(request)
+
+    def interrupt(self, request: memoryview) -> None:
+        """Who waits for pyfuse3 was sent a signal."""
+        unique = find_interrupted(request)
+        if unique in self._waiting:
+            device, asker = self._waiting[unique]
+            let_go(device, unique, asker)
 
     def give_back(self) -> None:
         """Give the kernel what pyfuse3 has answered so far."""
@@ -75,7 +83,7 @@ class Relay:
             if unique == self._opening and self._asked is not None:
                 agree(answer, self._asked, self._most_pages)
                 self.is_agreed = True
-            self._give(answer, self._waiting.pop(unique, self.device))
+            self._give(answer, self._waiting.pop(unique, (self.device, 0))[0])
 
     def _give(self, answer: bytearray, device: int) -> None:
         try:

@@ -7,7 +7,8 @@ answers on the same clone.
 
 Invariants: a request is in memory that the daemon shares until it is answered or handed on, so none
 is lost with its process; a sibling ends with the daemon, however that ends, and with the mount;
-whatever goes wrong in one, the daemon reads its clone in its place.
+whatever goes wrong in one, the daemon reads its clone in its place; who waits for the daemon can be
+killed, also where that does not answer at all.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from mmap import mmap
+from struct import Struct
 from typing import NoReturn
 
 from hffs.data.child import die_with
@@ -31,12 +34,14 @@ from hffs.mount.lifecycle.daemon import describe_end
 from hffs.mount.lifecycle.limits import DEFAULT_SIBLINGS
 from hffs.mount.observing.counting import Counters
 from hffs.mount.requests.direct import Direct
+from hffs.mount.requests.interrupts import Handed, find_interrupted, is_interrupt, let_go
 from hffs.mount.requests.sources import EndedError, read_request
 from hffs.mount.requests.wire import CLONE, DEVICE, HEADER, REQUEST_BYTES
 from hffs.view.tree import Tree
 
 log = logging.getLogger(__name__)
 
+_BEGIN = Struct("=I")
 _NONE = bytes(HEADER.size)
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -47,20 +52,15 @@ class Sibling:
     is_new = False
 
     def __init__(self, pid: int, channel: socket.socket, hand: memoryview) -> None:
+        """`hand` has the request that it works on."""
         self._pid, self._channel, self._hand = pid, channel, hand
         self._buffer = memoryview(bytearray(REQUEST_BYTES))
         self.device = -1
 
-    def begin(self, device: int) -> None:
-        """Have it read requests of a device. Raises OSError."""
-        clone = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.ioctl(clone, CLONE, array.array("I", [device]))
-            socket.send_fds(self._channel, [b"!"], [clone])
-        except OSError:
-            os.close(clone)
-            raise
-        self.device = clone
+    def begin(self, number: int, clones: Sequence[int]) -> None:
+        """Have it read requests of one of several clones of a device. Raises OSError."""
+        socket.send_fds(self._channel, [_BEGIN.pack(number)], list(clones))
+        self.device = clones[number]
         self._channel.setblocking(False)
 
     def fileno(self) -> int:
@@ -96,6 +96,7 @@ class Sibling:
         self._channel.close()
         if self.device >= 0:
             os.close(self.device)
+            self.device = -1
 
 
 def count_siblings(tree: Tree) -> int:
@@ -111,10 +112,30 @@ def start_siblings(count: int, own: Counters, make: Callable[[Counters], Direct]
     if count and threading.active_count() > 1:
         log.warning("requests are answered by one process: this one has threads")
         return []
-    return [_start(number, own, make) for number in range(1, count + 1)]
+    handed = [Handed() for _ in range(count)]
+    return [_start(number, own, make, handed) for number in range(count)]
 
 
-def _start(number: int, own: Counters, make: Callable[[Counters], Direct]) -> Sibling:
+def begin_all(siblings: Sequence[Sibling], device: int) -> None:
+    """Have siblings read a device, each a clone of its own. Raises OSError."""
+    clones = list[int]()
+    try:
+        for _ in siblings:
+            clones.append(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+            fcntl.ioctl(clones[-1], CLONE, array.array("I", [device]))
+        for number, sibling in enumerate(siblings):
+            sibling.begin(number, clones)
+    except OSError:
+        for sibling in siblings:
+            sibling.device = -1
+        for clone in clones:
+            os.close(clone)
+        raise
+
+
+def _start(
+    number: int, own: Counters, make: Callable[[Counters], Direct], handed: Sequence[Handed]
+) -> Sibling:
     hand = memoryview(mmap(-1, REQUEST_BYTES))  # of which a few kilobytes are ever touched
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     counters = Counters(tuple(own.meters))
@@ -124,20 +145,29 @@ def _start(number: int, own: Counters, make: Callable[[Counters], Direct]) -> Si
     if pid:
         theirs.close()
         return Sibling(pid, ours, hand)
-    Tally.place = number
-    _live(parent, theirs, hand, make(counters))
+    Tally.place = 1 + number
+    _live(parent, theirs, hand, _Work(number, make(counters), handed))
 
 
-def _live(parent: int, channel: socket.socket, hand: memoryview, direct: Direct) -> NoReturn:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a sibling answers with, and what it and the others have handed on."""
+
+    number: int
+    direct: Direct
+    handed: Sequence[Handed]
+
+
+def _live(parent: int, channel: socket.socket, hand: memoryview, work: _Work) -> NoReturn:
     """The life of a sibling."""
     try:
         for number in _IGNORED:  # the daemon says when it ends
             signal.signal(number, signal.SIG_IGN)
         die_with(parent)
         gc.freeze()
-        _, devices, _, _ = socket.recv_fds(channel, 1, 1)
-        if devices:
-            _serve(devices[0], channel, hand, direct)
+        _, clones, _, _ = socket.recv_fds(channel, _BEGIN.size, len(work.handed))
+        if clones:
+            _serve(clones, channel, hand, work)
     except EndedError:
         os._exit(0)
     except OSError as error:
@@ -147,9 +177,25 @@ def _live(parent: int, channel: socket.socket, hand: memoryview, direct: Direct)
         os._exit(1)
 
 
-def _serve(device: int, channel: socket.socket, hand: memoryview, direct: Direct) -> NoReturn:
+def _serve(
+    clones: Sequence[int], channel: socket.socket, hand: memoryview, work: _Work
+) -> NoReturn:
+    device, handed = clones[work.number], work.handed[work.number]
     while True:
         length = read_request(device, hand)
-        if length and not direct.answer(device, hand):
-            channel.sendall(hand[:length])
+        if length and not work.direct.answer(device, hand):
+            request = hand[:length]
+            if is_interrupt(request):
+                _interrupt(find_interrupted(request), clones, work.handed)
+            else:
+                handed.note(request)
+                channel.sendall(request)
         hand[: HEADER.size] = _NONE
+
+
+def _interrupt(unique: int, clones: Sequence[int], handed: Sequence[Handed]) -> None:
+    """Who waits for the daemon was sent a signal, whoever of the siblings handed that on."""
+    for clone, each in zip(clones, handed, strict=True):
+        asker = each.find(unique)
+        if asker is not None:
+            let_go(clone, unique, asker)

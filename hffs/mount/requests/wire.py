@@ -44,6 +44,10 @@ HEADER = Struct("=IIQQ")
 """How a request begins: its length, opcode, unique number, and inode."""
 
 HEADER_BYTES = 40
+PID = Struct("=I")
+CALLER_AT = 32
+"""Where in a request the thread is that made it."""
+
 OPEN_IN = Struct("=I")
 HANDLE = Struct("=Q")
 READ_IN = Struct("=QQI")

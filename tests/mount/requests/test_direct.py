@@ -190,7 +190,7 @@ def test_what_is_given_back_is_agreed_to(tree: Tree, kernel: Kernel, opcode: Opc
     assert answer(direct_of(tree), kernel, make_request(opcode, 9, 2, bytes(24))) == (0, b"")
 
 
-@pytest.mark.parametrize("opcode", [Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT])
+@pytest.mark.parametrize("opcode", [Opcode.FORGET, Opcode.BATCH_FORGET])
 def test_what_the_kernel_waits_for_no_answer_to_has_none(
     tree: Tree, kernel: Kernel, opcode: Opcode
 ) -> None:
@@ -215,6 +215,7 @@ def test_whatever_has_to_wait_or_fails_is_left_to_pyfuse3(
     assert leaves(direct, kernel, make_request(Opcode.GETATTR, 9, 1, bytes(16)))
     assert leaves(direct, kernel, make_request(Opcode.LOOKUP, 9, 1, b"x" * 256 + b"\0"))
     assert leaves(direct, kernel, make_request(Opcode.INIT, 9, 0, bytes(64)))
+    assert leaves(direct, kernel, make_request(Opcode.INTERRUPT, 9, 0, bytes(8)))
     for inode in (10**6, 0, 2**63):  # no such file
         assert leaves(direct, kernel, make_read(9, inode, 0, 100))
         assert leaves(direct, kernel, make_request(Opcode.GETATTR, 9, inode, bytes(16)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,14 @@ def is_running(pid: int) -> bool:
 def wait_for_end(pid: int) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_for_state(pid: int, function: str) -> None:
+    """Until a process waits in a function of the kernel."""
+    deadline = time.monotonic() + DEADLINE_S
+    while function not in Path(f"/proc/{pid}/wchan").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -96,6 +105,30 @@ def test_a_request_in_the_hands_of_a_process_that_dies_is_answered(
         assert not reading.done()
         os.kill(sibling, signal.SIGKILL)
         assert reading.result(DEADLINE_S)
+
+
+@pytest.mark.parametrize("procs", [1, 3])
+def test_who_waits_for_a_daemon_that_is_stopped_can_be_killed(
+    mount: Mount, hffs: Hffs, tmp_path: Path, procs: int
+) -> None:
+    source = write_set(tmp_path / "b.parquet", [encode("PNG", seed) for seed in range(4)])
+    folder = mount(source, "--procs", str(procs))
+    os.listdir(folder)
+    daemon = hffs.pid(folder)
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        readers = [subprocess.Popen(["cat", folder / f"{n}.jpg"]) for n in range(4)]
+        for reader in readers:
+            wait_for_state(reader.pid, "request_wait_answer")
+            reader.send_signal(signal.SIGCHLD)  # which is no reason to fail
+        time.sleep(0.2)
+        assert all(reader.poll() is None for reader in readers)
+        for reader in readers:
+            reader.kill()
+        assert [reader.wait(DEADLINE_S) for reader in readers] == [-signal.SIGKILL] * 4
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    assert all((folder / f"{n}.jpg").read_bytes() for n in range(4))
 
 
 def test_they_end_with_the_mount_and_with_the_daemon(
