@@ -124,6 +124,13 @@ class Content:
                 return self._suffixes[form], length
         return self._suffixes[form], self._made.size_bytes(position)
 
+    def find_alike(self, start: int, stop: int) -> tuple[bytes, int]:
+        """The dot and extension of the first of some positions, and of how many in a row."""
+        forms = self._manifest.forms[start:stop]
+        suffix = self._suffixes[forms[0]]
+        same = np.array([each == suffix for each in self._suffixes])[forms]
+        return suffix, len(forms) if same.all() else int(same.argmin())
+
     def row(self, position: Position) -> Row:
         """Row of the source that a position shows."""
         return Row(self._rows[self._cells[position]])

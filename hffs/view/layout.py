@@ -109,6 +109,12 @@ class Layout:
         """Number of the folder with a name."""
         return self._by_name.get(name)
 
+    def slice_numbers(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The numbers of positions from `start` up to `stop`, ascending."""
+        if self.numbers is None:
+            return np.arange(self.first + start, self.first + stop, dtype=np.int64)
+        return self.numbers[start:stop]
+
     def name_numbers(self, start: int) -> Iterable[tuple[int, int]]:
         """Position and number of all positions from `start` on."""
         positions = range(start, self.positions)

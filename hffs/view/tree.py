@@ -14,6 +14,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hffs.core.inodes import KINDS, ROOT, Kind, first_free_inode, make_inode, split_inode
 from hffs.core.names import format_name, parse_name
 from hffs.core.types import Inode, Position
@@ -40,6 +43,17 @@ class Entry(NamedTuple):
     name: bytes
     inode: Inode
     size_bytes: int | None
+
+
+class Alike(NamedTuple):
+    """Positions in a row from `start` on that have the same files, named alike: by `numbers`
+    (int64) of so many digits, and the suffix of each kind.
+    """
+
+    start: int
+    numbers: NDArray[np.int64]
+    digits: int
+    suffixes: list[tuple[Kind, bytes]]
 
 
 class Tree:
@@ -148,6 +162,20 @@ class Tree:
             inside = folders.positions(folder - self._first_folder, start // KINDS)
             named = ((position, self._layout.number(Position(position))) for position in inside)
             yield from self._list_files(named, start)
+
+    def find_alike(self, folder: Inode, start: int, most: int) -> Alike | None:
+        """The names of a flat view from entry id `start` on, at most of `most` positions, as far as
+        they are alike; None where they have to be told one by one.
+        """
+        first = start // KINDS
+        if folder != ROOT or self.folders or self._lyrics or first >= self.positions:
+            return None
+        suffix, count = self._content.find_alike(first, min(first + most, self.positions))
+        numbers = self._layout.slice_numbers(first, first + count)
+        digits = max(len(str(numbers[0])), self._layout.width)
+        numbers = numbers[: np.searchsorted(numbers, 10**digits)]
+        suffixes = [(Kind.IMAGE, suffix), *((kind, text) for kind, text, _ in self._text_kinds)]
+        return Alike(first, numbers, digits, suffixes)
 
     def _list_files(self, named: Iterable[tuple[int, int]], start: int) -> Iterator[Entry]:
         """Written out, as a folder has millions of entries: each call here costs a tenth of it."""

@@ -25,12 +25,10 @@ from hffs.core.types import Inode
 from hffs.mount.observing.counting import Counters
 from hffs.mount.requests.files import KEEP_S, NAME_BYTES, Owner, make_tail
 from hffs.mount.requests.guard import at_once
+from hffs.mount.requests.listings import Listings
 from hffs.mount.requests.wire import (
     ATTR_BYTES,
     ATTR_HEAD,
-    DIRENT,
-    DIRENT_BYTES,
-    DIRENT_HEAD,
     ENTRY_BYTES,
     ENTRY_HEAD,
     HEADER,
@@ -40,7 +38,6 @@ from hffs.mount.requests.wire import (
     OPENED,
     OPENED_BYTES,
     READ_IN,
-    REGULAR,
     REPLY,
     Opcode,
 )
@@ -48,7 +45,6 @@ from hffs.view.content import LARGE_BYTES
 from hffs.view.tree import Tree
 
 _KEEP = int(KEEP_S)
-_PADDING = tuple(bytes(-length % 8) for length in range(8))
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ECONNABORTED)
 """Who asked was told to end meanwhile, or the mount was taken away: nobody waits for an answer."""
 
@@ -72,13 +68,15 @@ class Direct:
         self._is_below_overlay = place.is_below_overlay
         self._may_wait = place.may_wait
         self._tail = make_tail(owner, tree.mtime_ns)
+        self._listings = Listings(tree, self._tail, is_below_overlay=place.is_below_overlay)
         self._opens_itself = tree.is_at_hand
         self._handlers: dict[int, _Handler] = {
             Opcode.LOOKUP: self.lookup,
             Opcode.GETATTR: self.getattr,
             Opcode.OPEN: self.open,
             Opcode.READ: self.read,
-            Opcode.READDIRPLUS: self.readdir,
+            Opcode.READDIR: self.readdir,
+            Opcode.READDIRPLUS: self.readdirplus,
             Opcode.IOCTL: self.ioctl,
             Opcode.RELEASE: _agree,
             Opcode.RELEASEDIR: _agree,
@@ -165,33 +163,19 @@ class Direct:
 
     @at_once
     def readdir(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
-        """As many files as the answer takes, with their attributes."""
+        """As many names as the answer takes."""
         _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
-        tree, tail = self._tree, self._tail
-        if tree.folders and inode == ROOT:
+        listed = self._listings.pack(Inode(inode), start, size)
+        return _send(device, unique, (REPLY.pack(REPLY.size + len(listed), 0, unique), listed))
+
+    @at_once
+    def readdirplus(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
+        """As many files as the answer takes, with their attributes."""
+        if self._tree.folders and inode == ROOT:
             return False
-        parts, room = [b""], size
-        for next_id, name, file, known in tree.entries(Inode(inode), start):
-            length = len(name)
-            padding = _PADDING[length & 7]
-            room -= DIRENT_BYTES + length + len(padding)
-            if room < 0:
-                break
-            if known is None:
-                keep = known = 0
-            else:
-                keep = _KEEP
-            keep_name = keep if self._is_below_overlay else _KEEP
-            parts += (
-                DIRENT_HEAD.pack(file, 0, keep_name, keep, 0, 0, file, known, (known + 511) // 512),
-                tail,
-                DIRENT.pack(file, next_id, length, REGULAR),
-                name,
-                padding,
-            )
-        listed = b"".join(parts)
-        head = REPLY.pack(REPLY.size + len(listed), 0, unique)
-        return _send(device, unique, (head, listed))
+        _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
+        listed = self._listings.pack_plus(Inode(inode), start, size)
+        return _send(device, unique, (REPLY.pack(REPLY.size + len(listed), 0, unique), listed))
 
     @at_once
     def ioctl(self, device: int, unique: int, inode: int, request: memoryview) -> bool:

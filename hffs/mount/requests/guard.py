@@ -80,7 +80,7 @@ def at_once(
     """A handler that says False for whatever is raised: pyfuse3's twin of it then meets the same,
     and tells of it.
     """
-    kind = handler.__name__
+    kind = handler.__name__.removesuffix("plus")  # as pyfuse3 calls it
 
     @functools.wraps(handler)
     def guard(self: O, device: int, unique: int, inode: int, request: memoryview) -> bool:

@@ -33,6 +33,7 @@ class Opcode(IntEnum):
     STATFS = 17
     RELEASE = 18
     INIT = 26
+    READDIR = 28
     RELEASEDIR = 29
     INTERRUPT = 36
     IOCTL = 39
@@ -51,7 +52,7 @@ CALLER_AT = 32
 OPEN_IN = Struct("=I")
 HANDLE = Struct("=Q")
 READ_IN = Struct("=QQI")
-"""Of READ and READDIRPLUS: handle, offset and size."""
+"""Of READ, READDIR and READDIRPLUS: handle, offset and size."""
 
 REPLY = Struct("=IiQ")
 """How an answer begins: its length, 0 or an errno below 0, and the number of the request."""
@@ -85,8 +86,8 @@ DIRENT = Struct("=QQII")
 then the name, filled up to a multiple of eight bytes.
 """
 
-DIRENT_BYTES = 128 + 24
-REGULAR = stat.S_IFREG >> 12
+DIRENTPLUS_BYTES = 128 + DIRENT.size
+REGULAR, DIRECTORY = stat.S_IFREG >> 12, stat.S_IFDIR >> 12
 _INIT_FLAGS = Struct("=I")
 _INIT_FLAGS_AT = HEADER_BYTES + 12  # major, minor and readahead come before
 _AGREED_FLAGS_AT = REPLY.size + 12
@@ -95,6 +96,9 @@ _BACKGROUND_AT = REPLY.size + 16
 _MAX_PAGES = Struct("=H")
 _MAX_PAGES_AT = REPLY.size + 28
 _PARALLEL_DIROPS = 1 << 18
+_READDIRPLUS_AUTO = 1 << 14
+
+_ALSO = _PARALLEL_DIROPS | _READDIRPLUS_AUTO
 
 BACKGROUND = 64
 """Reads ahead that the kernel has under way at a time, of all readers; by itself it has 12."""
@@ -116,14 +120,15 @@ def agree(answer: bytearray, asked: Asked, most_pages: int) -> None:
     """Change an answer to INIT before the kernel has it.
 
     Names in one folder are then looked up at the same time: else one that waits (below a layer, for
-    a size) holds up all others, and those cannot even be killed. Reads and listings have
-    `most_pages` pages at most.
+    a size) holds up all others, and those cannot even be killed. Listings have attributes only
+    where those are asked for: to keep a file in mind takes the kernel a kilobyte, and more time
+    than all else. Reads and listings have `most_pages` pages at most.
     """
     error = REPLY.unpack_from(answer)[1]
     if error or len(answer) < _MAX_PAGES_AT + _MAX_PAGES.size:
         return
     flags = _INIT_FLAGS.unpack_from(answer, _AGREED_FLAGS_AT)[0]
-    _INIT_FLAGS.pack_into(answer, _AGREED_FLAGS_AT, flags | asked.flags & _PARALLEL_DIROPS)
+    _INIT_FLAGS.pack_into(answer, _AGREED_FLAGS_AT, flags | asked.flags & _ALSO)
     _BACKGROUND.pack_into(answer, _BACKGROUND_AT, BACKGROUND, BACKGROUND * 3 // 4)
     pages = _MAX_PAGES.unpack_from(answer, _MAX_PAGES_AT)[0]
     _MAX_PAGES.pack_into(answer, _MAX_PAGES_AT, min(pages, most_pages))

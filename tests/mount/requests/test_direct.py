@@ -22,8 +22,8 @@ from hffs.mount.requests.wire import (
     ATTR_HEAD,
     ATTR_TAIL,
     DIRENT,
-    DIRENT_BYTES,
     DIRENT_HEAD,
+    DIRENTPLUS_BYTES,
     ENTRY_HEAD,
     OPEN_IN,
     OPENED,
@@ -164,12 +164,66 @@ def list_all(direct: Direct, kernel: Kernel, size: int) -> list[tuple[bytes, int
             return listed
         while body:
             inode, _, _, keep, _, _, again, length, _ = DIRENT_HEAD.unpack_from(body)
-            same, at, name_length, kind = DIRENT.unpack_from(body, DIRENT_BYTES - DIRENT.size)
+            same, at, name_length, kind = DIRENT.unpack_from(body, DIRENTPLUS_BYTES - DIRENT.size)
             assert inode == again == same
             assert kind == stat.S_IFREG >> 12
             assert bool(keep) == bool(length)
-            listed.append((body[DIRENT_BYTES : DIRENT_BYTES + name_length], inode, length))
-            body = body[-(-(DIRENT_BYTES + name_length) // 8) * 8 :]
+            listed.append((body[DIRENTPLUS_BYTES : DIRENTPLUS_BYTES + name_length], inode, length))
+            body = body[-(-(DIRENTPLUS_BYTES + name_length) // 8) * 8 :]
+
+
+def list_names(
+    direct: Direct, kernel: Kernel, size: int, folder: int = ROOT, at: int = 0
+) -> list[tuple[bytes, int, int]]:
+    """Name, inode and type of everything in a folder from an entry on, without attributes."""
+    listed = list[tuple[bytes, int, int]]()
+    while True:
+        body = READ_IN.pack(0, at, size) + bytes(20)
+        _, body = answer(direct, kernel, make_request(Opcode.READDIR, 9, folder, body))
+        assert len(body) <= size
+        if not body:
+            return listed
+        while body:
+            inode, at, length, kind = DIRENT.unpack_from(body)
+            listed.append((body[DIRENT.size : DIRENT.size + length], inode, kind << 12))
+            body = body[-(-(DIRENT.size + length) // 8) * 8 :]
+
+
+PNG = encode("PNG", 9)
+LISTED: dict[str, tuple[list[bytes], dict[str, object]]] = {
+    "one digit to three": (JPEGS[:1] * 120, {}),
+    "extensions that change": ([JPEGS[0], PNG, PNG, JPEGS[1]] * 3, {"image_format": "source"}),
+    "padded": (JPEGS[:1] * 12, {"name_width": 3}),
+    "by row": (JPEGS[:1] * 30, {"names": "row", "filter_func__where": "number % 3 = 1"}),
+    "images alone": (JPEGS[:1] * 12, {"images_only": True}),
+    "with metadata": (JPEGS[:1] * 12, {"metadata_jsonl": True}),
+    "in folders": (JPEGS[:1] * 12, {"group_by": "kind"}),
+}
+
+
+@pytest.mark.parametrize("size", [100, 1000, 32768])
+@pytest.mark.parametrize("kind", LISTED)
+def test_names_alone_are_those_of_the_tree_from_any_entry_on(
+    open_tree: OpenTree, tmp_path: Path, kernel: Kernel, kind: str, size: int
+) -> None:
+    images, keys = LISTED[kind]
+    numbers = range(len(images))
+    columns: dict[str, list[object]] = {"number": [*numbers]}
+    columns["caption"] = [f"text {n}" for n in numbers]
+    columns["kind"] = ["even" if n % 2 == 0 else "odd" for n in numbers]
+    tree = open_tree(write_set(tmp_path / "l.parquet", images, **columns), **keys)
+    direct = direct_of(tree)
+    folders = [ROOT, *(e.inode for e in tree.entries(ROOT, 0) if tree.is_folder(e.inode))]
+    assert len(folders) == (3 if kind == "in folders" else 1)
+    for folder in folders:
+        entries = list(tree.entries(folder, 0))
+        expected = [
+            (e.name, e.inode, stat.S_IFDIR if tree.is_folder(e.inode) else stat.S_IFREG)
+            for e in entries
+        ]
+        assert list_names(direct, kernel, size, folder) == expected
+        for number, entry in enumerate(entries):
+            assert list_names(direct, kernel, size, folder, entry.next_id) == expected[number + 1 :]
 
 
 @pytest.mark.parametrize("size", [200, 400, 4096])
