@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.bench import __main__ as suite
-from tests.bench import access, hub, lines, plots, profile, report, scan, suite_reads
+from tests.bench import (
+    access,
+    hub,
+    latency,
+    lines,
+    memory,
+    plots,
+    profile,
+    report,
+    scan,
+    start,
+    suite_reads,
+)
 from tests.bench.machine import LeftOutError, be_quiet, describe_machine
 from tests.bench.sizes import FULL, QUICK, Sizes
 from tests.bench.suite_memory import judge_memory
@@ -270,8 +280,7 @@ def test_names_are_listed_twice() -> None:
 def test_filters_and_tiles_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = lines.LINES["filter"].measure(TINY, be_quiet)
     assert [verdict.peer for verdict in outcome.verdicts] == ["Dataset.filter, row by row"] * 2
-    latency = SimpleNamespace(measure=lambda _: {"p50 ms": 1.0, "p99 ms": 9.0})
-    monkeypatch.setitem(sys.modules, "tests.bench.latency", latency)
+    monkeypatch.setattr(latency, "measure", lambda _: {"p50 ms": 1.0, "p99 ms": 9.0})
     outcome = lines.LINES["render"].measure(TINY, be_quiet)
     assert len(outcome.verdicts) == 3
     assert outcome.verdicts[-1].word == "missed"
@@ -288,12 +297,10 @@ def test_lines_tell_what_their_benchmarks_have_found(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(scan, "run", lambda *_: told)
     scanned = lines.LINES["scan"].measure(TINY, be_quiet)
     assert [verdict.ratio for verdict in scanned.verdicts] == [4, 4]
-    start = SimpleNamespace(measure=lambda _: {"hffs --help": 0.1, "hffs ls": 0.4})
-    monkeypatch.setitem(sys.modules, "tests.bench.start", start)
+    monkeypatch.setattr(start, "measure", lambda _: {"hffs --help": 0.1, "hffs ls": 0.4})
     words = [verdict.word for verdict in lines.LINES["start"].measure(TINY, be_quiet).verdicts]
     assert words == ["met", "missed", "left out: nothing to compare with"]
-    memory = SimpleNamespace(measure=lambda rows: [_remember(n, 1.0) for n in rows])
-    monkeypatch.setitem(sys.modules, "tests.bench.memory", memory)
+    monkeypatch.setattr(memory, "measure", lambda rows: [_remember(n, 1.0) for n in rows])
     assert len(lines.LINES["memory"].measure(TINY, be_quiet).verdicts) == 2
 
 
