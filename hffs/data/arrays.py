@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import mmap
 import os
 import zlib
 from collections.abc import Callable, Mapping
@@ -71,6 +72,18 @@ def load_kept(folder: Path) -> Stored | None:
         log.warning("%s; it is made again", error)
         remove_whole(folder)
         return None
+
+
+def let_go(*arrays: NDArray[Any]) -> None:
+    """Have the pages of mapped arrays no longer count as this process's, after it went through all
+    of them: the kernel has them still, and drops them where it needs the memory.
+    """
+    for array in arrays:
+        owner: Any = array
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        if isinstance(owner, mmap.mmap):
+            owner.madvise(mmap.MADV_DONTNEED)
 
 
 def save_arrays(folder: Path, stored: Stored) -> Stored:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hffs.data.arrays import let_go
 from hffs.data.cells.index import CellIndex
 from hffs.view.manifest import Manifest
 from hffs.view.rendering import Rendering
@@ -43,6 +44,7 @@ class Totals:
         """Bytes of the images whose sizes the index tells, and whether these are all."""
         told = self._find_told()
         lengths = self._index.length[self._manifest.cells[told]]
+        let_go(self._index.length, self._manifest.cells, self._manifest.forms)
         return int(lengths.sum()), bool(told.all())
 
     def _find_told(self) -> NDArray[np.bool_]:

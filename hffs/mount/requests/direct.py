@@ -23,6 +23,7 @@ from typing import TypeAlias
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.mount.observing.counting import Counters
+from hffs.mount.requests.answers import give, refuse
 from hffs.mount.requests.files import KEEP_S, NAME_BYTES, Owner, make_tail
 from hffs.mount.requests.guard import at_once
 from hffs.mount.requests.listings import Listings
@@ -45,9 +46,6 @@ from hffs.view.content import LARGE_BYTES
 from hffs.view.tree import Tree
 
 _KEEP = int(KEEP_S)
-_GONE = (errno.ENOENT, errno.ENODEV, errno.ECONNABORTED)
-"""Who asked was told to end meanwhile, or the mount was taken away: nobody waits for an answer."""
-
 _Handler: TypeAlias = Callable[[int, int, int, memoryview], bool]
 
 
@@ -101,7 +99,8 @@ class Direct:
         inode = tree.lookup(Inode(folder), name)
         if inode is None:
             head = ENTRY_HEAD.pack(ENTRY_BYTES, 0, unique, 0, 0, _KEEP, 0, 0, 0, 0, 0, 0)
-            return _send(device, unique, (head, self._tail))
+            give(device, unique, (head, self._tail))
+            return True
         if tree.is_folder(inode):
             return False
         known = tree.size_bytes(inode)
@@ -115,7 +114,8 @@ class Direct:
         head = ENTRY_HEAD.pack(
             ENTRY_BYTES, 0, unique, inode, 0, _KEEP, keep, 0, 0, inode, known, blocks
         )
-        return _send(device, unique, (head, self._tail))
+        give(device, unique, (head, self._tail))
+        return True
 
     @at_once
     def getattr(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
@@ -128,7 +128,8 @@ class Direct:
             return False
         blocks = (size + 511) // 512
         head = ATTR_HEAD.pack(ATTR_BYTES, 0, unique, _KEEP, 0, 0, inode, size, blocks)
-        return _send(device, unique, (head, self._tail))
+        give(device, unique, (head, self._tail))
+        return True
 
     @at_once
     def open(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
@@ -138,11 +139,13 @@ class Direct:
             return False
         self._tree.prepare(Inode(inode))
         if self._opens_itself:
-            return _send(device, unique, (REPLY.pack(REPLY.size, -errno.ENOSYS, unique),))
+            refuse(device, unique, errno.ENOSYS)
+            return True
         if not (self._tree.is_made(Inode(inode)) or self._tree.ready(Inode(inode)) is not None):
             return False
         answer = OPENED.pack(OPENED_BYTES, 0, unique, inode, KEEP_CACHE, 0)
-        return _send(device, unique, (answer,))
+        give(device, unique, (answer,))
+        return True
 
     @at_once
     def read(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
@@ -159,14 +162,16 @@ class Direct:
         part = data[start : start + size]
         length = len(part)
         self.counters.add_read(length)
-        return _send(device, unique, (REPLY.pack(REPLY.size + length, 0, unique), part))
+        give(device, unique, (REPLY.pack(REPLY.size + length, 0, unique), part))
+        return True
 
     @at_once
     def readdir(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
         """As many names as the answer takes."""
         _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
         listed = self._listings.pack(Inode(inode), start, size)
-        return _send(device, unique, (REPLY.pack(REPLY.size + len(listed), 0, unique), listed))
+        give(device, unique, (REPLY.pack(REPLY.size + len(listed), 0, unique), listed))
+        return True
 
     @at_once
     def readdirplus(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
@@ -175,33 +180,22 @@ class Direct:
             return False
         _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
         listed = self._listings.pack_plus(Inode(inode), start, size)
-        return _send(device, unique, (REPLY.pack(REPLY.size + len(listed), 0, unique), listed))
+        give(device, unique, (REPLY.pack(REPLY.size + len(listed), 0, unique), listed))
+        return True
 
     @at_once
     def ioctl(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
         """No file is a terminal, which Python before 3.14 asks of each that it opens."""
-        return _send(device, unique, (REPLY.pack(REPLY.size, -errno.ENOTTY, unique),))
+        refuse(device, unique, errno.ENOTTY)
+        return True
 
 
 def _agree(device: int, unique: int, inode: int, request: memoryview) -> bool:
     """Nothing to do, which the kernel waits to be told."""
-    return _send(device, unique, (REPLY.pack(REPLY.size, 0, unique),))
+    give(device, unique, (REPLY.pack(REPLY.size, 0, unique),))
+    return True
 
 
 def _ignore(device: int, unique: int, inode: int, request: memoryview) -> bool:
     """Nothing to do, nor to answer."""
-    return True
-
-
-def _send(device: int, unique: int, parts: tuple[bytes | memoryview, ...]) -> bool:
-    """Give an answer to whoever still waits for it: EIO where its bytes cannot be had."""
-    try:
-        os.writev(device, parts)
-    except OSError as error:
-        if error.errno not in _GONE:
-            try:
-                os.write(device, REPLY.pack(REPLY.size, -errno.EIO, unique))
-            except OSError as again:
-                if again.errno not in _GONE:
-                    raise
     return True

@@ -9,12 +9,11 @@ seldom made again.
 from __future__ import annotations
 
 import errno
-import os
-from contextlib import suppress
 from mmap import mmap
 
+from hffs.mount.requests.answers import refuse
 from hffs.mount.requests.waiting import is_told_to_end
-from hffs.mount.requests.wire import CALLER_AT, HANDLE, HEADER, HEADER_BYTES, PID, REPLY, Opcode
+from hffs.mount.requests.wire import CALLER_AT, HANDLE, HEADER, HEADER_BYTES, PID, Opcode
 
 _PLACES = 1024
 _NUMBER_BYTES = 8
@@ -61,5 +60,4 @@ def find_interrupted(request: memoryview) -> int:
 def let_go(device: int, unique: int, asker: int) -> None:
     """Answer a request with EINTR, if who asked is told to end."""
     if asker and is_told_to_end(asker):
-        with suppress(OSError):  # it was answered meanwhile
-            os.write(device, REPLY.pack(REPLY.size, -errno.EINTR, unique))
+        refuse(device, unique, errno.EINTR)  # in vain, if it was answered meanwhile

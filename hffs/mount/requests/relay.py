@@ -10,11 +10,11 @@ this are one thread, which would wait for itself.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from contextlib import suppress
 
+from hffs.mount.requests.answers import give
 from hffs.mount.requests.interrupts import find_asker, find_interrupted, let_go
 from hffs.mount.requests.wire import (
     HANDLE,
@@ -29,7 +29,6 @@ from hffs.mount.requests.wire import (
 
 _ROOM_BYTES = 4 << 20
 _SO_SNDBUFFORCE = 32  # asm-generic/socket.h; Python has no name for it
-_GONE = (errno.ENOENT, errno.ENODEV, errno.ECONNABORTED)
 
 
 class Relay:
@@ -45,7 +44,8 @@ class Relay:
             room = _make_room(theirs)
             theirs.setblocking(False)
             os.dup2(theirs.fileno(), session, inheritable=False)
-        self._most_pages = room // 2 // PAGE_BYTES  # the kernel counts what it needs itself
+        self.most_pages = room // 2 // PAGE_BYTES  # the kernel counts what it needs itself
+        """What an answer may have."""
         self._asked: Asked | None = None
         self._opening = 0
         self._waiting: dict[int, tuple[int, int]] = {}
@@ -81,16 +81,10 @@ class Relay:
             if length > len(head):
                 answer += self._ours.recv(length - len(head), socket.MSG_WAITALL)
             if unique == self._opening and self._asked is not None:
-                agree(answer, self._asked, self._most_pages)
+                agree(answer, self._asked, self.most_pages)
                 self.is_agreed = True
-            self._give(answer, self._waiting.pop(unique, (self.device, 0))[0])
-
-    def _give(self, answer: bytearray, device: int) -> None:
-        try:
-            os.write(device, answer)
-        except OSError as error:  # whoever asked is gone, or the mount
-            if error.errno not in _GONE:
-                raise
+            device, _ = self._waiting.pop(unique, (self.device, 0))
+            give(device, unique, (answer,))
 
     def close(self) -> None:
         """Put the device back in its place, for libfuse to unmount it."""

@@ -106,14 +106,22 @@ def count_siblings(tree: Tree) -> int:
 
 def start_siblings(count: int, own: Counters, make: Callable[[Counters], Direct]) -> list[Sibling]:
     """Fork so many processes, which wait for `Sibling.begin`. `make` makes what answers, by the
-    counters of each, which `own` is told of. None where this process has threads: one of them might
-    hold a lock.
+    counters of each, which `own` is told of. None where this process has threads, one of which
+    might hold a lock, or where so many processes are not allowed.
     """
     if count and threading.active_count() > 1:
         log.warning("requests are answered by one process: this one has threads")
         return []
-    handed = [Handed() for _ in range(count)]
-    return [_start(number, own, make, handed) for number in range(count)]
+    handed, siblings = [Handed() for _ in range(count)], list[Sibling]()
+    try:
+        for number in range(count):
+            siblings.append(_start(number, own, make, handed))
+    except OSError as error:
+        log.warning("requests are answered by one process: %s", error.strerror)
+        for sibling in siblings:
+            sibling.end()
+        return []
+    return siblings
 
 
 def begin_all(siblings: Sequence[Sibling], device: int) -> None:
@@ -136,7 +144,7 @@ def begin_all(siblings: Sequence[Sibling], device: int) -> None:
 def _start(
     number: int, own: Counters, make: Callable[[Counters], Direct], handed: Sequence[Handed]
 ) -> Sibling:
-    hand = memoryview(mmap(-1, REQUEST_BYTES))  # of which a few kilobytes are ever touched
+    hand = memoryview(mmap(-1, REQUEST_BYTES))  # of which some pages are ever touched
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     counters = Counters(tuple(own.meters))
     own.others.append(counters)

@@ -16,8 +16,11 @@ DEVICE = "/dev/fuse"
 CLONE = 0x8004E500
 """FUSE_DEV_IOC_CLONE: have a descriptor of the device be another one of a mount."""
 
-REQUEST_BYTES = (1 << 20) + 8192
-"""What the buffer for a request has to have: the kernel asks for room for the longest write."""
+_LONGEST_WRITE = 1 << 16
+REQUEST_BYTES = _LONGEST_WRITE + 8192
+"""What the buffer for a request has to have: the kernel asks for room for the longest write, which
+is never made.
+"""
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -93,6 +96,8 @@ _INIT_FLAGS_AT = HEADER_BYTES + 12  # major, minor and readahead come before
 _AGREED_FLAGS_AT = REPLY.size + 12
 _BACKGROUND = Struct("=HH")
 _BACKGROUND_AT = REPLY.size + 16
+_MAX_WRITE = Struct("=I")
+_MAX_WRITE_AT = REPLY.size + 20
 _MAX_PAGES = Struct("=H")
 _MAX_PAGES_AT = REPLY.size + 28
 _PARALLEL_DIROPS = 1 << 18
@@ -130,5 +135,7 @@ def agree(answer: bytearray, asked: Asked, most_pages: int) -> None:
     flags = _INIT_FLAGS.unpack_from(answer, _AGREED_FLAGS_AT)[0]
     _INIT_FLAGS.pack_into(answer, _AGREED_FLAGS_AT, flags | asked.flags & _ALSO)
     _BACKGROUND.pack_into(answer, _BACKGROUND_AT, BACKGROUND, BACKGROUND * 3 // 4)
+    write = _MAX_WRITE.unpack_from(answer, _MAX_WRITE_AT)[0]
+    _MAX_WRITE.pack_into(answer, _MAX_WRITE_AT, min(write, _LONGEST_WRITE))
     pages = _MAX_PAGES.unpack_from(answer, _MAX_PAGES_AT)[0]
     _MAX_PAGES.pack_into(answer, _MAX_PAGES_AT, min(pages, most_pages))

@@ -284,10 +284,24 @@ def test_a_source_that_changed_is_left_to_pyfuse3(
     assert leaves(direct_of(tree), kernel, make_read(9, inode_of(tree, b"0.jpg"), 0, 100))
 
 
-def test_who_does_not_wait_any_more_is_no_error(tree: Tree) -> None:
+def test_an_answer_that_cannot_be_given_is_logged_and_ends_nothing(
+    tree: Tree, caplog: pytest.LogCaptureFixture
+) -> None:
     with open("/dev/full", "wb") as full:  # neither the answer nor EIO can be given
         request = memoryview(bytearray(make_read(9, inode_of(tree, b"0.jpg"), 0, 100)))
-        assert not direct_of(tree).answer(full.fileno(), request)
+        assert direct_of(tree).answer(full.fileno(), request)
+    assert [entry.levelname for entry in caplog.records] == ["WARNING", "WARNING"]
+
+
+def test_bytes_that_cannot_be_read_are_eio(tree: Tree, kernel: Kernel, tmp_path: Path) -> None:
+    source = tmp_path / "a.parquet"
+    status = source.stat()
+    os.truncate(source, 0)
+    direct = direct_of(tree)
+    request = make_read(9, inode_of(tree, b"2.jpg"), 0, 10**6)
+    with pytest.MonkeyPatch.context() as patched:  # as if it were cut short just after it was asked
+        patched.setattr(os, "fstat", lambda _: status)
+        assert answer(direct, kernel, request) == (errno.EIO, b"")
 
 
 def test_a_read_makes_no_copy_and_leaves_nothing_behind(

@@ -15,9 +15,10 @@ import trio
 import trio.testing
 
 from hffs.mount.observing.counting import Counters
+from hffs.mount.requests import relay
 from hffs.mount.requests.direct import Direct
 from hffs.mount.requests.receiving import Receiver, Turn
-from hffs.mount.requests.wire import HEADER, HEADER_BYTES, READ_IN, REPLY, Opcode
+from hffs.mount.requests.wire import HEADER, HEADER_BYTES, PAGE_BYTES, READ_IN, REPLY, Opcode
 from tests.command import Hffs, Mount
 from tests.mixed_photos import Mixed
 from tests.mount.requests.kernel import MOST_BYTES, Kernel, make_read, make_request, open_kernel
@@ -164,6 +165,25 @@ def test_a_long_answer_comes_whole(kernel: Kernel) -> None:
         assert [kernel.hear() for _ in range(2)] == [(1, 0, long), (2, 0, long)]
 
     run(main)
+
+
+def test_who_may_have_little_room_is_asked_for_no_more_than_that(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_SO_SNDBUFFORCE", -1)  # as without CAP_NET_ADMIN
+    between = relay.Relay(kernel.device)
+    try:
+        longest = REPLY.size + between.most_pages * PAGE_BYTES
+        assert 100_000 < longest < 1 << 20
+        for unique in range(1, 4):
+            between.hand_on(memoryview(bytearray(make_request(COLD, unique, 1))), between.device)
+            os.read(kernel.device, MOST_BYTES)
+            message = REPLY.pack(longest, 0, unique) + bytes(longest - REPLY.size)
+            assert os.write(kernel.device, message) == longest
+            between.give_back()
+            assert len(kernel.hear()[2]) == longest - REPLY.size
+    finally:
+        between.close()
 
 
 def test_what_pyfuse3_reads_has_the_inode_as_its_handle(kernel: Kernel) -> None:
