@@ -217,6 +217,8 @@ class Tree:
 
     def is_made(self, inode: Inode) -> bool:
         """Whether a file that is not `ready` was rendered here before: to open it need not wait."""
+        if self._is_metadata(inode):
+            return False
         position, kind = self._locate(inode)
         return kind is Kind.IMAGE and self._content.is_made(position)
 

@@ -25,7 +25,7 @@ from hffs.core.types import Inode
 from hffs.mount.observing.counting import Counters
 from hffs.mount.requests.answers import give, refuse
 from hffs.mount.requests.files import KEEP_S, NAME_BYTES, Owner, make_tail
-from hffs.mount.requests.guard import at_once
+from hffs.mount.requests.guard import at_once, at_once_alone
 from hffs.mount.requests.listings import Listings
 from hffs.mount.requests.wire import (
     ATTR_BYTES,
@@ -165,7 +165,7 @@ class Direct:
         give(device, unique, (REPLY.pack(REPLY.size + length, 0, unique), part))
         return True
 
-    @at_once
+    @at_once_alone  # pyfuse3 always lists with attributes
     def readdir(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
         """As many names as the answer takes."""
         _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)

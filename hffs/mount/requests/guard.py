@@ -20,6 +20,7 @@ import pyfuse3
 
 from hffs.errors import HffsError
 from hffs.mount.observing.counting import UNEXPECTED, Counters, Meter
+from hffs.mount.requests.answers import refuse
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,10 +76,10 @@ def _count(counters: Counters, meter: Meter, kind: str, number: int) -> pyfuse3.
 
 
 def at_once(
-    handler: Callable[[O, int, int, int, memoryview], bool],
+    handler: Callable[[O, int, int, int, memoryview], bool], *, has_twin: bool = True
 ) -> Callable[[O, int, int, int, memoryview], bool]:
-    """A handler that says False for whatever is raised: pyfuse3's twin of it then meets the same,
-    and tells of it.
+    """A handler that answers by itself, or says False: for whatever is raised too, as pyfuse3's
+    twin of it then meets the same, and tells of it. One without a twin gives the errno itself.
     """
     kind = handler.__name__.removesuffix("plus")  # as pyfuse3 calls it
 
@@ -87,10 +88,22 @@ def at_once(
         began = perf_counter_ns()
         try:
             answered = handler(self, device, unique, inode, request)
-        except Exception:  # noqa: BLE001 - pyfuse3's twin, asked next, logs it
-            return False
+        except Exception as error:
+            if has_twin:
+                return False
+            number = errno.EIO
+            if isinstance(error, HffsError):
+                number = error.errno
+            else:
+                log.exception("%s failed: %s", kind, inode)
+            self.counters.meters[kind].errnos[number] += 1
+            refuse(device, unique, number)
+            answered = True
         if answered:
             self.counters.meters[kind].note(perf_counter_ns() - began)
         return answered
 
     return guard
+
+
+at_once_alone = functools.partial(at_once, has_twin=False)

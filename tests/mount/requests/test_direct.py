@@ -235,6 +235,13 @@ def test_a_listing_has_every_file_once_whatever_an_answer_takes(
         assert list_all(direct_of(each), kernel, size) == expected
 
 
+def test_names_of_what_is_no_folder_are_an_error(tree: Tree, kernel: Kernel) -> None:
+    direct = direct_of(tree)
+    request = make_request(Opcode.READDIR, 9, 10**6, READ_IN.pack(0, 0, 4096) + bytes(20))
+    assert answer(direct, kernel, request) == (errno.ENOENT, b"")
+    assert direct.counters.meters["readdir"].errnos == {errno.ENOENT: 1}
+
+
 def test_no_file_is_a_terminal(tree: Tree, kernel: Kernel) -> None:
     assert answer(direct_of(tree), kernel, make_request(Opcode.IOCTL, 9, 2))[0] == errno.ENOTTY
 
