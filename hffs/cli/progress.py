@@ -109,7 +109,10 @@ class TerminalListener:
         print(clean_line(f"hffs: {self._before}{text}"), file=sys.stderr)
 
     def starting(self, within_s: float) -> None:
-        """Nothing is shown: it does not take long."""
+        """Nothing is shown any more: the rest does not take long, and a daemon that has to fork
+        must not have the thread that draws.
+        """
+        self.close()
 
     def ready(self) -> None:
         """Nothing is shown: the command just ends."""

@@ -216,13 +216,12 @@ class RowStore:
         parts = self._find_parts(cell)
         return parts is not None and not parts.has_part(self._offsets[cell], start, stop)
 
-    def advise(self, cell: int, start: int = 0, stop: int = sys.maxsize) -> None:
-        """Let the kernel begin to read a part of a mapped cell, as far as the cell goes: a cold one
-        is then one request, not many.
-        """
-        if self._lies_in_map(cell):
-            first, size = self._offsets[cell], self._stored[cell]
-            self._file_of(cell).advise(first + start, max(min(stop, size) - start, 0))
+    def find_mapped(self, cell: int, start: int, stop: int) -> tuple[MappedFile, int, int] | None:
+        """The file that a mapped cell lies in, offset and length of a part of the cell in it."""
+        if not self._lies_in_map(cell):
+            return None
+        first, size = self._offsets[cell], self._stored[cell]
+        return self._file_of(cell), first + start, max(min(stop, size) - start, 0)
 
     def check(self, cell: int) -> None:
         """Raise StaleError if the file that a cell comes from was changed in place."""

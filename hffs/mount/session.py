@@ -99,6 +99,7 @@ def serve(tree: Tree, where: Path | Layer, access: Access, events: Events) -> No
     options = {*_BASE_OPTIONS, f"fsname={_make_fsname(tree.manifest.info.source)}"}
     if access.allow_other:
         options.add("allow_other")
+    events.starting(START_S)
     is_below_overlay = layer is not None
     operations = Operations(tree, access.owner, is_below_overlay=is_below_overlay)
 
@@ -111,7 +112,6 @@ def serve(tree: Tree, where: Path | Layer, access: Access, events: Events) -> No
     last_resort = LastResort(mountpoint, () if layer is None else (layer.mountpoint,))
     signals = SignalQueue(hangup_ends=events.hangup_ends, on_stop=last_resort.arm)
     signals.install()
-    events.starting(START_S)
     _start(operations, mountpoint, options)
     last_resort.learn()
     session = _Session(

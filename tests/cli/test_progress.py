@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import closing
 
 import pytest
@@ -36,6 +37,16 @@ def test_nothing_is_said_of_things_and_of_small_downloads(
         listener.progress("downloading", 1, 1_000, "B")
         listener.progress("downloading", 1, 1_000_000_000, "B")
     assert capsys.readouterr().err == ""
+
+
+def test_no_thread_draws_any_more_when_a_mount_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    threads = threading.active_count()
+    with closing(TerminalListener()) as listener:
+        listener.progress("finding images", 1, 1_000_000)
+        assert threading.active_count() > threads
+        listener.starting(30.0)
+        assert threading.active_count() == threads
 
 
 def test_bars_show_things_and_bytes() -> None:
