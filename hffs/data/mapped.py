@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 _ADVICE_BYTES = 128 << 10
 """MADV_WILLNEED silently stops at the device's read-ahead window, which is 128 KiB or more."""
 _ADVICE_PAGES = _ADVICE_BYTES // mmap.PAGESIZE
-BLOCK_BYTES = 2 << 20
-"""The most that the kernel maps for one page that is touched: what it has in one piece."""
-_HELD_BLOCKS = 16
 _LOOKED_AT = 4
 """Pages that tell whether there is anything to ask for."""
 
@@ -90,15 +87,6 @@ class MappedFile:
         end = min(offset + length, self.size_bytes)
         for start in range(offset - offset % mmap.PAGESIZE, end, _ADVICE_BYTES):
             self._map.madvise(mmap.MADV_WILLNEED, start, min(_ADVICE_BYTES, end - start))
-
-    def let_go(self, block: int) -> None:
-        """Have a block of `BLOCK_BYTES` no longer count as memory of this process, which has looked
-        at it. The kernel keeps the pages.
-        """
-        start = block * BLOCK_BYTES
-        if self._map is not None and start < self.size_bytes:
-            length = min(BLOCK_BYTES, self.size_bytes - start)
-            self._map.madvise(mmap.MADV_DONTNEED, start, length)
 
     def advise_pages(self, offsets: NDArray[np.int64]) -> None:
         """Ask for the memory page at each offset; adjoining pages are asked for together.
@@ -163,25 +151,6 @@ class MappedFile:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class Touched:
-    """Blocks of maps that were read, which are let go of before they are many: else all that was
-    ever read of files would count as memory of this process. One thread reads.
-    """
-
-    def __init__(self) -> None:
-        self._blocks: set[tuple[MappedFile, int]] = set()
-
-    def note(self, file: MappedFile, offset: int, length: int) -> None:
-        """A range was read."""
-        blocks = self._blocks
-        for block in range(offset // BLOCK_BYTES, (offset + length) // BLOCK_BYTES + 1):
-            blocks.add((file, block))
-        if len(blocks) > _HELD_BLOCKS:
-            for each, block in blocks:
-                each.let_go(block)
-            blocks.clear()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,6 @@ import numpy as np
 from hffs.core.formats import MediaFormat
 from hffs.core.types import Position, Row
 from hffs.data.lookups import CacheFigures
-from hffs.data.mapped import Touched
 from hffs.errors import DeadlineError, FormatError, HffsError, RenderError, WorkerError
 from hffs.view.failures import Failures
 from hffs.view.figures import DiskFigures, ViewFigures
@@ -77,7 +76,6 @@ class Content:
         self._order = {tile: number for number, tile in enumerate(rendering.tiles)}
         self._totals = Totals(manifest, stores.index, rendering, stores.sizes)
         self._made = Made(manifest, stores, rendering)
-        self._touched = Touched()
         self._is_parted = rendering.media != "image"
         self._parts = Parts(stores.rows, stores.sizes)
         self._failures = Failures(stores.rows)
@@ -192,11 +190,6 @@ class Content:
         if found := self._stores.rows.find_mapped(cell, start, stop):
             file, offset, length = found
             file.advise(offset, length)
-
-    def let_go(self, position: Position, start: int, stop: int) -> None:
-        """After a part of an image in a map was read: have it no longer count as memory."""
-        if found := self._stores.rows.find_mapped(self._cells[position], start, stop):
-            self._touched.note(*found)
 
     def request_size(self, position: Position) -> Future[int]:
         """How many bytes an image has, if that is not known; raises as `request` does."""

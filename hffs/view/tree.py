@@ -233,13 +233,6 @@ class Tree:
             if kind is Kind.IMAGE:
                 self._content.advise(position, start, stop)
 
-    def let_go(self, inode: Inode, start: int, stop: int) -> None:
-        """After a part of a file that is `ready` was read: have it no longer count as memory."""
-        if not self._is_metadata(inode):
-            position, kind = self._locate(inode)
-            if kind is Kind.IMAGE:
-                self._content.let_go(position, start, stop)
-
     def request_size(self, inode: Inode) -> Future[int]:
         """Exact size of a file that `size_bytes` does not know, worked out on a thread."""
         return self._content.request_size(self._locate(inode)[0])

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from hffs.core.formats import MediaFormat
 from hffs.data import mapped
-from hffs.data.mapped import BLOCK_BYTES, MappedFile, Touched, open_mapped, sniff_values
+from hffs.data.mapped import MappedFile, open_mapped, sniff_values
 from hffs.errors import AccessError, SourceError, StaleError
-from tests.data.resident import count_resident
 
 JPEG, PNG = b"\xff\xd8\xff\xe0photo", b"\x89PNG\r\n\x1a\nphoto"
 
@@ -178,17 +177,3 @@ def test_what_was_just_written_is_cached_and_what_cannot_be_asked_is_not(tmp_pat
     unknown, _ = watched(100)
     assert not unknown.is_cached(np.zeros(1, np.int64))
     assert unknown.is_cached(np.zeros(0, np.int64))
-
-
-def test_what_was_read_does_not_count_as_memory_for_long(tmp_path: Path) -> None:
-    path = tmp_path / "large"
-    path.write_bytes(os.urandom(BLOCK_BYTES) * 40 + b"end")
-    with open_mapped(path) as file:
-        touched, before = Touched(), bytes(file.view[:10])
-        most = 0
-        for offset in range(0, file.size_bytes, BLOCK_BYTES // 2):
-            part = bytes(file.view[offset : offset + BLOCK_BYTES // 2])
-            touched.note(file, offset, len(part))
-            most = max(most, count_resident(path))
-        assert BLOCK_BYTES < most < 20 * BLOCK_BYTES
-        assert bytes(file.view[:10]) == before

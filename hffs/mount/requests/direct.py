@@ -163,7 +163,6 @@ class Direct:
         length = len(part)
         self.counters.add_read(length)
         give(device, unique, (REPLY.pack(REPLY.size + length, 0, unique), part))
-        tree.let_go(Inode(inode), start, start + length)
         return True
 
     @at_once_alone  # pyfuse3 always lists with attributes
