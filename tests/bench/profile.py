@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -56,9 +57,18 @@ def record(pid: int, form: str, path: Path, seconds: int) -> Sequence[str]:
             why = f"it hangs with {' '.join(flags) or 'no flag'}"
             continue
         if not done.returncode and path.exists() and path.stat().st_size:
+            path.write_text(leave_out_paths(path.read_text()))
             return flags
         why = (done.stderr.strip().splitlines() or ["it has written nothing"])[-1]
     raise LeftOutError(f"py-spy cannot sample the daemon: {why}")
+
+
+def leave_out_paths(drawn: str) -> str:
+    """The same without the folders of this machine, and without the command that drew it."""
+    drawn = re.sub(r"[^ \">]*py-spy record[^<]*", "py-spy record", drawn)
+    return re.sub(
+        rf"({re.escape(str(ROOT))}|{re.escape(tempfile.gettempdir())})[^ <&]*/?", "", drawn
+    )
 
 
 def sum_own_times(raw: Iterable[str]) -> Counter[str]:

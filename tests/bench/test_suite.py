@@ -24,7 +24,7 @@ from tests.bench import (
     start,
     suite_reads,
 )
-from tests.bench.machine import LeftOutError, be_quiet, describe_machine
+from tests.bench.machine import ROOT, LeftOutError, be_quiet, describe_machine
 from tests.bench.sizes import FULL, QUICK, Sizes
 from tests.bench.suite_memory import judge_memory
 from tests.bench.suite_remote import judge_remote
@@ -324,3 +324,8 @@ def test_a_sampler_that_is_not_there_is_said(
     monkeypatch.setattr(profile, "find_program", lambda _: "false")
     with pytest.raises(LeftOutError, match="it has written nothing"):
         profile.record(1, "raw", tmp_path / "raw", 0)
+
+
+def test_a_flame_graph_names_no_folder_of_the_machine() -> None:
+    drawn = f"<text>{ROOT}/.venv/bin/py-spy record --pid 1</text><title>a (b.py:1)</title>"
+    assert profile.leave_out_paths(drawn) == "<text>py-spy record</text><title>a (b.py:1)</title>"
