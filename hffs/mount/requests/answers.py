@@ -27,6 +27,11 @@ def give(device: int, unique: int, parts: Sequence[bytes | bytearray | memoryvie
             refuse(device, unique, errno.EIO)
 
 
+def give_data(device: int, unique: int, *parts: bytes | memoryview) -> None:
+    """Answer a request with what follows the head of an answer."""
+    give(device, unique, (REPLY.pack(REPLY.size + sum(map(len, parts)), 0, unique), *parts))
+
+
 def refuse(device: int, unique: int, number: int) -> None:
     """Answer a request with an errno."""
     try:

@@ -23,29 +23,22 @@ from typing import TypeAlias
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.mount.observing.counting import Counters
-from hffs.mount.requests.answers import give, refuse
-from hffs.mount.requests.files import KEEP_S, NAME_BYTES, Owner, make_tail
+from hffs.mount.requests.answers import give_data, refuse
+from hffs.mount.requests.files import NAME_BYTES, Entries, Owner
 from hffs.mount.requests.guard import at_once, at_once_alone
 from hffs.mount.requests.listings import Listings
 from hffs.mount.requests.wire import (
-    ATTR_BYTES,
-    ATTR_HEAD,
-    ENTRY_BYTES,
-    ENTRY_HEAD,
     HEADER,
     HEADER_BYTES,
     KEEP_CACHE,
     OPEN_IN,
     OPENED,
-    OPENED_BYTES,
     READ_IN,
-    REPLY,
     Opcode,
 )
 from hffs.view.content import LARGE_BYTES
 from hffs.view.tree import Tree
 
-_KEEP = int(KEEP_S)
 _Handler: TypeAlias = Callable[[int, int, int, memoryview], bool]
 
 
@@ -65,8 +58,8 @@ class Direct:
         self._tree = tree
         self._is_below_overlay = place.is_below_overlay
         self._may_wait = place.may_wait
-        self._tail = make_tail(owner, tree.mtime_ns)
-        self._listings = Listings(tree, self._tail, is_below_overlay=place.is_below_overlay)
+        self._entries = Entries(owner, tree.mtime_ns, is_below_overlay=place.is_below_overlay)
+        self._listings = Listings(tree, self._entries)
         self._opens_itself = tree.is_at_hand
         self._handlers: dict[int, _Handler] = {
             Opcode.LOOKUP: self.lookup,
@@ -98,23 +91,14 @@ class Direct:
         tree = self._tree
         inode = tree.lookup(Inode(folder), name)
         if inode is None:
-            head = ENTRY_HEAD.pack(ENTRY_BYTES, 0, unique, 0, 0, _KEEP, 0, 0, 0, 0, 0, 0)
-            give(device, unique, (head, self._tail))
+            give_data(device, unique, self._entries.absent)
             return True
         if tree.is_folder(inode):
             return False
         known = tree.size_bytes(inode)
-        if known is None:
-            if self._is_below_overlay:
-                return False
-            keep, known = 0, 0
-        else:
-            keep = _KEEP
-        blocks = (known + 511) // 512
-        head = ENTRY_HEAD.pack(
-            ENTRY_BYTES, 0, unique, inode, 0, _KEEP, keep, 0, 0, inode, known, blocks
-        )
-        give(device, unique, (head, self._tail))
+        if known is None and self._is_below_overlay:
+            return False
+        give_data(device, unique, self._entries.pack(inode, known))
         return True
 
     @at_once
@@ -126,9 +110,7 @@ class Direct:
         size = tree.size_bytes(Inode(inode))
         if size is None:
             return False
-        blocks = (size + 511) // 512
-        head = ATTR_HEAD.pack(ATTR_BYTES, 0, unique, _KEEP, 0, 0, inode, size, blocks)
-        give(device, unique, (head, self._tail))
+        give_data(device, unique, self._entries.pack_attributes(inode, size))
         return True
 
     @at_once
@@ -143,8 +125,7 @@ class Direct:
             return True
         if not (self._tree.is_made(Inode(inode)) or self._tree.ready(Inode(inode)) is not None):
             return False
-        answer = OPENED.pack(OPENED_BYTES, 0, unique, inode, KEEP_CACHE, 0)
-        give(device, unique, (answer,))
+        give_data(device, unique, OPENED.pack(inode, KEEP_CACHE, 0))
         return True
 
     @at_once
@@ -160,17 +141,15 @@ class Direct:
         if self._opens_itself or len(data) > LARGE_BYTES:
             tree.advise(Inode(inode), start, start + size)
         part = data[start : start + size]
-        length = len(part)
-        self.counters.add_read(length)
-        give(device, unique, (REPLY.pack(REPLY.size + length, 0, unique), part))
+        self.counters.add_read(len(part))
+        give_data(device, unique, part)
         return True
 
     @at_once_alone  # pyfuse3 always lists with attributes
     def readdir(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
         """As many names as the answer takes."""
         _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
-        listed = self._listings.pack(Inode(inode), start, size)
-        give(device, unique, (REPLY.pack(REPLY.size + len(listed), 0, unique), listed))
+        give_data(device, unique, self._listings.pack(Inode(inode), start, size))
         return True
 
     @at_once
@@ -179,8 +158,7 @@ class Direct:
         if self._tree.folders and inode == ROOT:
             return False
         _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
-        listed = self._listings.pack_plus(Inode(inode), start, size)
-        give(device, unique, (REPLY.pack(REPLY.size + len(listed), 0, unique), listed))
+        give_data(device, unique, self._listings.pack_plus(Inode(inode), start, size))
         return True
 
     @at_once
@@ -192,7 +170,7 @@ class Direct:
 
 def _agree(device: int, unique: int, inode: int, request: memoryview) -> bool:
     """Nothing to do, which the kernel waits to be told."""
-    give(device, unique, (REPLY.pack(REPLY.size, 0, unique),))
+    give_data(device, unique)
     return True
 
 

@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import pyfuse3
 
 from hffs.errors import HffsError
-from hffs.mount.observing.counting import UNEXPECTED, Counters, Meter
+from hffs.mount.observing.counting import UNEXPECTED, Counters
 from hffs.mount.requests.answers import refuse
 
 P = ParamSpec("P")
@@ -54,13 +54,8 @@ def guarded(
         except pyfuse3.FUSEError as error:
             meter.errnos[error.errno] += 1
             raise
-        except HffsError as error:
-            # Whoever raised it has logged it once if a person should know.
-            log.debug("%s: %s", kind, error)
-            raise _count(counters, meter, type(error).__name__, error.errno) from error
         except Exception as error:
-            log.exception("%s failed: %s", kind, args[:1])
-            raise _count(counters, meter, UNEXPECTED, errno.EIO) from error
+            raise pyfuse3.FUSEError(_tell(counters, kind, args[:1], error)) from error
         finally:
             counters.in_flight -= 1
             meter.note(perf_counter_ns() - began)
@@ -68,11 +63,18 @@ def guarded(
     return guard
 
 
-def _count(counters: Counters, meter: Meter, kind: str, number: int) -> pyfuse3.FUSEError:
-    """The answer to a request that failed, counted."""
-    counters.errors[kind] += 1
-    meter.errnos[number] += 1
-    return pyfuse3.FUSEError(number)
+def _tell(counters: Counters, kind: str, what: object, error: Exception) -> int:
+    """The errno of what was raised, which is logged and counted."""
+    if isinstance(error, HffsError):
+        # Whoever raised it has logged it once if a person should know.
+        log.debug("%s: %s", kind, error)
+        name, number = type(error).__name__, error.errno
+    else:
+        log.exception("%s failed: %s", kind, what)
+        name, number = UNEXPECTED, errno.EIO
+    counters.errors[name] += 1
+    counters.meters[kind].errnos[number] += 1
+    return number
 
 
 def at_once(
@@ -88,16 +90,10 @@ def at_once(
         began = perf_counter_ns()
         try:
             answered = handler(self, device, unique, inode, request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the twin, or `_tell`, logs it
             if has_twin:
                 return False
-            number = errno.EIO
-            if isinstance(error, HffsError):
-                number = error.errno
-            else:
-                log.exception("%s failed: %s", kind, inode)
-            self.counters.meters[kind].errnos[number] += 1
-            refuse(device, unique, number)
+            refuse(device, unique, _tell(self.counters, kind, inode, error))
             answered = True
         if answered:
             self.counters.meters[kind].note(perf_counter_ns() - began)

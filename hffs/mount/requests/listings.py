@@ -13,26 +13,23 @@ from numpy.typing import NDArray
 
 from hffs.core.inodes import KINDS, ROOT, Kind, make_inode
 from hffs.core.types import Inode, Position
-from hffs.mount.requests.files import KEEP_S
+from hffs.mount.requests.files import Entries
 from hffs.mount.requests.wire import (
     DIRECTORY,
     DIRENT,
-    DIRENT_HEAD,
-    DIRENTPLUS_BYTES,
     REGULAR,
 )
 from hffs.view.tree import Alike, Tree
 
-_KEEP = int(KEEP_S)
 _PADDING = tuple(bytes(-length % 8) for length in range(8))
 _ZERO = ord("0")
 
 
 class Listings:
-    """Lists one tree; `tail` is what the attributes of all files end with."""
+    """Lists one tree."""
 
-    def __init__(self, tree: Tree, tail: bytes, *, is_below_overlay: bool) -> None:
-        self._tree, self._tail, self._is_below_overlay = tree, tail, is_below_overlay
+    def __init__(self, tree: Tree, entries: Entries) -> None:
+        self._tree, self._entries = tree, entries
 
     def pack(self, folder: Inode, start: int, size: int) -> bytes:
         """Entries from entry id `start` on, as many as `size` bytes take; none at the end."""
@@ -45,39 +42,32 @@ class Listings:
 
     def _pack_each(self, folder: Inode, start: int, size: int) -> Iterator[bytes]:
         tree = self._tree
-        kind = DIRECTORY if tree.folders and folder == ROOT else REGULAR
+        has_folders = bool(tree.folders) and folder == ROOT
         for next_id, name, file, _ in tree.entries(folder, start):
-            length = len(name)
-            padding = _PADDING[length & 7]
-            size -= DIRENT.size + length + len(padding)
+            kind = DIRECTORY if has_folders and tree.is_folder(file) else REGULAR
+            packed = _pack_name(file, next_id, name, kind)
+            size -= len(packed)
             if size < 0:
                 return
-            is_file = kind == DIRECTORY and not tree.is_folder(file)
-            yield DIRENT.pack(file, next_id, length, REGULAR if is_file else kind)
-            yield name
-            yield padding
+            yield packed
 
     def pack_plus(self, folder: Inode, start: int, size: int) -> bytes:
         """The same with the attributes of each, which has to be a file."""
         return b"".join(self._pack_each_plus(folder, start, size))
 
     def _pack_each_plus(self, folder: Inode, start: int, size: int) -> Iterator[bytes]:
-        tail = self._tail
+        pack = self._entries.pack
         for next_id, name, file, known in self._tree.entries(folder, start):
-            length = len(name)
-            padding = _PADDING[length & 7]
-            size -= DIRENTPLUS_BYTES + length + len(padding)
+            packed = pack(file, known) + _pack_name(file, next_id, name, REGULAR)
+            size -= len(packed)
             if size < 0:
                 return
-            keep = 0 if known is None else _KEEP
-            keep_name = keep if self._is_below_overlay else _KEEP
-            bytes_ = known or 0
-            blocks = (bytes_ + 511) // 512
-            yield DIRENT_HEAD.pack(file, 0, keep_name, keep, 0, 0, file, bytes_, blocks)
-            yield tail
-            yield DIRENT.pack(file, next_id, length, REGULAR)
-            yield name
-            yield padding
+            yield packed
+
+
+def _pack_name(inode: int, next_id: int, name: bytes, kind: int) -> bytes:
+    length = len(name)
+    return DIRENT.pack(inode, next_id, length, kind) + name + _PADDING[length & 7]
 
 
 def _pack_alike(alike: Alike, skip: int, size: int) -> bytes:

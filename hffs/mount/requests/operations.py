@@ -28,7 +28,7 @@ from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.errors import MissingError
 from hffs.mount.observing.counting import Counters
-from hffs.mount.requests.files import BLOCK_BYTES, KEEP_S, NAME_BYTES, Owner
+from hffs.mount.requests.files import BLOCK_BYTES, KEEP_S, NAME_BYTES, Owner, count_blocks
 from hffs.mount.requests.guard import guarded
 from hffs.mount.requests.waiting import wait_for
 from hffs.view.content import LARGE_BYTES
@@ -77,7 +77,7 @@ class Operations(pyfuse3.Operations):
             entry.attr_timeout, entry.st_size, entry.st_blocks = 0, 0, 0
         else:
             entry.attr_timeout, entry.st_size = KEEP_S, size_bytes
-            entry.st_blocks = (size_bytes + 511) // 512
+            entry.st_blocks = count_blocks(size_bytes)
         if self._is_below_overlay:
             entry.entry_timeout = entry.attr_timeout
         return entry

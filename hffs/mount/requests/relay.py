@@ -22,9 +22,9 @@ from hffs.mount.requests.wire import (
     HEADER_BYTES,
     PAGE_BYTES,
     REPLY,
-    Asked,
     Opcode,
     agree,
+    find_offered,
 )
 
 _ROOM_BYTES = 4 << 20
@@ -46,8 +46,8 @@ class Relay:
             os.dup2(theirs.fileno(), session, inheritable=False)
         self.most_pages = room // 2 // PAGE_BYTES  # the kernel counts what it needs itself
         """What an answer may have."""
-        self._asked: Asked | None = None
-        self._opening = 0
+        self._offered: dict[int, int] = {}
+        """By INIT, what the kernel offers."""
         self._waiting: dict[int, tuple[int, int]] = {}
         self.is_agreed = False
         """Whether the kernel knows what was agreed on, and asks for files."""
@@ -58,7 +58,7 @@ class Relay:
         if opcode == Opcode.READ:  # pyfuse3 knows it by its handle, which is the inode
             HANDLE.pack_into(request, HEADER_BYTES, inode)
         elif opcode == Opcode.INIT:
-            self._asked, self._opening = Asked.parse(request), unique
+            self._offered[unique] = find_offered(request)
         self._ours.sendall(request)
         self._waiting[unique] = device, find_asker(request)
 
@@ -80,8 +80,8 @@ class Relay:
             answer = bytearray(head)
             if length > len(head):
                 answer += self._ours.recv(length - len(head), socket.MSG_WAITALL)
-            if unique == self._opening and self._asked is not None:
-                agree(answer, self._asked, self.most_pages)
+            if unique in self._offered:
+                agree(answer, self._offered.pop(unique), self.most_pages)
                 self.is_agreed = True
             device, _ = self._waiting.pop(unique, (self.device, 0))
             give(device, unique, (answer,))

@@ -73,6 +73,8 @@ class Sibling:
             length = self._channel.recv_into(self._buffer)
         except BlockingIOError:
             return None
+        except ConnectionResetError:  # it ended before it had read what `begin` says
+            length = 0
         if length:
             return self._buffer[:length]
         raise EndedError(self.device, self._find_unanswered())

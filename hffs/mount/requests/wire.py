@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
 
@@ -60,36 +59,29 @@ READ_IN = Struct("=QQI")
 REPLY = Struct("=IiQ")
 """How an answer begins: its length, 0 or an errno below 0, and the number of the request."""
 
-ENTRY_HEAD = Struct("=IiQQQQQIIQQQ")
-"""An answer with an entry up to what all files have in common: `REPLY`, then inode, generation,
-seconds that the name and the attributes may be kept, their nanoseconds, inode, size and blocks.
+ENTRY_HEAD = Struct("=QQQQIIQQQ")
+"""An entry up to what all files have in common: inode, generation, seconds that the name and the
+attributes may be kept, their nanoseconds, inode, size and blocks; then `ATTR_TAIL`.
 """
 
-ENTRY_BYTES = 144
-ATTR_HEAD = Struct("=IiQQIIQQQ")
-"""As `ENTRY_HEAD`, for attributes alone."""
+ATTR_HEAD = Struct("=QIIQQQ")
+"""As `ENTRY_HEAD`, for attributes alone: seconds, nanoseconds, nothing, inode, size and blocks."""
 
-ATTR_BYTES = 120
 ATTR_TAIL = Struct("=QQQIIIIIIIIII")
 """Seconds of atime, mtime, ctime, then their nanoseconds, mode, links, uid, gid, device, block size
 and flags.
 """
 
-OPENED = Struct("=IiQQII")
-"""An answer to OPEN: `REPLY`, then handle, flags and padding."""
+OPENED = Struct("=QII")
+"""A file that was opened: handle, flags and padding."""
 
-OPENED_BYTES = 32
 KEEP_CACHE = 1 << 1  # FOPEN_KEEP_CACHE
 
-DIRENT_HEAD = Struct("=QQQQIIQQQ")
-"""An entry of a listing up to what all files have in common: `ENTRY_HEAD` without `REPLY`."""
-
 DIRENT = Struct("=QQII")
-"""What follows `ATTR_TAIL` in a listing: inode, where it goes on, length of the name, and type;
-then the name, filled up to a multiple of eight bytes.
+"""A name in a listing, after its entry if it has one: inode, where it goes on, length of the name,
+and type; then the name, filled up to a multiple of eight bytes.
 """
 
-DIRENTPLUS_BYTES = 128 + DIRENT.size
 REGULAR, DIRECTORY = stat.S_IFREG >> 12, stat.S_IFDIR >> 12
 _INIT_FLAGS = Struct("=I")
 _INIT_FLAGS_AT = HEADER_BYTES + 12  # major, minor and readahead come before
@@ -109,19 +101,12 @@ BACKGROUND = 64
 """Reads ahead that the kernel has under way at a time, of all readers; by itself it has 12."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the kernel offers in INIT."""
-
-    flags: int
-
-    @classmethod
-    def parse(cls, request: memoryview) -> Asked:
-        """Of a whole request."""
-        return cls(_INIT_FLAGS.unpack_from(request, _INIT_FLAGS_AT)[0])
+def find_offered(request: memoryview) -> int:
+    """What the kernel offers in INIT, as flags."""
+    return int(_INIT_FLAGS.unpack_from(request, _INIT_FLAGS_AT)[0])
 
 
-def agree(answer: bytearray, asked: Asked, most_pages: int) -> None:
+def agree(answer: bytearray, offered: int, most_pages: int) -> None:
     """Change an answer to INIT before the kernel has it.
 
     Names in one folder are then looked up at the same time: else one that waits (below a layer, for
@@ -133,7 +118,7 @@ def agree(answer: bytearray, asked: Asked, most_pages: int) -> None:
     if error or len(answer) < _MAX_PAGES_AT + _MAX_PAGES.size:
         return
     flags = _INIT_FLAGS.unpack_from(answer, _AGREED_FLAGS_AT)[0]
-    _INIT_FLAGS.pack_into(answer, _AGREED_FLAGS_AT, flags | asked.flags & _ALSO)
+    _INIT_FLAGS.pack_into(answer, _AGREED_FLAGS_AT, flags | offered & _ALSO)
     _BACKGROUND.pack_into(answer, _BACKGROUND_AT, BACKGROUND, BACKGROUND * 3 // 4)
     write = _MAX_WRITE.unpack_from(answer, _MAX_WRITE_AT)[0]
     _MAX_WRITE.pack_into(answer, _MAX_WRITE_AT, min(write, _LONGEST_WRITE))

@@ -22,13 +22,10 @@ from hffs.mount.requests.wire import (
     ATTR_HEAD,
     ATTR_TAIL,
     DIRENT,
-    DIRENT_HEAD,
-    DIRENTPLUS_BYTES,
     ENTRY_HEAD,
     OPEN_IN,
     OPENED,
     READ_IN,
-    REPLY,
     Opcode,
 )
 from hffs.view.tree import Tree
@@ -38,6 +35,7 @@ from tests.view.conftest import OpenTree, encode, open_tree, watcher, write_set
 __all__ = ["open_tree", "watcher"]
 
 JPEGS = [encode("JPEG", seed) for seed in range(3)]
+PLUS_BYTES = ENTRY_HEAD.size + ATTR_TAIL.size + DIRENT.size
 OWNER = Owner(1000, 1001, 0o027)
 MAPPED, RENDERED = "mapped", "rendered"
 MakeDirect = Callable[..., Direct]
@@ -88,29 +86,29 @@ def inode_of(tree: Tree, name: bytes) -> Inode:
 def test_a_name_has_inode_size_and_what_all_files_have(tree: Tree, kernel: Kernel) -> None:
     error, body = answer(direct_of(tree), kernel, make_request(Opcode.LOOKUP, 9, 1, b"1.jpg\0"))
     assert error == 0
-    head = ENTRY_HEAD.unpack(REPLY.pack(0, 0, 0) + body[: ENTRY_HEAD.size - REPLY.size])
+    head = ENTRY_HEAD.unpack_from(body)
     inode, size = inode_of(tree, b"1.jpg"), len(JPEGS[1])
-    assert head[3:5] == (inode, 0)
-    assert head[5] == head[6] > 10**6  # seconds that it may be kept
-    assert head[9:] == (inode, size, -(-size // 512))
-    tail = ATTR_TAIL.unpack(body[ENTRY_HEAD.size - REPLY.size :])
+    assert head[:2] == (inode, 0)
+    assert head[2] == head[3] > 10**6  # seconds that it may be kept
+    assert head[6:] == (inode, size, -(-size // 512))
+    tail = ATTR_TAIL.unpack(body[ENTRY_HEAD.size :])
     assert tail[6:] == (stat.S_IFREG | 0o440, 1, 1000, 1001, 0, 4096, 0)
     assert tail[0] * 10**9 + tail[3] == tree.mtime_ns
 
 
 def test_a_name_that_is_not_there_is_remembered_as_such(tree: Tree, kernel: Kernel) -> None:
     error, body = answer(direct_of(tree), kernel, make_request(Opcode.LOOKUP, 9, 1, b"3.jpg\0"))
-    head = ENTRY_HEAD.unpack(REPLY.pack(0, 0, 0) + body[: ENTRY_HEAD.size - REPLY.size])
-    assert (error, head[3]) == (0, 0)
-    assert head[5] > 10**6
+    head = ENTRY_HEAD.unpack_from(body)
+    assert (error, head[0]) == (0, 0)
+    assert head[2] > 10**6
 
 
 def test_attributes_of_an_inode(tree: Tree, kernel: Kernel) -> None:
     inode = inode_of(tree, b"2.txt")
     error, body = answer(direct_of(tree), kernel, make_request(Opcode.GETATTR, 9, inode, bytes(16)))
-    head = ATTR_HEAD.unpack(REPLY.pack(0, 0, 0) + body[: ATTR_HEAD.size - REPLY.size])
+    head = ATTR_HEAD.unpack_from(body)
     assert error == 0
-    assert head[6:] == (inode, len("three"), 1)
+    assert head[3:] == (inode, len("three"), 1)
 
 
 def test_a_view_whose_files_are_all_there_is_opened_by_the_kernel_itself(
@@ -127,7 +125,7 @@ def test_a_file_that_is_there_in_another_view_is_opened_by_its_inode(
     request = make_request(Opcode.OPEN, 9, inode, OPEN_IN.pack(os.O_RDONLY))
     error, body = answer(direct_of(rendered), kernel, request)
     assert error == 0
-    assert OPENED.unpack(REPLY.pack(0, 0, 0) + body)[3:] == (inode, 2, 0)
+    assert OPENED.unpack(body) == (inode, 2, 0)
 
 
 def test_what_was_rendered_before_is_opened_at_once_and_read_by_who_may_wait_for_the_disk(
@@ -163,13 +161,13 @@ def list_all(direct: Direct, kernel: Kernel, size: int) -> list[tuple[bytes, int
         if not body:
             return listed
         while body:
-            inode, _, _, keep, _, _, again, length, _ = DIRENT_HEAD.unpack_from(body)
-            same, at, name_length, kind = DIRENT.unpack_from(body, DIRENTPLUS_BYTES - DIRENT.size)
+            inode, _, _, keep, _, _, again, length, _ = ENTRY_HEAD.unpack_from(body)
+            same, at, name_length, kind = DIRENT.unpack_from(body, PLUS_BYTES - DIRENT.size)
             assert inode == again == same
             assert kind == stat.S_IFREG >> 12
             assert bool(keep) == bool(length)
-            listed.append((body[DIRENTPLUS_BYTES : DIRENTPLUS_BYTES + name_length], inode, length))
-            body = body[-(-(DIRENTPLUS_BYTES + name_length) // 8) * 8 :]
+            listed.append((body[PLUS_BYTES : PLUS_BYTES + name_length], inode, length))
+            body = body[-(-(PLUS_BYTES + name_length) // 8) * 8 :]
 
 
 def list_names(
