@@ -27,9 +27,9 @@ def give(device: int, unique: int, parts: Sequence[bytes | bytearray | memoryvie
             refuse(device, unique, errno.EIO)
 
 
-def give_data(device: int, unique: int, *parts: bytes | memoryview) -> None:
+def give_data(device: int, unique: int, data: bytes | memoryview = b"") -> None:
     """Answer a request with what follows the head of an answer."""
-    give(device, unique, (REPLY.pack(REPLY.size + sum(map(len, parts)), 0, unique), *parts))
+    give(device, unique, (REPLY.pack(REPLY.size + len(data), 0, unique), data))
 
 
 def refuse(device: int, unique: int, number: int) -> None:
