@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hffs.data.arrays import Stored, let_go, load_arrays, save_arrays
 from hffs.data.folders import remove_whole
 from hffs.errors import FormatError, MountError
+from tests.data.resident import count_resident
 
 
 def _stored(value: int = 1) -> Stored:
@@ -40,17 +41,6 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
             stored.arrays["a"][0] = 3
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert os.listdir(folder.parent) == ["folder"]
-
-
-def count_resident(path: Path) -> int:
-    """Bytes of a file that are mapped by this process and count as its own use."""
-    told, is_of_file = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if "-" in line.split(" ", 1)[0]:
-            is_of_file = line.endswith(str(path))
-        elif is_of_file and line.startswith("Rss:"):
-            told += int(line.split()[1]) * 1024
-    return told
 
 
 def test_pages_that_are_let_go_do_not_count_and_are_there(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hffs.core.types import Inode
 from hffs.errors import DataError, MissingError
 from hffs.view import codecs, deciding
 from hffs.view.tree import Entry, Tree
+from tests.data.resident import count_resident
 from tests.view.conftest import OpenTree, Quiet, encode, write_set
 
 JPEGS = [encode("JPEG", seed) for seed in range(5)]
@@ -42,6 +43,17 @@ def test_every_listed_name_is_found_and_has_its_size(open_tree: OpenTree, source
     assert [read(tree, f"{i}.jpg") for i in range(5)] == JPEGS
     assert [read(tree, f"{i}.txt").decode() for i in range(5)] == TEXTS
     assert tree.files == 10
+
+
+def test_what_is_gone_through_to_count_bytes_is_let_go(
+    open_tree: OpenTree, source: Path, tmp_path: Path
+) -> None:
+    open_tree(source)  # which decides the view, and may have looked at all of it
+    tree = open_tree(source)
+    assert tree.known_bytes() == sum(map(len, JPEGS)) + sum(map(len, TEXTS))
+    kept = [*tmp_path.glob("cache/**/length.npy"), *tmp_path.glob("cache/**/cells.npy")]
+    assert len(kept) == 2
+    assert [count_resident(path) for path in kept] == [0, 0]
 
 
 def test_a_listing_goes_on_from_any_entry(open_tree: OpenTree, source: Path) -> None:

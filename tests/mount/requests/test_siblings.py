@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from hffs.mount.requests.siblings import Sibling
+from hffs.mount.requests.sources import EndedError
+from hffs.mount.requests.wire import REQUEST_BYTES
 from tests.command import Hffs, Mount
 from tests.mixed_photos import Mixed
+from tests.mount.requests.kernel import make_read
 from tests.view.conftest import encode, write_set
 
 pytestmark = pytest.mark.fuse
@@ -129,6 +134,30 @@ def test_who_waits_for_a_daemon_that_is_stopped_can_be_killed(
     finally:
         os.kill(daemon, signal.SIGCONT)
     assert all((folder / f"{n}.jpg").read_bytes() for n in range(4))
+
+
+def make_ended(hand: bytes, unread: bytes = b"") -> Sibling:
+    """One that has ended with a request in its hand, and before it read what it was sent."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if unread:
+        ours.send(unread)
+    pid = os.posix_spawnp("true", ["true"], os.environ)
+    theirs.close()
+    ours.setblocking(False)
+    held = memoryview(bytearray(REQUEST_BYTES))
+    held[: len(hand)] = hand
+    return Sibling(pid, ours, held)
+
+
+@pytest.mark.parametrize("unread", [b"", b"clones"], ids=["begun", "not begun"])
+@pytest.mark.parametrize("hand", [b"", make_read(9, 17, 0, 100)], ids=["idle", "at work"])
+def test_what_one_that_ended_had_not_answered_is_found(hand: bytes, unread: bytes) -> None:
+    sibling = make_ended(hand, unread)
+    with pytest.raises(EndedError) as ended:
+        sibling.take()
+    assert bytes(ended.value.request or b"") == hand
+    assert ended.value.device == sibling.device
+    sibling.end()
 
 
 def test_they_end_with_the_mount_and_with_the_daemon(
