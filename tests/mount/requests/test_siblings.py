@@ -142,6 +142,7 @@ def make_ended(hand: bytes, unread: bytes = b"") -> Sibling:
     if unread:
         ours.send(unread)
     pid = os.posix_spawnp("true", ["true"], os.environ)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # until then it has the other end too
     theirs.close()
     ours.setblocking(False)
     held = memoryview(bytearray(REQUEST_BYTES))
@@ -155,9 +156,9 @@ def test_what_one_that_ended_had_not_answered_is_found(hand: bytes, unread: byte
     sibling = make_ended(hand, unread)
     with pytest.raises(EndedError) as ended:
         sibling.take()
+    sibling.end()
     assert bytes(ended.value.request or b"") == hand
     assert ended.value.device == sibling.device
-    sibling.end()
 
 
 def test_they_end_with_the_mount_and_with_the_daemon(
