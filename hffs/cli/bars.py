@@ -35,8 +35,10 @@ class _Amount(ProgressColumn):
 
 
 def make_bars() -> Progress:
-    """Bars on standard error; each task has a `unit`."""
+    """Bars on standard error; each task has a `unit`.
+
+    No thread draws them: they are drawn where `refresh` is called. A process with bars may fork.
+    """
     text = TextColumn("{task.description}", markup=False)
-    return Progress(
-        text, BarColumn(), _Amount(), TimeRemainingColumn(), console=Console(stderr=True)
-    )
+    columns = (text, BarColumn(), _Amount(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), auto_refresh=False)

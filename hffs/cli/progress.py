@@ -17,6 +17,7 @@ _SHOWN_AFTER = {"": 20_000, "B": 1_000_000, "fetched": 50, "encoded": 1}
 """Work on less than this is over before a bar could be read."""
 
 _LINES_APART_S = 10.0
+_DRAWN_EVERY_S = 0.1
 
 
 class DownloadLog:
@@ -75,6 +76,7 @@ class TerminalListener:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._logs: dict[str, DownloadLog] = {}
+        self._drawn_s = 0.0
 
     def close(self) -> None:
         """Take the bars away."""
@@ -96,6 +98,10 @@ class TerminalListener:
                 clean_line(self._before + what), total=total or None, unit=unit, completed=done
             )
         bars.update(self._tasks[what], completed=done, total=total or None)
+        now_s = time.monotonic()
+        if now_s - self._drawn_s >= _DRAWN_EVERY_S or done == total:
+            self._drawn_s = now_s
+            bars.refresh()
 
     def _log(self, what: str, done: int, total: int, *, counts: bool) -> None:
         now_s = time.monotonic()
@@ -109,9 +115,7 @@ class TerminalListener:
         print(clean_line(f"hffs: {self._before}{text}"), file=sys.stderr)
 
     def starting(self, within_s: float) -> None:
-        """Nothing is shown any more: the rest does not take long, and a daemon that has to fork
-        must not have the thread that draws.
-        """
+        """Nothing is shown any more: the rest does not take long."""
         self.close()
 
     def ready(self) -> None:

@@ -39,14 +39,19 @@ def test_nothing_is_said_of_things_and_of_small_downloads(
     assert capsys.readouterr().err == ""
 
 
-def test_no_thread_draws_any_more_when_a_mount_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bars_are_drawn_without_a_thread(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A daemon forks after its bars were shown: a thread that draws may hold a lock then."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    threads = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: pytest.fail(thread.name))
+    monkeypatch.setenv("TERM", "xterm")
     with closing(TerminalListener()) as listener:
-        listener.progress("finding images", 1, 1_000_000)
-        assert threading.active_count() > threads
-        listener.starting(30.0)
-        assert threading.active_count() == threads
+        for done in range(1, 1_001):
+            listener.progress("finding images", done * 1_000, 1_000_000)
+            if done == 1:
+                assert "   1000/1000000" in capsys.readouterr().err
+        assert "1000000/1000000" in capsys.readouterr().err.rpartition("finding images")[2]
 
 
 def test_bars_show_things_and_bytes() -> None:
