@@ -50,7 +50,7 @@ def load_arrays(folder: Path) -> Stored | None:
         if not is_sealed(meta):
             raise ValueError(f"{_META} is not what was written")
         forms = dict(meta["arrays"])
-        arrays = {name: _load(folder / f"{name}.npy", *form) for name, form in forms.items()}
+        arrays = {name: _load(array_path(folder, name), *form) for name, form in forms.items()}
         return Stored(arrays, dict(meta["meta"]))
     except FileNotFoundError as error:
         if not os.path.lexists(folder):
@@ -62,6 +62,11 @@ def load_arrays(folder: Path) -> Stored | None:
         # everything json, numpy's header parser and mmap say about damaged files
         why = str(error) or type(error).__name__
         raise FormatError("cannot use", str(folder), why=why) from error
+
+
+def array_path(folder: Path, name: str) -> Path:
+    """The file of an array, which ends with the bytes of that."""
+    return folder / f"{name}.npy"
 
 
 def load_kept(folder: Path) -> Stored | None:
@@ -114,7 +119,7 @@ def _load(path: Path, dtype: str, shape: list[int], checksum: int) -> NDArray[An
 def _write(folder: Path, stored: Stored) -> None:
     forms = {}
     for name, array in stored.arrays.items():
-        with (folder / f"{name}.npy").open("x+b") as file:
+        with array_path(folder, name).open("x+b") as file:
             np.save(file, array, allow_pickle=False)
             _sync(file.fileno(), file.flush)
             file.seek(0)

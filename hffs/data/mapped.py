@@ -65,14 +65,25 @@ class MappedFile:
 
     def read(self, offset: int, length: int) -> memoryview:
         """A copy of a range, whole and as it was; StaleError if the file was changed in place."""
-        data = bytearray(length)
-        done = 0
-        while done < length and (
-            count := os.preadv(self._descriptor, [memoryview(data)[done:]], offset + done)
-        ):
-            done += count
+        data = memoryview(bytearray(length))
+        self.read_into(data, offset)
+        return data.toreadonly()
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Have a range in a buffer, whole and as it was; raises as `read` does.
+
+        Of what is read in order the kernel reads ahead, as it does not of a map.
+        """
+        left = buffer
+        try:
+            while left and (count := os.preadv(self._descriptor, [left], offset)):
+                left, offset = left[count:], offset + count
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise DataError("cannot read", str(self.path), why=why) from error
         self.check()
-        return memoryview(data).toreadonly()
+        if left:
+            raise DataError("cannot read", str(self.path), why="it is shorter than it was")
 
     def leave_untouched(self) -> UntouchedFile:
         """The same file, for who decodes what lies in it."""

@@ -18,8 +18,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from hffs.core.base64text import decode_text, decode_value
-from hffs.core.formats import NOUNS, count_sniffed, sniff
+from hffs.core.formats import count_sniffed
 from hffs.core.zips import inflate
+from hffs.data.admission import Admission
 from hffs.data.cache import DiskCache
 from hffs.data.cells.index import FAR, CellIndex, Coding, SegmentKind
 from hffs.data.cells.paths import check_file, read_file, read_file_part
@@ -63,7 +64,7 @@ class RowStore:
         self._fetchers = fetchers
         self.traffic = fetchers.traffic
         self.media = index.column.media
-        self._admitted: set[int] = set()
+        self._admission = Admission(index, located.name)
         self._root = os.path.realpath(os.fsencode(located.root))
         # a memoryview gives a Python int three times as fast as numpy does
         self._segments = index.segment.data
@@ -94,12 +95,26 @@ class RowStore:
             if view is None:
                 return None
         data = self._cut(view, cell)
-        if self._index.is_foreign and cell not in self._admitted:
+        if self._admission.is_due(cell):
             is_mapped = self._lies_in_map(cell)
-            head = self._copy_stored(cell, count_sniffed(self.media)) if is_mapped else data
-            self._admit(cell, head)
-            self._admitted.add(cell)
+            self._admission.admit(cell, self._copy_head(cell) if is_mapped else data)
         return data
+
+    def read_into(self, buffer: memoryview, cell: int, start: int) -> int | None:
+        """Have the bytes of a cell from `start` on in a buffer, as far as both go, where they lie
+        in a file as they are: how many there are; None elsewhere. Raises as `load` does.
+
+        Nothing is mapped by that, so that what was read is the kernel's alone, not this process's.
+        """
+        if not self._lies_in_map(cell) or self._codings[self._segments[cell]] != Coding.RAW:
+            return None
+        file = self._file_of(cell)
+        first, length = self._find_stored(cell, file.size_bytes)
+        if self._admission.is_due(cell):
+            self._admission.admit(cell, self._copy_head(cell))
+        count = max(min(length - start, len(buffer)), 0)
+        file.read_into(buffer[:count], first + start)
+        return count
 
     def load(self, cell: int) -> memoryview:
         """Bytes of a cell, whatever it takes: a whole group of rows may have to be decoded.
@@ -107,12 +122,12 @@ class RowStore:
         Raises StaleError (its file changed), SourceError, FormatError, and what fetching raises.
         """
         ready = self.read(cell)
-        return self._admit(cell, self._load(cell)) if ready is None else ready
+        return self._admission.admit(cell, self._load(cell)) if ready is None else ready
 
     def copy(self, cell: int) -> memoryview:
         """As `load`, for who looks at the bytes: never a slice of a map of the source."""
         if self._lies_in_map(cell) and self._codings[self._segments[cell]] == Coding.RAW:
-            return self._admit(cell, self._copy_stored(cell))
+            return self._admission.admit(cell, self._copy_stored(cell))
         return self.load(cell)
 
     @property
@@ -128,6 +143,10 @@ class RowStore:
         file = self._file_of(cell)
         start, length = self._find_stored(cell, file.size_bytes)
         return file.read(start, min(length, most_bytes))
+
+    def _copy_head(self, cell: int) -> memoryview:
+        """As much of a mapped cell as tells its format."""
+        return self._copy_stored(cell, count_sniffed(self.media))
 
     def _load(self, cell: int) -> memoryview:
         segment = self._segments[cell]
@@ -162,9 +181,9 @@ class RowStore:
         """
         if not self.is_parted(cell):
             return self.load(cell)[start:stop]
-        if self._index.is_foreign and cell not in self._admitted:
-            self._admit(cell, self._load_part_of(cell, 0, count_sniffed(self.media)))
-            self._admitted.add(cell)
+        if self._admission.is_due(cell):
+            head = self._load_part_of(cell, 0, count_sniffed(self.media))
+            self._admission.admit(cell, head)
         return self._load_part_of(cell, start, stop)
 
     def _load_part_of(self, cell: int, start: int, stop: int) -> memoryview:
@@ -216,13 +235,6 @@ class RowStore:
         parts = self._find_parts(cell)
         return parts is not None and not parts.has_part(self._offsets[cell], start, stop)
 
-    def find_mapped(self, cell: int, start: int, stop: int) -> tuple[MappedFile, int, int] | None:
-        """The file that a mapped cell lies in, offset and length of a part of the cell in it."""
-        if not self._lies_in_map(cell):
-            return None
-        first, size = self._offsets[cell], self._stored[cell]
-        return self._file_of(cell), first + start, max(min(stop, size) - start, 0)
-
     def check(self, cell: int) -> None:
         """Raise StaleError if the file that a cell comes from was changed in place."""
         segment = self._segments[cell]
@@ -253,18 +265,6 @@ class RowStore:
         is_shard = self._kinds[segment] == SegmentKind.MAP
         open_ = self._opened.shard if is_shard else self._opened.archive
         return open_(self._shards[segment])
-
-    def _admit(self, cell: int, data: memoryview) -> memoryview:
-        """The bytes of a cell, if they may be given."""
-        if self._index.is_foreign:
-            told, found = self._index.format[cell], sniff(data, self.media)
-            if not found or (found != told and not self.is_far(cell)):
-                which = f"row {int(self._index.row[cell])} of {self._located.name}"
-                noun = NOUNS[self.media][0]
-                raise FormatError(
-                    f"cannot use the {noun} of", which, why=f"its bytes are no {noun}"
-                )
-        return data
 
     def _cut(self, view: memoryview, cell: int) -> memoryview:
         start, length = self._find_stored(cell, len(view))

@@ -39,10 +39,6 @@ Render: TypeAlias = Callable[[memoryview], Sequence[bytes | bytearray]]
 impossible, another HffsError where it could not be tried.
 """
 
-LARGE_BYTES = 4 << 20
-"""Of a larger file in a map the disk is asked piece by piece, as it is read, not when opened."""
-
-_AHEAD_BYTES = 1 << 20
 FETCHERS = 128
 """Cells elsewhere that are waited for at a time: many more than all hosts are sent, since most may
 wait for their turn at one host that is slow, and would keep the others from theirs. One that is in
@@ -148,12 +144,9 @@ class Content:
         return self._totals.known_bytes()
 
     def prepare(self, position: Position) -> None:
-        """Refuse a source that changed (StaleError); let the disk fetch the bytes ahead."""
-        cell = self._cells[position]
+        """Refuse a source that changed (StaleError)."""
         try:
-            self._stores.rows.check(cell)
-            if not self.is_made(position):
-                self._ask_disk(cell, 0, LARGE_BYTES)
+            self._stores.rows.check(self._cells[position])
         except HffsError as error:
             self._tell(position, error)
             raise
@@ -182,14 +175,17 @@ class Content:
                 return mapped
         return self._made.recent(position)
 
-    def advise(self, position: Position, start: int, stop: int) -> None:
-        """Let the disk fetch what is about to be read of a large file, and a little more."""
-        self._ask_disk(self._cells[position], start, stop + _AHEAD_BYTES)
-
-    def _ask_disk(self, cell: int, start: int, stop: int) -> None:
-        if found := self._stores.rows.find_mapped(cell, start, stop):
-            file, offset, length = found
-            file.advise(offset, length)
+    def read_into(self, buffer: memoryview, position: Position, start: int) -> int | None:
+        """Have a part of an image in a buffer where it lies in a file as it is, and how long that
+        part is; else None.
+        """
+        if not self._passes[self._forms[position]]:
+            return None
+        try:
+            return self._stores.rows.read_into(buffer, self._cells[position], start)
+        except HffsError as error:
+            self._tell(position, error)
+            raise
 
     def request_size(self, position: Position) -> Future[int]:
         """How many bytes an image has, if that is not known; raises as `request` does."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 
 from hffs.config import Config
 from hffs.config.recorded import RecordedConfig
-from hffs.data.arrays import Stored, load_kept, save_arrays
+from hffs.data.arrays import Stored, array_path, load_kept, save_arrays
 from hffs.data.cells.index import CellIndex
 from hffs.data.cells.keeping import load_index
 from hffs.data.folders import remove_whole
+from hffs.data.mapped import open_mapped
 from hffs.data.mediacolumn import MediaColumn
+from hffs.errors import SourceError
 from hffs.view.layout import Folders, Layout
 from hffs.view.manifest import Files, Manifest, TextFiles, ViewInfo, make_fingerprint
 from hffs.view.places import Places
@@ -42,7 +45,7 @@ def keep(places: Places, info: ViewInfo, files: Files, index: CellIndex) -> Deci
     arrays = name_arrays(files)
     meta = {"info": asdict(info), "column": asdict(index.column)}
     stored = save_arrays(places.view, Stored(arrays, meta))
-    return Decided(_restore(stored.arrays, info), index)
+    return Decided(_restore(stored.arrays, info, places.view), index)
 
 
 def reopen(places: Places) -> Decided | None:
@@ -53,8 +56,8 @@ def reopen(places: Places) -> Decided | None:
     try:
         info = ViewInfo.parse(stored.meta["info"])
         column = MediaColumn(**stored.meta["column"])
-        manifest = _restore(stored.arrays, info)
-    except (KeyError, TypeError, ValueError):  # another release kept it
+        manifest = _restore(stored.arrays, info, places.view)
+    except (KeyError, TypeError, ValueError, SourceError):  # another release kept it, or took it
         remove_whole(places.view)
         return None
     index = load_index(places.index(column), places.located)
@@ -115,8 +118,8 @@ def name_arrays(files: Files) -> dict[str, NDArray[Any]]:
     return {name: array for name, array in arrays.items() if array is not None}
 
 
-def _restore(arrays: Arrays, info: ViewInfo) -> Manifest:
-    """A manifest from the arrays that keep it."""
+def _restore(arrays: Arrays, info: ViewInfo, folder: Path) -> Manifest:
+    """A manifest from the arrays that keep it, which were loaded from a folder."""
     folders = None
     if "folder_of" in arrays:
         folders = Folders(
@@ -127,7 +130,9 @@ def _restore(arrays: Arrays, info: ViewInfo) -> Manifest:
         )
     cells = arrays["cells"]
     captions, lyrics = (
-        _restore_texts(arrays.get(offsets), arrays.get(blob), len(cells))
+        _restore_texts(arrays[offsets], arrays[blob], len(cells), array_path(folder, blob))
+        if offsets in arrays
+        else None
         for offsets, blob in (("caption_offsets", "captions"), ("lyrics_offsets", "lyrics"))
     )
     return Manifest(
@@ -143,8 +148,8 @@ def _restore(arrays: Arrays, info: ViewInfo) -> Manifest:
 
 
 def _restore_texts(
-    offsets: NDArray[Any] | None, blob: NDArray[Any] | None, positions: int
-) -> TextFiles | None:
-    if offsets is None or blob is None:
-        return None
-    return TextFiles(offsets, blob, positions // (len(offsets) - 1))
+    offsets: NDArray[Any], blob: NDArray[Any], positions: int, path: Path
+) -> TextFiles:
+    file = open_mapped(path)
+    file.close_unused()
+    return TextFiles(offsets, blob, positions // (len(offsets) - 1), file)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hffs.core.formats import Media
 from hffs.core.types import Position
+from hffs.data.mapped import MappedFile
 from hffs.view.layout import Layout
 
 _EPOCH_S = 946_684_800  # 2000-01-01
@@ -83,8 +84,16 @@ class TextFiles:
     tiles of one image. Of a part of a view the blob is that of the whole.
     """
 
-    def __init__(self, offsets: NDArray[np.int64], blob: NDArray[np.uint8], each: int = 1) -> None:
-        self.offsets, self.blob, self.each = offsets, blob, each
+    def __init__(
+        self,
+        offsets: NDArray[np.int64],
+        blob: NDArray[np.uint8],
+        each: int = 1,
+        file: MappedFile | None = None,
+    ) -> None:
+        """`file` is one that ends with the blob, if there is any."""
+        self.offsets, self.blob, self.each, self.file = offsets, blob, each, file
+        self._blob_at = 0 if file is None else file.size_bytes - len(blob)
         self._at = offsets.data
         self._bytes = blob.data
         self.total_bytes = int(offsets[-1] - offsets[0]) * each
@@ -103,6 +112,18 @@ class TextFiles:
         """One file, UTF-8."""
         number = position // self.each
         return self._bytes[self._at[number] : self._at[number + 1]]
+
+    def read_into(self, buffer: memoryview, position: Position, start: int) -> int | None:
+        """Have a part of one file in a buffer, and how long that part is; None where the blob is in
+        no file. Nothing is mapped by that: texts may be most of what is kept of a view.
+        """
+        if self.file is None:
+            return None
+        number = position // self.each
+        first, end = self._at[number] + start, self._at[number + 1]
+        count = max(min(end - first, len(buffer)), 0)
+        self.file.read_into(buffer[:count], self._blob_at + first)
+        return count
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def _cut_texts(whole: TextFiles | None, chosen: slice) -> TextFiles | None:
     """The texts of some images of a view."""
     if whole is None:
         return None
-    return TextFiles(whole.offsets[chosen.start : chosen.stop + 1], whole.blob, whole.each)
+    return TextFiles(
+        whole.offsets[chosen.start : chosen.stop + 1], whole.blob, whole.each, whole.file
+    )
 
 
 def _cut_layout(whole: Layout, positions: slice) -> Layout:

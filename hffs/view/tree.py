@@ -200,7 +200,7 @@ class Tree:
             yield Entry(entry_id + 1, _METADATA_NAME, self._metadata_inode, size)
 
     def prepare(self, inode: Inode) -> None:
-        """Before a file is read: refuse a source that changed, ask the disk for the bytes."""
+        """Before a file is read: refuse a source that changed."""
         if not self._is_metadata(inode):
             position, kind = self._locate(inode)
             if kind is Kind.IMAGE:
@@ -226,12 +226,16 @@ class Tree:
         """Such a file, if it is kept on the disk, which has to be waited for."""
         return self._content.find_made(self._locate(inode)[0])
 
-    def advise(self, inode: Inode, start: int, stop: int) -> None:
-        """Before a part of a large file is read that takes no waiting: ask the disk for it."""
-        if not self._is_metadata(inode):
-            position, kind = self._locate(inode)
-            if kind is Kind.IMAGE:
-                self._content.advise(position, start, stop)
+    def read_into(self, buffer: memoryview, inode: Inode, start: int) -> int | None:
+        """Have a file from `start` on in a buffer, as far as both go, where that takes no more than
+        the disk, and how many bytes that are; None where it is `ready`, or has to be waited for.
+        """
+        if self._is_metadata(inode):
+            return None
+        position, kind = self._locate(inode)
+        if kind is Kind.IMAGE:
+            return self._content.read_into(buffer, position, start)
+        return self._require_texts(kind).read_into(buffer, position, start)
 
     def request_size(self, inode: Inode) -> Future[int]:
         """Exact size of a file that `size_bytes` does not know, worked out on a thread."""

@@ -28,12 +28,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from tests.bench.access_folders import make_photos, open_folders
-from tests.bench.machine import Say, be_quiet, describe_machine
+from tests.bench.machine import Say, be_quiet, describe_machine, find_program
 
 AHEAD = 16
 """Files that are asked for before they are read."""
 
 BUFFER_BYTES = 1 << 20
+_LARGE_BYTES = 1 << 20
+_MOST_CACHED = 0.1
 Figures = dict[str, dict[str, list[float]]]
 """Things a second of each round: by pattern, then by contender."""
 
@@ -193,10 +195,25 @@ def measure(pattern: Callable[[Work], int], work: Work) -> float:
     return count / (time.perf_counter() - started)
 
 
-def drop_caches() -> None:
-    """Have the kernel keep nothing of any file."""
+def drop_caches(folder: Path) -> None:
+    """Have the kernel keep nothing of any file.
+
+    SystemExit if much of a large file in a folder is still in memory: what a process has mapped
+    stays, and "cold" reads of it would be warm.
+    """
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("3")
+    for path in folder.iterdir():
+        is_large = path.is_file() and path.stat().st_size > _LARGE_BYTES
+        if is_large and (share := find_cached_share(path)) > _MOST_CACHED:
+            raise SystemExit(f"{path.name} is not cold: {share:.0%} of it are in memory")
+
+
+def find_cached_share(path: Path) -> float:
+    """How much of a file is in memory."""
+    command = [find_program("fincore"), "--bytes", "--noheadings", "--output", "RES", str(path)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(told) / path.stat().st_size
 
 
 def turn(names: Sequence[str], number: int) -> list[str]:
@@ -222,7 +239,7 @@ def run(
                 say(f"{contender}, {pattern}, round {number + 1} of {rounds}")
                 take = functools.partial(_take, pattern, work)
                 if os.geteuid() == 0:
-                    drop_caches()
+                    drop_caches(work.folder.parent)
                     note(f"{pattern}, cold", contender, take())
                 else:
                     take()

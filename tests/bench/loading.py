@@ -44,7 +44,7 @@ def run(
         for who in turn(list(folders), number):
             for state in states:
                 if state == "cold":
-                    drop_caches()
+                    drop_caches(folders[who].parent)
                 figures[state][who].append(take(folders[who]))
     return figures
 

@@ -102,7 +102,7 @@ def reading(work: Work) -> Iterator[None]:
     def read() -> None:
         while not stop.is_set():
             if os.geteuid() == 0:
-                drop_caches()
+                drop_caches(work.folder.parent)
             read_in_order(READERS, work)
 
     with ThreadPoolExecutor(1) as pool:

@@ -86,7 +86,7 @@ def count_epochs(hffs: Hffs, folder: Path, files: int) -> dict[str, dict[str, fl
     work = Work(folder, [f"{number}.jpg" for number in range(files)])
     for name in ("cold", "again"):
         if name == "cold" and os.geteuid() == 0:
-            drop_caches()
+            drop_caches(folder.parent)
         before = count_requests(socket)
         read_in_order(1, work)
         after = count_requests(socket)

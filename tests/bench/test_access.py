@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
@@ -25,6 +26,25 @@ def test_figures_are_medians_and_ratios_of_them() -> None:
     head, line = bench.render_table(summary).splitlines()
     assert head.split() == ["ext4", "hffs", "hffs", "/", "ext4"]
     assert line.split() == ["1", "reader,", "warm", "200", "50", "0.25"]
+
+
+def test_what_is_mapped_is_not_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_text", lambda *_: 1)  # all other tests have things cached
+    path = tmp_path / "large"
+    path.write_bytes(bytes(4 << 20))
+    with pytest.raises(SystemExit, match="large is not cold: 100% of it are in memory"):
+        bench.drop_caches(tmp_path)
+
+    def forget() -> float:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return bench.find_cached_share(path)
+
+    assert forget() == 0
+    bench.drop_caches(tmp_path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        assert forget() > 0.9
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer Pythons

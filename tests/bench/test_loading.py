@@ -25,7 +25,7 @@ def test_folders_take_turns_and_are_dropped_from_memory_first(
         did.append(folder.name)
         return 1.0
 
-    monkeypatch.setattr(bench, "drop_caches", lambda: did.append("drop"))
+    monkeypatch.setattr(bench, "drop_caches", lambda _: did.append("drop"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     folders = {"ext4": tmp_path / "disk", "hffs": tmp_path / "mount"}
     figures = bench.run(folders, 2, take)

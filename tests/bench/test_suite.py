@@ -261,7 +261,7 @@ def test_the_machine_is_described() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer Pythons
 @pytest.mark.fuse
 def test_files_are_read_by_every_contender(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "drop_caches", lambda: None)  # those of all other tests too
+    monkeypatch.setattr(access, "drop_caches", lambda _: None)  # those of all other tests too
     outcome = lines.LINES["files"].measure(TINY, be_quiet)
     contenders = {name for name, _ in outcome.tables[0].rows}
     assert {"hffs", "bare pyfuse3 loop", "datasets, Arrow", "datasets, streaming"} < contenders

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hffs.core.formats import MediaFormat
 from hffs.data import mapped
 from hffs.data.mapped import MappedFile, open_mapped, sniff_values
-from hffs.errors import AccessError, SourceError, StaleError
+from hffs.errors import AccessError, DataError, SourceError, StaleError
 
 JPEG, PNG = b"\xff\xd8\xff\xe0photo", b"\x89PNG\r\n\x1a\nphoto"
 
@@ -102,6 +102,37 @@ def test_a_file_changed_in_place_is_stale(tmp_path: Path) -> None:
         os.utime(path, ns=(0, file.mtime_ns + 1))
         with pytest.raises(StaleError):
             file.check()
+
+
+def test_a_part_is_read_into_a_buffer(tmp_path: Path) -> None:
+    buffer = memoryview(bytearray(5))
+    with open_mapped(written(tmp_path / "a", b"abcdefg")) as file:
+        file.read_into(buffer[:4], 2)
+        file.read_into(buffer[4:], 0)
+        file.read_into(buffer[:0], 7)
+    assert bytes(buffer) == b"cdefa"
+
+
+def test_what_a_file_does_not_have_is_never_taken_for_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A buffer may hold what somebody else has read: short is an error, whatever is the reason."""
+    path = written(tmp_path / "a", b"abcdefg")
+    buffer = memoryview(bytearray(4))
+    with open_mapped(path) as file:
+        with pytest.raises(DataError, match=r"cannot read .*/a: it is shorter than it was"):
+            file.read_into(buffer, 5)
+        with path.open("ab") as more:
+            more.write(b"h")
+        with pytest.raises(StaleError):
+            file.read_into(buffer, 0)
+
+        def fail(*_: object) -> int:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "preadv", fail)
+        with pytest.raises(DataError, match=r"cannot read .*/a: Input/output error"):
+            file.read_into(buffer, 0)
 
 
 PAGE = mmap.PAGESIZE

@@ -102,7 +102,6 @@ def test_a_shard_that_changes_in_place_is_stale(form: str, tmp_path: Path, sets:
     opened = _open(sets, form, tmp_path)
     path = opened.located.shards[0].path
     opened.store.check(0)
-    opened.store.find_mapped(0, 0, 100)
     with path.open("r+b") as file:
         file.write(b"PAR1")
     os.utime(path, ns=(1, 1))
@@ -133,7 +132,6 @@ def test_files_that_cells_name_are_read_as_they_were_found(tmp_path: Path, sets:
     store = sets.open(path, tmp_path / "cache").store
     assert store.read(0) is None
     store.check(0)
-    store.find_mapped(0, 0, 100)
     assert store.load(0) == b"first"
     image.write_bytes(b"other")
     os.utime(image, ns=(1, 1))

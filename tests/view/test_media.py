@@ -24,7 +24,6 @@ from hffs.core.inodes import ROOT, Kind, make_inode
 from hffs.core.types import Inode, Position
 from hffs.data.recent import count_held
 from hffs.errors import ConfigError, DataError, MissingError, RenderError, StaleError
-from hffs.view import content
 from hffs.view.tree import Tree
 from tests.view.conftest import OpenTree, Quiet, encode
 from tests.view.media import make_media, pack, write_media
@@ -221,25 +220,6 @@ def test_broken_base64_is_an_error_of_its_own(open_tree: OpenTree, tmp_path: Pat
         with pytest.raises(RenderError, match=r"cannot read 1\.mp4 \(row 1 of "):
             read(tree, "1.mp4", 0, 10)
     assert read(tree, "0.mp4") == MP4 * 100
-
-
-def test_large_files_are_asked_of_the_disk_piece_by_piece(
-    open_tree: OpenTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    large = make_media(MediaFormat.MP4, content.LARGE_BYTES * 3)
-    tree = open_tree(write_media(tmp_path / "a.parquet", "video", [large]), **VIDEO)
-    asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(
-        "hffs.data.mapped.MappedFile.advise", lambda _, start, size: asked.append((start, size))
-    )
-    inode = find(tree, "0.mp4")
-    tree.prepare(inode)
-    tree.advise(inode, 1 << 20, 2 << 20)
-    tree.advise(inode, len(large) - 10, len(large) + 100)
-    (first, opening), (second, reading), (_, at_end) = asked
-    assert (opening, second - first) == (content.LARGE_BYTES, 1 << 20)
-    assert 1 << 20 <= reading < content.LARGE_BYTES
-    assert at_end == 10
 
 
 SONGS: dict[str, Any] = {
@@ -465,11 +445,21 @@ def test_lyrics_that_are_no_text(open_tree: OpenTree, tmp_path: Path, words: lis
         open_tree(source, **AUDIO, lyrics_column="lyrics")
 
 
-def test_regression_large_metadata_is_read(open_tree: OpenTree, tmp_path: Path) -> None:
-    source = write_media(tmp_path / "a.parquet", "audio", [WAV], tags=["t"])
-    tree = open_tree(source, **AUDIO, metadata_jsonl=True)
-    tree.advise(find(tree, "metadata.jsonl"), 0, 1 << 20)
-    tree.advise(find(tree, "0.txt"), 0, 1 << 20)
+def test_files_of_every_kind_are_read_into_a_buffer_or_not_at_all(
+    open_tree: OpenTree, tmp_path: Path
+) -> None:
+    columns = {"tags": ["a song", "b"], "lyrics": ["la la", None]}
+    source = write_media(tmp_path / "a.parquet", "audio", [WAV, MP3], **columns)
+    tree = open_tree(source, **AUDIO, metadata_jsonl=True, lyrics_column="lyrics")
+    buffer = memoryview(bytearray(1 << 20))
+    for name in ("0.wav", "1.mp3", "0.txt", "1.txt", "0.lyrics"):
+        whole = read(tree, name)
+        assert tree.read_into(buffer, find(tree, name), 0) == len(whole)
+        assert buffer[: len(whole)] == whole
+        assert tree.read_into(buffer[:3], find(tree, name), len(whole) - 1) == 1
+        assert buffer[:1] == whole[-1:]
+        assert tree.read_into(buffer, find(tree, name), len(whole) + 5) == 0
+    assert tree.read_into(buffer, find(tree, "metadata.jsonl"), 0) is None
     assert read(tree, "metadata.jsonl").startswith(b'{"file_name": "0.wav"')
 
 

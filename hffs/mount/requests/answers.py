@@ -32,6 +32,12 @@ def give_data(device: int, unique: int, data: bytes | memoryview = b"") -> None:
     give(device, unique, (REPLY.pack(REPLY.size + len(data), 0, unique), data))
 
 
+def give_message(device: int, unique: int, message: memoryview) -> None:
+    """Answer a request with a message that has all but its head."""
+    REPLY.pack_into(message, 0, len(message), 0, unique)
+    give(device, unique, (message,))
+
+
 def refuse(device: int, unique: int, number: int) -> None:
     """Answer a request with an errno."""
     try:

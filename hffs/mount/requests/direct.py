@@ -23,7 +23,7 @@ from typing import TypeAlias
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
 from hffs.mount.observing.counting import Counters
-from hffs.mount.requests.answers import give_data, refuse
+from hffs.mount.requests.answers import give_data, give_message, refuse
 from hffs.mount.requests.files import NAME_BYTES, Entries, Owner
 from hffs.mount.requests.guard import at_once, at_once_alone
 from hffs.mount.requests.listings import Listings
@@ -33,10 +33,11 @@ from hffs.mount.requests.wire import (
     KEEP_CACHE,
     OPEN_IN,
     OPENED,
+    READ_BYTES,
     READ_IN,
+    REPLY,
     Opcode,
 )
-from hffs.view.content import LARGE_BYTES
 from hffs.view.tree import Tree
 
 _Handler: TypeAlias = Callable[[int, int, int, memoryview], bool]
@@ -61,6 +62,8 @@ class Direct:
         self._entries = Entries(owner, tree.mtime_ns, is_below_overlay=place.is_below_overlay)
         self._listings = Listings(tree, self._entries)
         self._opens_itself = tree.is_at_hand
+        self._message = memoryview(bytearray(REPLY.size + READ_BYTES))
+        self._data = self._message[REPLY.size :]
         self._handlers: dict[int, _Handler] = {
             Opcode.LOOKUP: self.lookup,
             Opcode.GETATTR: self.getattr,
@@ -130,16 +133,21 @@ class Direct:
 
     @at_once
     def read(self, device: int, unique: int, inode: int, request: memoryview) -> bool:
-        """A slice of a file that is there, from the map to the kernel without a copy between."""
+        """A part of a file that is there: read from the source into the one buffer of all answers,
+        or given as a slice of a map; nothing is allocated for it.
+        """
         _, start, size = READ_IN.unpack_from(request, HEADER_BYTES)
         tree = self._tree
+        count = tree.read_into(self._data[:size], Inode(inode), start)
+        if count is not None:
+            self.counters.add_read(count)
+            give_message(device, unique, self._message[: REPLY.size + count])
+            return True
         data = tree.ready(Inode(inode))
         if data is None and self._may_wait:
             data = tree.find_made(Inode(inode))
         if data is None:
             return False
-        if self._opens_itself or len(data) > LARGE_BYTES:
-            tree.advise(Inode(inode), start, start + size)
         part = data[start : start + size]
         self.counters.add_read(len(part))
         give_data(device, unique, part)

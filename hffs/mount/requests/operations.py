@@ -31,7 +31,6 @@ from hffs.mount.observing.counting import Counters
 from hffs.mount.requests.files import BLOCK_BYTES, KEEP_S, NAME_BYTES, Owner, count_blocks
 from hffs.mount.requests.guard import guarded
 from hffs.mount.requests.waiting import wait_for
-from hffs.view.content import LARGE_BYTES
 from hffs.view.tree import Tree
 
 T = TypeVar("T")
@@ -43,6 +42,10 @@ REQUESTS = (
     "listxattr", "readlink", "ioctl",
 )  # fmt: skip
 """What is counted: every handler that is guarded."""
+
+
+_NO_ROOM = memoryview(b"")
+"""Tells whether a file can be read into a buffer."""
 
 
 class Operations(pyfuse3.Operations):
@@ -160,15 +163,15 @@ class Operations(pyfuse3.Operations):
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> memoryview:  # type: ignore[override] # pyfuse3 takes any contiguous buffer; its annotation says bytes
-        """A slice of the file's bytes, without a copy."""
+        """A part of the file's bytes, which are not copied but from a file of the source."""
         inode = Inode(fh)
-        data = self._tree.ready(inode)
-        if data is None:
-            part = await self._wait(self._tree.request_part(inode, off, off + size), inode)
-        else:
-            if len(data) > LARGE_BYTES:
-                self._tree.advise(inode, off, off + size)
+        if self._tree.read_into(_NO_ROOM, inode, off) is not None:
+            buffer = memoryview(bytearray(size))
+            part = buffer[: self._tree.read_into(buffer, inode, off)]
+        elif (data := self._tree.ready(inode)) is not None:
             part = data[off : off + size]
+        else:
+            part = await self._wait(self._tree.request_part(inode, off, off + size), inode)
         self.counters.add_read(len(part))
         return part
 

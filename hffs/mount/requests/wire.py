@@ -21,6 +21,9 @@ REQUEST_BYTES = _LONGEST_WRITE + 8192
 is never made.
 """
 
+READ_BYTES = 1 << 20
+"""What a READ asks for at most."""
+
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -123,4 +126,5 @@ def agree(answer: bytearray, offered: int, most_pages: int) -> None:
     write = _MAX_WRITE.unpack_from(answer, _MAX_WRITE_AT)[0]
     _MAX_WRITE.pack_into(answer, _MAX_WRITE_AT, min(write, _LONGEST_WRITE))
     pages = _MAX_PAGES.unpack_from(answer, _MAX_PAGES_AT)[0]
-    _MAX_PAGES.pack_into(answer, _MAX_PAGES_AT, min(pages, most_pages))
+    pages = min(pages, most_pages, READ_BYTES // PAGE_BYTES)
+    _MAX_PAGES.pack_into(answer, _MAX_PAGES_AT, pages)

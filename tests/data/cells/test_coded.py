@@ -70,7 +70,6 @@ def test_base64_is_decoded_and_its_size_is_known(
     assert [opened.store.read(cell) for cell in range(4)] == [None] * 4
     for cell in range(4):
         opened.store.check(cell)
-        opened.store.find_mapped(cell, 0, 100)
     if form in ("parquet-plain", "arrow-stream", "arrow-file") and kind == pa.string():
         assert set(opened.index.segments.kind.tolist()) == {SegmentKind.MAP}
         start, stored = int(opened.index.offset[1]), int(opened.index.stored[1])
@@ -182,7 +181,6 @@ def test_urls_are_left_to_their_reader(form: str, tmp_path: Path, sets: Any) -> 
         assert store.waits_for_network(cell)
         assert store.read(cell) is None
         store.check(cell)
-        store.find_mapped(cell, 0, 100)
     store.pin()
     assert web.asked == []
     web.kept.add(good[1])

@@ -212,7 +212,6 @@ def test_thousands_of_members_and_archives(
     assert len(opened.store._opened._archives) == 2
     for cell in (0, 1, 2, 3):
         opened.store.check(cell)
-        opened.store.find_mapped(cell, 0, 100)
 
 
 def test_regression_an_archive_that_is_read_is_not_closed_for_another(
@@ -243,7 +242,6 @@ def test_archives_that_change_are_stale(tmp_path: Path, sets: Any) -> None:
     opened = _open(sets, tmp_path, paths)
     opened.store.pin()
     opened.store.check(0)
-    opened.store.find_mapped(1, 0, 100)
     again = RowStore(opened.index, opened.located, opened.cache)
     os.utime(archive, ns=(1, 1))
     for cell in (0, 1):

@@ -14,7 +14,10 @@ import pytest
 
 from hffs.core.inodes import ROOT
 from hffs.core.types import Inode
+from hffs.data.mapped import open_mapped
+from hffs.errors import DataError
 from hffs.mount.observing.counting import Counters
+from hffs.mount.requests.answers import give_data
 from hffs.mount.requests.direct import Direct, Place
 from hffs.mount.requests.files import Owner
 from hffs.mount.requests.operations import REQUESTS
@@ -298,15 +301,27 @@ def test_an_answer_that_cannot_be_given_is_logged_and_ends_nothing(
     assert [entry.levelname for entry in caplog.records] == ["WARNING", "WARNING"]
 
 
-def test_bytes_that_cannot_be_read_are_eio(tree: Tree, kernel: Kernel, tmp_path: Path) -> None:
+def test_bytes_that_cannot_be_read_are_left_to_pyfuse3(
+    tree: Tree, kernel: Kernel, tmp_path: Path
+) -> None:
     source = tmp_path / "a.parquet"
     status = source.stat()
+    direct, inode = direct_of(tree), inode_of(tree, b"2.jpg")
     os.truncate(source, 0)
-    direct = direct_of(tree)
-    request = make_read(9, inode_of(tree, b"2.jpg"), 0, 10**6)
     with pytest.MonkeyPatch.context() as patched:  # as if it were cut short just after it was asked
         patched.setattr(os, "fstat", lambda _: status)
-        assert answer(direct, kernel, request) == (errno.EIO, b"")
+        assert leaves(direct, kernel, make_read(9, inode, 0, 10**6))
+        with pytest.raises(DataError, match="shorter than it was"):
+            tree.read_into(memoryview(bytearray(100)), inode, 0)
+
+
+def test_pages_of_a_map_that_cannot_be_read_are_eio(kernel: Kernel, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(100))
+    with open_mapped(path) as file:
+        os.truncate(path, 0)
+        give_data(kernel.device, 9, file.view)
+    assert kernel.hear() == (9, errno.EIO, b"")
 
 
 def test_a_read_makes_no_copy_and_leaves_nothing_behind(

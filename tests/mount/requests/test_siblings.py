@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -54,7 +55,9 @@ def wait_for_state(pid: int, function: str) -> None:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A source whose files are all slices of a map."""
-    return write_set(tmp_path / "a.parquet", [encode("JPEG", seed) for seed in range(40)])
+    captions = [f"photo {number}" for number in range(40)]
+    images = [encode("JPEG", seed) for seed in range(40)]
+    return write_set(tmp_path / "a.parquet", images, caption=captions)
 
 
 def check_files(folder: Path, mixed: Mixed) -> None:
@@ -80,6 +83,31 @@ def test_files_are_the_same_however_many_processes_answer(
     assert described["bytes_served"] >= sum(
         (folder / name).stat().st_size for name in os.listdir(folder)
     )
+
+
+def resident_bytes(pid: int, name: str) -> int:
+    """How much of the maps of a file a process has touched."""
+    found, is_of_file = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            is_of_file = line.endswith(name)
+        elif is_of_file and line.startswith("Rss:"):
+            found += 1024 * int(line.split()[1])
+    return found
+
+
+def test_what_was_read_is_the_kernels_memory_and_nobody_elses(
+    mount: Mount, hffs: Hffs, photos: Path
+) -> None:
+    hffs("umount", mount(photos))  # to index them, they are looked at
+    folder = mount(photos)
+    assert all((folder / name).read_bytes() for name in os.listdir(folder))
+    daemon = hffs.pid(folder)
+    pids = (daemon, *children_of(daemon))
+    assert sum(resident_bytes(pid, "/cells.npy") for pid in pids) > 0
+    for name in ("/a.parquet", "/captions.npy"):
+        assert name in Path(f"/proc/{daemon}/maps").read_text()
+        assert sum(resident_bytes(pid, name) for pid in pids) == 0
 
 
 def test_a_process_that_is_killed_is_missed_by_nobody(
