@@ -29,6 +29,8 @@ AUDIT := .venv-audit
 # And the peers of the benchmarks. They find torch, which energon takes, in .venv.
 PEERS := .venv-bench
 BENCH_PEERS := ratarmount==1.3.0 megatron-energon==7.4.1 py-spy==0.4.3
+KOHYA := https://github.com/kohya-ss/sd-scripts
+LIBRARIES := tests/trainers/libraries.txt
 BENCH_TOOLS := git squashfuse_ll:squashfuse mksquashfs:squashfs-tools
 
 # The tests that are measured on every check; of the others `make coverage` tells.
@@ -79,7 +81,7 @@ bench-system: system
 	@VENV=$(VENV) .ci/setup $(BENCH_TOOLS)
 
 # One that does not install here is left out; the results say so.
-$(PEERS)/.ready: Makefile $(VENV)/.dev
+$(PEERS)/.ready: Makefile $(LIBRARIES) $(VENV)/.dev
 	@echo "setup: installing peers of the benchmarks into $(PEERS)"
 	@$(BIN)/python -m venv $(PEERS)
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
@@ -87,6 +89,9 @@ $(PEERS)/.ready: Makefile $(VENV)/.dev
 	@for peer in $(BENCH_PEERS); do \
 	  $(PEERS)/bin/python -m pip install -qq $$peer || echo "setup: going on without $$peer"; \
 	done
+	@$(PEERS)/bin/python -m pip install -qq --no-deps --target $(PEERS)/libraries --requirement $(LIBRARIES) \
+	  && GIT_TERMINAL_PROMPT=0 git clone --quiet --depth 1 $(KOHYA) $(PEERS)/trainers/sd-scripts \
+	  || echo "setup: going on without kohya's own scan"
 	@touch $@
 
 $(OLAH)/.ready: tests/olah.txt | system
@@ -139,6 +144,8 @@ coverage: $(VENV)/.dev $(OLAH)/.ready test-system ## line by line, every test an
 # Of the command line alone: a shell may export LINES, the height of its terminal.
 BENCH_LINES = $(if $(filter command,$(origin LINES)),$(LINES))
 
+bench: export HFFS_TRAINERS ?= $(CURDIR)/$(PEERS)/trainers
+bench: export HFFS_TRAINERS_LIBS ?= $(CURDIR)/$(PEERS)/libraries
 bench: $(VENV)/.dev bench-system $(PEERS)/.ready ## hffs beside its peers, with verdicts, into docs/performance.md: make bench QUICK=1, or make bench LINES="files listing"
 	@$(BIN)/python -m tests.bench $(BENCH_LINES) $(if $(QUICK),--quick) $(if $(BENCH_LINES),,--write)
 

@@ -155,12 +155,14 @@ def measure_scan(sizes: Sizes, say: Say) -> Outcome:
     count = sizes.scan_images
     with tempfile.TemporaryDirectory() as folder:
         told = scan.run(Path(folder), count, 0, sizes.scan_rounds, say)
-    goal, verdicts = Goal("3 times kohya's scan", 3, of_ratio=True), []
+    goal, verdicts = Goal("3 times kohya's own scan", 3, of_ratio=True), []
     for where in ("folder", "mount"):
         seconds = told[where]["seconds"]
         rates = {name: count / spent for name, spent in seconds.items()}
-        what, peer = f"images of a {where} scanned", f"kohya ({told['kohya']})"
-        verdicts.append(Verdict("scan", what, goal, RATE, rates["hffs"], peer, rates["kohya"]))
+        peer = scan.WHOLE if scan.WHOLE in rates else scan.SIZES
+        named = f"{peer} ({told['kohya']})"
+        what = f"images of a {where} scanned"
+        verdicts.append(Verdict("scan", what, goal, RATE, rates["hffs"], named, rates[peer]))
     shown = [
         (name, [count / told[where]["seconds"][name] for where in ("folder", "mount")])
         for name in told["folder"]["seconds"]

@@ -35,6 +35,11 @@ from tests.bench.machine import Say, be_quiet, describe_machine
 from tests.command import Hffs
 from tests.trainers.driving import drive
 
+SIZES, WHOLE = "kohya, sizes alone", "kohya, its own scan"
+"""Its two functions that find files and their sizes; and its data set built over a folder, which is
+what its users wait for, and reads captions too.
+"""
+
 KINDS = 64
 MOST_LINKS = 60_000  # ext4 has no more than 65,000 to a file
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".PNG", ".JPG", ".JPEG", ".WEBP", ".BMP")
@@ -153,12 +158,12 @@ Contender = Callable[[Path], dict[str, float]]
 def list_contenders(kohya: str, scans: Path) -> dict[str, Contender]:
     """What scans a folder, by name."""
     contenders: dict[str, Contender] = {
-        "kohya": lambda root: run_fresh(kohya, root),
+        SIZES: lambda root: run_fresh(kohya, root),
         "hffs": lambda root: run_fresh(OURS, root, scans),
         "hffs, again": lambda root: run_fresh(OURS, root, scans),
     }
     if has_whole_kohya():
-        contenders["kohya, whole"] = run_whole_kohya
+        contenders[WHOLE] = run_whole_kohya
     return contenders
 
 

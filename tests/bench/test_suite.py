@@ -292,11 +292,12 @@ def test_lines_tell_what_their_benchmarks_have_found(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hub, "measure", lambda *_: {"seconds": seconds, "disk": {}})
     first = lines.LINES["first"].measure(TINY, be_quiet)
     assert [verdict.word for verdict in first.verdicts] == ["met", "missed"]
-    each = {"seconds": {"hffs": 1.0, "kohya": 4.0}}
-    told = {"folder": each, "mount": each, "kohya": "a stand-in"}
+    each = {"seconds": {"hffs": 1.0, scan.SIZES: 4.0}}
+    whole = {"seconds": {"hffs": 1.0, scan.SIZES: 4.0, scan.WHOLE: 8.0}}
+    told = {"folder": each, "mount": whole, "kohya": "a stand-in"}
     monkeypatch.setattr(scan, "run", lambda *_: told)
     scanned = lines.LINES["scan"].measure(TINY, be_quiet)
-    assert [verdict.ratio for verdict in scanned.verdicts] == [4, 4]
+    assert [verdict.ratio for verdict in scanned.verdicts] == [4, 8]
     monkeypatch.setattr(start, "measure", lambda _: {"hffs --help": 0.1, "hffs ls": 0.4})
     words = [verdict.word for verdict in lines.LINES["start"].measure(TINY, be_quiet).verdicts]
     assert words == ["met", "missed", "left out: nothing to compare with"]
