@@ -6,9 +6,9 @@ Knows nothing of what a file holds.
 A file that is replaced by renaming keeps serving its old bytes; one that is changed in place is
 noticed by `MappedFile.check`, unless its size and mtime are as before. One that is cut short in
 place ends the process with SIGBUS if bytes behind the new end are touched before `check` was
-called: no program can catch that. A daemon therefore only hands slices of a map to the kernel,
-which answers EFAULT instead; what it looks at itself it copies (`MappedFile.read`,
-`UntouchedFile`).
+called: no program can catch that. A daemon therefore reads what it gives or looks at
+(`MappedFile.read_into`, `read`, `UntouchedFile`), or hands slices of a map to the kernel, which
+answers EFAULT instead.
 """
 
 from __future__ import annotations

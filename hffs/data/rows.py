@@ -4,10 +4,10 @@ Owns the decoded parts used last; what is open of a source has `hffs.data.openfi
 what a view does with the bytes, nor how a URL is fetched. Thread-safe.
 
 Invariants: bytes are slices of maps, never copies (but of files that cells name, see
-`hffs.data.cells.paths`, of base64, of what is deflated, and of `copy`); no map of a source is
-touched here, as that would end the process where the source was cut short; `read` never decodes; a
-group of rows is decoded by one thread at a time; a cell's bytes come whole or an error does, also
-where the index and the data disagree.
+`hffs.data.cells.paths`, of base64, of what is deflated, and of `read_into` and `copy`); no map of a
+source is touched here, as that would end the process where the source was cut short; `read` never
+decodes; a group of rows is decoded by one thread at a time; a cell's bytes come whole or an error
+does, also where the index and the data disagree.
 """
 
 from __future__ import annotations
