@@ -33,6 +33,7 @@ from hffs.mount.requests.files import Owner
 from hffs.mount.requests.operations import Operations
 from hffs.mount.requests.receiving import Receiver
 from hffs.mount.requests.siblings import count_siblings, start_siblings
+from hffs.mount.requests.turns import ask_for_short_turns
 from hffs.view.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ def serve(tree: Tree, where: Path | Layer, access: Access, events: Events) -> No
     def answer(counters: Counters, *, may_wait: bool = True) -> Direct:
         return Direct(tree, access.owner, counters, Place(is_below_overlay, may_wait))
 
+    ask_for_short_turns()
     count = count_siblings(tree) if access.procs is None else access.procs
     siblings = start_siblings(count, operations.counters, answer)
     receiver = Receiver(answer(operations.counters, may_wait=False), siblings)
