@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hffs.core.formats import Media
 from hffs.core.types import Position
 from hffs.data.mapped import MappedFile
+from hffs.errors import HffsError
 from hffs.view.layout import Layout
 
 _EPOCH_S = 946_684_800  # 2000-01-01
@@ -115,14 +116,18 @@ class TextFiles:
 
     def read_into(self, buffer: memoryview, position: Position, start: int) -> int | None:
         """Have a part of one file in a buffer, and how long that part is; None where the blob is in
-        no file. Nothing is mapped by that: texts may be most of what is kept of a view.
+        no file, or that was touched: then `read`, which is what it was. Nothing is mapped by this,
+        as texts may be most of what is kept of a view.
         """
         if self.file is None:
             return None
         number = position // self.each
         first, end = self._at[number] + start, self._at[number + 1]
         count = max(min(end - first, len(buffer)), 0)
-        self.file.read_into(buffer[:count], self._blob_at + first)
+        try:
+            self.file.read_into(buffer[:count], self._blob_at + first)
+        except HffsError:
+            return None
         return count
 
 

@@ -39,6 +39,23 @@ def test_mapped_bytes_are_slices_of_one_map(form: str, tmp_path: Path, sets: Any
     assert all(view == opened.store.load(cell) for cell, view in enumerate(views))
 
 
+@pytest.mark.parametrize("form", [*MAPPED, *DECODED])
+def test_bytes_are_read_into_a_buffer_where_they_lie_in_a_file_as_they_are(
+    form: str, tmp_path: Path, sets: Any
+) -> None:
+    store = _open(sets, form, tmp_path).store
+    buffer = memoryview(bytearray(100))
+    assert (store.read_into(buffer, 3, 0) is None) == (form in DECODED)
+    if form in DECODED:
+        return
+    whole = bytes(store.load(3))
+    for start, size in ((0, 100), (0, 10), (7, 20), (len(whole) - 1, 100), (len(whole), 5), (99, 5)):
+        buffer[:] = bytes(100)
+        expected = whole[start : start + size]
+        assert store.read_into(buffer[:size], 3, start) == len(expected)
+        assert bytes(buffer) == expected + bytes(100 - len(expected))
+
+
 @pytest.mark.parametrize("form", DECODED)
 def test_decoded_bytes_are_ready_once_one_of_them_was_loaded(
     form: str, tmp_path: Path, sets: Any

@@ -337,5 +337,7 @@ def test_bytes_that_are_no_image_are_not_served(recorded: Recorded) -> None:
     with opened(path, recorded.folder / "shifted") as tree:
         names = listing(tree)
         with pytest.raises(FormatError, match="its bytes are no image"):
+            tree.read_into(memoryview(bytearray(9)), names["dog/1.jpg"], 0)
+        with pytest.raises(FormatError, match="its bytes are no image"):
             read(tree, names["dog/1.jpg"])
         assert read(tree, names["dog/3.jpg"])

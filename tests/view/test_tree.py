@@ -56,6 +56,19 @@ def test_what_is_gone_through_to_count_bytes_is_let_go(
     assert [count_resident(path) for path in kept] == [0, 0]
 
 
+def test_captions_that_somebody_has_touched_are_what_they_were(
+    open_tree: OpenTree, source: Path, tmp_path: Path
+) -> None:
+    tree = open_tree(source)
+    inode, buffer = tree.lookup(ROOT, b"2.txt"), memoryview(bytearray(100))
+    assert inode is not None
+    assert tree.read_into(buffer, inode, 0) == len(TEXTS[2].encode())
+    (kept,) = tmp_path.glob("cache/**/captions.npy")
+    os.utime(kept, ns=(1, 1))
+    assert tree.read_into(buffer, inode, 0) is None
+    assert read(tree, "2.txt").decode() == TEXTS[2]
+
+
 def test_a_listing_goes_on_from_any_entry(open_tree: OpenTree, source: Path) -> None:
     tree = open_tree(source)
     whole: list[Entry] = list(tree.entries(ROOT, 0))
