@@ -49,7 +49,14 @@ def test_bytes_are_read_into_a_buffer_where_they_lie_in_a_file_as_they_are(
     if form in DECODED:
         return
     whole = bytes(store.load(3))
-    for start, size in ((0, 100), (0, 10), (7, 20), (len(whole) - 1, 100), (len(whole), 5), (99, 5)):
+    for start, size in (
+        (0, 100),
+        (0, 10),
+        (7, 20),
+        (len(whole) - 1, 100),
+        (len(whole), 5),
+        (99, 5),
+    ):
         buffer[:] = bytes(100)
         expected = whole[start : start + size]
         assert store.read_into(buffer[:size], 3, start) == len(expected)

@@ -35,7 +35,8 @@ from hffs.mount.lifecycle.limits import DEFAULT_SIBLINGS
 from hffs.mount.observing.counting import Counters
 from hffs.mount.requests.direct import Direct
 from hffs.mount.requests.interrupts import Handed, find_interrupted, is_interrupt, let_go
-from hffs.mount.requests.sources import EndedError, read_request
+from hffs.mount.requests.polling import Poller
+from hffs.mount.requests.sources import EndedError
 from hffs.mount.requests.wire import CLONE, DEVICE, HEADER, REQUEST_BYTES
 from hffs.view.tree import Tree
 
@@ -191,8 +192,9 @@ def _serve(
     clones: Sequence[int], channel: socket.socket, hand: memoryview, work: _Work
 ) -> NoReturn:
     device, handed = clones[work.number], work.handed[work.number]
+    poller = Poller(device, hand)
     while True:
-        length = read_request(device, hand)
+        length = poller.take()
         if length and not work.direct.answer(device, hand):
             request = hand[:length]
             if is_interrupt(request):
