@@ -90,7 +90,8 @@ $(PEERS)/.ready: Makefile $(LIBRARIES) $(VENV)/.dev
 	  $(PEERS)/bin/python -m pip install -qq $$peer || echo "setup: going on without $$peer"; \
 	done
 	@$(PEERS)/bin/python -m pip install -qq --no-deps --target $(PEERS)/libraries --requirement $(LIBRARIES) \
-	  && GIT_TERMINAL_PROMPT=0 git clone --quiet --depth 1 $(KOHYA) $(PEERS)/trainers/sd-scripts \
+	  && { test -d $(PEERS)/trainers/sd-scripts \
+	  || GIT_TERMINAL_PROMPT=0 git clone --quiet --depth 1 $(KOHYA) $(PEERS)/trainers/sd-scripts; } \
 	  || echo "setup: going on without kohya's own scan"
 	@touch $@
 

@@ -233,7 +233,7 @@ def run(folder: Path, count: int, many: int, rounds: int, say: Say = be_quiet) -
     hffs = Hffs.below(folder, forks=False)
     if not has_whole_kohya():
         sys.stderr.write(
-            "without kohya's whole scan: HFFS_TRAINERS or HFFS_TRAINERS_LIBS is unset\n"
+            "without kohya's own scan: HFFS_TRAINERS or HFFS_TRAINERS_LIBS does not name it\n"
         )
     write_folder(files, images, count)
     write_parquet(table, images, count)

@@ -4,8 +4,9 @@ To be woken takes longer than an answer. A single reader that asks one thing aft
 next before who answered it has fallen asleep: then it is looked for first. Who computes between two
 questions, or shares the cores with other readers, would only lose what that takes.
 
-Must not know what is asked. Invariant: nobody looks for more than `_LOOKED_FOR_NS` in vain, and not
-again before `_IN_A_ROW` requests of one reader came without a pause.
+Must not know what is asked. Invariants: a look takes no longer than `_LOOKED_FOR_NS`; there is none
+before `_IN_A_ROW` requests of one reader came without a pause of `_PAUSE_NS`, and none after such a
+pause, or another reader's request, before that many have come again.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def wait_for_state(pid: int, function: str) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A source whose files are all slices of a map."""
+    """A source in which all files lie as they are."""
     captions = [f"photo {number}" for number in range(40)]
     images = [encode("JPEG", seed) for seed in range(40)]
     return write_set(tmp_path / "a.parquet", images, caption=captions)
