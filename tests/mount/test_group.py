@@ -353,10 +353,6 @@ def test_what_lies_below_is_named_where_no_group_is_known(
     assert os.listdir(folder) == ["x"]
 
 
-def _is_ready(hffs: Hffs, count: int) -> bool:
-    return len(list(_registry(hffs).all())) == count
-
-
 @contextmanager
 def _foreground(hffs: Hffs, config: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "hffs", "mount", "--foreground", str(config), str(folder)]
@@ -405,7 +401,7 @@ def test_regression_a_signal_at_the_very_end_is_no_failure(
     mount = ["mount", "--foreground", str(config), str(folder), *flags]
     command = [sys.executable, "-c", STOPPED_TWICE, *mount]
     with subprocess.Popen(command, env=hffs.environ, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: _is_ready(hffs, 1 if flags else len(ROWS)))
+        wait_until(lambda: any(_registry(hffs).all()) if flags else _has_started(hffs, folder))
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=100)
     assert process.returncode == 0, said
