@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.bench import memory as bench
+from tests.bench.suite_memory import judge_memory
 
 
 def test_rows_are_as_many_as_were_asked_for(tmp_path: Path) -> None:
@@ -39,4 +40,5 @@ def test_figures_of_a_small_mount() -> None:
     assert found["names"] == 40
     assert found["epoch 3 pss_bytes"] > found["epoch 3 anonymous_bytes"] > 0
     assert found["known mount_s"] > 0
+    assert None not in judge_memory([found]).tables[1].rows[0][1][:-1]
     assert "known mount" in bench.render_table([found])

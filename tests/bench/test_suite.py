@@ -116,14 +116,18 @@ def test_files_are_judged_beside_the_best_fuse_peer_and_cold_only_where_it_was_m
 
 def _remember(rows: int, *epochs: float) -> dict[str, float]:
     sizes = {f"epoch {number} pss_bytes": size for number, size in enumerate(epochs, 1)}
-    return {"rows": rows, "epoch 1 file_bytes": 1e12, "listed pss_bytes": 9e7} | sizes
+    others = {"epoch 1 file_bytes": 1e12, "known mount_s": 0.5, "kernel_bytes_per_name": 3.0}
+    return {"rows": rows, "listed pss_bytes": 9e7} | others | sizes
 
 
 def test_memory_is_judged_by_the_rows_and_by_its_growth() -> None:
     outcome = judge_memory([_remember(10_000, 1e8, 1e8), _remember(10**6, 1.8e8, 2e8)])
     assert [verdict.word for verdict in outcome.verdicts] == ["met", "met", "missed", "missed"]
     assert [verdict.goal.bound for verdict in outcome.verdicts[::2]] == [150.4, 190]
-    assert outcome.tables[0].rows[0] == ("10,000 rows", [90.0, 100.0, 100.0])
+    sizes, besides = outcome.tables
+    assert sizes.rows[0] == ("10,000 rows", [90.0, 100.0, 100.0])
+    assert besides.rows[0] == ("10,000 rows", [None, 0.5, None, 3.0, None, None])
+    assert besides.rows[1][1][-1] == pytest.approx(1e8 / 990_000)
 
 
 def test_remote_is_judged_beside_who_fetches_least() -> None:
