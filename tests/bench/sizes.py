@@ -46,8 +46,8 @@ class Sizes:
 
 
 FULL = Sizes(
-    folders=tuple(OPENERS), files=2000, files_rounds=3,
-    epoch_files=1000, epoch_rounds=3, epochs_of_ours=True,
+    folders=tuple(OPENERS), files=2000, files_rounds=5,
+    epoch_files=1000, epoch_rounds=7, epochs_of_ours=True,
     first_rows=100_000, first_kilobytes=16, first_rounds=2,
     filter_rows=1_000_000, filter_rounds=5,
     names=1_000_000, names_rounds=3,
