@@ -30,6 +30,9 @@ from hffs.errors import ConfigError, StaleError
 BATCH_ROWS = 1 << 16
 """Rows held at once: large enough for vectorised steps, small enough for long texts."""
 
+_FEW_BYTES_ROWS = 1 << 18
+"""The same of values of a few bytes each, where a batch costs more than what is in it."""
+
 TABLE_BYTES = 128 << 20
 """Bytes that a table of `read_tables` may exceed by one batch."""
 
@@ -38,6 +41,8 @@ _STREAM_BYTES = 1 << 20
 
 _LENGTH_BYTES = 4
 """What Parquet's PLAIN encoding takes for a text, beside the text."""
+
+_NUMBERS = frozenset({"BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,7 @@ def _read_paths(source: Source, paths: Sequence[ColumnPath]) -> Iterator[pa.Reco
     for path in paths:
         require_metadata(source, path.column, "columns")
     for shard, window in _open_windows(source, paths):
-        for part in window.read(paths, BATCH_ROWS):
+        for part in window.read(paths, None):
             with format_errors("cannot read", str(shard.path)):
                 columns = [_take_plain(path, part) for path in paths]
                 names = [path.column for path in paths]
@@ -235,13 +240,14 @@ class _Window:
     stop: int
     rows: int
 
-    def read(self, paths: Sequence[ColumnPath], part_rows: int) -> Iterator[pa.Table]:
-        """Parts of at most `part_rows` rows, which may have more columns than these.
+    def read(self, paths: Sequence[ColumnPath], part_rows: int | None) -> Iterator[pa.Table]:
+        """Parts of at most `part_rows` rows (None: as many as suit what they are), which may have
+        more columns than these.
 
         They lack what the shard has not, and a struct in them fields that none of `paths` leads to.
         """
         if self.shard.layout == "arrow" and isinstance(self.file, MappedFile):
-            parts = self._read_arrow(self.file, paths, part_rows)
+            parts = self._read_arrow(self.file, paths, part_rows or BATCH_ROWS)
         else:
             parts = self._read_parquet(paths, part_rows)
         for at, part in parts:
@@ -263,7 +269,7 @@ class _Window:
             yield at, table.slice(at, part_rows)
 
     def _read_parquet(
-        self, paths: Sequence[ColumnPath], part_rows: int
+        self, paths: Sequence[ColumnPath], part_rows: int | None
     ) -> Iterator[tuple[int, pa.Table]]:
         """As `_read_arrow`; row groups without rows of the window are left out."""
         leaves = [leaf for path in paths for leaf in _parquet_leaves(path)]
@@ -274,15 +280,17 @@ class _Window:
             footer = pq.read_metadata(native)
             self._require_rows(footer.num_rows)
             groups, at = find_groups(footer, self.start, self.stop)
+            coded, are_small = _find_coded(footer, groups, leaves)
+            rows = part_rows or (_FEW_BYTES_ROWS if are_small else BATCH_ROWS)
             with pq.ParquetFile(
                 native,
                 metadata=footer,
                 buffer_size=FETCH_BYTES if is_remote else _STREAM_BYTES,
                 pre_buffer=False,  # it would also fetch what lies between two wanted columns
-                read_dictionary=_coded_texts(footer, leaves),
+                read_dictionary=coded,
                 page_checksum_verification=is_remote,
             ) as file:
-                for batch in file.iter_batches(part_rows, groups, leaves):
+                for batch in file.iter_batches(rows, groups, leaves):
                     yield at, pa.Table.from_batches([batch])
                     at += batch.num_rows
 
@@ -329,23 +337,28 @@ def _parquet_leaves(path: ColumnPath) -> Iterator[str]:
         yield name
 
 
-def _coded_texts(footer: pq.FileMetaData, names: Sequence[str]) -> list[str]:
-    """Columns of a Parquet file whose values are, most of them, indexes of a dictionary.
+def _find_coded(
+    footer: pq.FileMetaData, groups: Sequence[int], names: Sequence[str]
+) -> tuple[list[str], bool]:
+    """Columns whose texts are indexes of a dictionary, most of them, in all of these row groups;
+    and whether there is nothing else among `names` but numbers.
 
-    They take less room than the lengths of plain texts alone would.
+    Indexes take less room than the lengths of plain texts alone would.
     """
-    if not footer.num_row_groups:
-        return []
-    group = footer.row_group(0)
     places = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
-    chunks = {name: group.column(places[name]) for name in names if name in places}
-    return [
+    kinds = {n: footer.schema.column(places[n]).physical_type for n in names if n in places}
+    coded = [
         name
-        for name, chunk in chunks.items()
-        if chunk.physical_type == "BYTE_ARRAY"
-        and chunk.has_dictionary_page
-        and chunk.total_uncompressed_size < _LENGTH_BYTES * chunk.num_values
+        for name, kind in kinds.items()
+        if kind == "BYTE_ARRAY"
+        and all(_is_coded(footer.row_group(group).column(places[name])) for group in groups)
     ]
+    return coded, all(name in coded or kinds.get(name) in _NUMBERS for name in names)
+
+
+def _is_coded(chunk: pq.ColumnChunkMetaData) -> bool:
+    plain_bytes = _LENGTH_BYTES * chunk.num_values
+    return bool(chunk.has_dictionary_page and chunk.total_uncompressed_size < plain_bytes)
 
 
 def _projected_schema(source: Source, names: Sequence[str]) -> pa.Schema:

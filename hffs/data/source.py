@@ -3,7 +3,8 @@
 Owns opening shards for their schemas and row counts, and what types are called. Reads footers and
 message headers only, never a value. It must not know how cells are stored or read
 (`hffs.data.cells`, `hffs.data.rows`).
-Invariant: what a shard of a `Source` has of its columns can be read as the type that they have.
+Invariants: what a shard of a `Source` has of its columns can be read as the type that they have;
+each row group of a Parquet shard has all of its columns.
 """
 
 from __future__ import annotations
@@ -138,7 +139,11 @@ def open_shards(
 
 def _describe_parquet(file: ShardFile) -> tuple[pa.Schema, int]:
     reader = pq.ParquetFile(file.open_native())
-    return reader.schema_arrow, reader.metadata.num_rows
+    footer = reader.metadata
+    for group in range(footer.num_row_groups):
+        if (count := footer.row_group(group).num_columns) != footer.num_columns:
+            raise ValueError(f"row group {group} has {count} of {footer.num_columns} columns")
+    return reader.schema_arrow, footer.num_rows
 
 
 def _describe_arrow(file: MappedFile) -> tuple[pa.Schema, int]:

@@ -254,3 +254,29 @@ def test_tables_are_cut_by_size_and_where_texts_change_their_form(
     assert [text for table in tables for text in table["t"].to_pylist()] == texts.to_pylist() * 4
     monkeypatch.setattr(metadata, "TABLE_BYTES", 1)
     assert [table.num_rows for table in read_tables(source, [path])] == [6] * 4
+
+
+def test_few_bytes_a_row_are_read_in_larger_batches_and_long_texts_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "BATCH_ROWS", 10)
+    monkeypatch.setattr(metadata, "_FEW_BYTES_ROWS", 40)
+    table = pa.table(
+        {
+            "number": range(100),
+            "set": ["art", "maps"] * 50,
+            "text": [f"a text of its own, {number}" for number in range(100)],
+            "late": ["same"] * 50 + [f"another, {number}" for number in range(50)],
+            "list": [[1, 2]] * 100,
+        }
+    )
+    path = tmp_path / "0.parquet"
+    pq.write_table(table, path, row_group_size=50, dictionary_pagesize_limit=200)
+    source = open_source(locate(str(path)))
+    for names, longest in {
+        ("number",): 40, ("number", "set"): 40, ("set",): 40,
+        ("text",): 10, ("number", "late"): 10, ("list",): 10,
+    }.items():  # fmt: skip
+        (read,) = read_tables(source, [find_column(source, name, "where") for name in names])
+        assert max(map(len, read.column(0).chunks)) == longest, names
+        assert read.select([0]).to_pydict() == table.select(names[:1]).to_pydict()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hffs.data.locating.local import locate
 from hffs.data.metadata import ColumnPath, find_column, plain_type, read_columns, read_tables
 from hffs.data.source import MediaColumn, Source, media_columns, open_source
 from hffs.errors import AccessError, ConfigError, DataError, FormatError
+from tests.parquet_bytes import Header, Wide, thrift
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -46,6 +48,29 @@ def test_rows_and_schema_of_every_form(form: str, tmp_path: Path, sets: Any) -> 
 def test_a_shard_of_images_alone_is_counted(form: str, tmp_path: Path, sets: Any) -> None:
     path = sets.write(form, pa.table({"image": [b"x", b"y"]}), tmp_path / "set")
     assert open_source(locate(str(path))).rows == 2
+
+
+@pytest.mark.parametrize(("own", "others"), [(1, 2), (2, 1), (2, 3)])
+def test_row_groups_with_more_or_fewer_columns_are_refused(
+    tmp_path: Path, own: int, others: int
+) -> None:
+    def chunk(number: int) -> Header:
+        about: Header = {
+            1: 1, 2: [0], 3: [b"n%d" % number], 4: 0, 5: Wide(1), 6: Wide(9), 7: Wide(9), 9: Wide(4)
+        }  # fmt: skip
+        return {2: Wide(4), 3: about}
+
+    def group(columns: int) -> Header:
+        return {1: [chunk(number) for number in range(columns)], 2: Wide(9), 3: Wide(1)}
+
+    schema: list[Header] = [{4: b"schema", 5: 2}]
+    schema += [{1: 1, 3: 0, 4: b"n%d" % number} for number in range(2)]
+    footer = thrift({1: 2, 2: schema, 3: Wide(2), 4: [group(own), group(others)]})
+    path = tmp_path / "0.parquet"
+    path.write_bytes(b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1")
+    number, count = (0, own) if own != 2 else (1, others)
+    with pytest.raises(FormatError, match=f"{path}: row group {number} has {count} of 2 columns"):
+        open_source(locate(str(path)))
 
 
 def _open(folder: Path, *tables: pa.Table) -> Source:
