@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import json
 import statistics
 import subprocess
@@ -179,6 +180,7 @@ def time_cases(folder: Path, rounds: int, say: Say = be_quiet) -> dict[str, dict
             kept = set()
             for contender, run in CONTENDERS.items():
                 say(f"{contender}, {name}, round {number} of {rounds}")
+                gc.collect()  # what the one before has left is not this one's
                 start = time.perf_counter()
                 kept.add(run(folder, case))
                 if number:

@@ -49,7 +49,7 @@ FULL = Sizes(
     folders=tuple(OPENERS), files=2000, files_rounds=5,
     epoch_files=1000, epoch_rounds=7, epochs_of_ours=True,
     first_rows=100_000, first_kilobytes=16, first_rounds=2,
-    filter_rows=1_000_000, filter_rounds=5,
+    filter_rows=1_000_000, filter_rounds=9,
     names=1_000_000, names_rounds=3,
     memory_rows=(10_000, 100_000, 1_000_000, 10_000_000),
     remote_rows=4000, remote_peers=None, remote_rounds=1,
