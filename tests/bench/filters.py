@@ -128,7 +128,7 @@ def write_rows(folder: Path, rows: int) -> None:
 _ONCE = """
 import sys
 import numpy as np
-from hffs.data.filters.selection import Filters, SizeTerms, select
+from hffs.data.filters.selection import ClipTerms, Filters, SizeTerms, select
 from hffs.data.locating.local import locate
 from hffs.data.source import open_source
 source = open_source(locate(sys.argv[2]))

@@ -37,3 +37,10 @@ def test_contenders_that_disagree_are_no_comparison(
     monkeypatch.setattr(bench, "CONTENDERS", {"one": lambda *_: 1, "other": lambda *_: 2})
     with pytest.raises(SystemExit, match=r"contenders keep \[1, 2\] rows"):
         bench.time_cases(folder, 1)
+
+
+def test_whole_processes_filter_too(folder: Path) -> None:
+    fresh = bench.time_fresh(folder, 1)
+    assert {name: set(taken) for name, taken in fresh.items()} == dict.fromkeys(
+        bench.CASES, {"hffs, Parquet", "Dataset.filter, row by row"}
+    )
