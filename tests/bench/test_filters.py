@@ -41,6 +41,6 @@ def test_contenders_that_disagree_are_no_comparison(
 
 def test_whole_processes_filter_too(folder: Path) -> None:
     fresh = bench.time_fresh(folder, 1)
-    assert {name: set(taken) for name, taken in fresh.items()} == dict.fromkeys(
-        bench.CASES, {"hffs, Parquet", "Dataset.filter, row by row"}
-    )
+    assert fresh.keys() == bench.CASES.keys()
+    for taken in fresh.values():
+        assert taken.keys() == {"hffs, Parquet", "Dataset.filter, row by row"}
