@@ -205,8 +205,10 @@ class _Loop:
                 error = SourceError("cannot fetch", describe(claim.file), why=why)
                 claim.outcome.set_exception(error)
                 continue
-            heapq.heappush(self._deadlines, (claim.deadline, next(self._numbers), claim))
             job = self._live.get(claim.key)
+            if job is None and self._is_kept_by_now(claim):
+                continue
+            heapq.heappush(self._deadlines, (claim.deadline, next(self._numbers), claim))
             if job is None:
                 job = self._live[claim.key] = Job.of(claim)
                 for part in job.split(self._limits):
@@ -217,6 +219,16 @@ class _Loop:
             if job.is_ahead and not claim.is_ahead:
                 self._queue.hurry(job)
         self._wake.set()
+
+    def _is_kept_by_now(self, claim: Claim) -> bool:
+        """Settle a claim where its range was kept since the cache was asked: it is no more under
+        way, and would be fetched twice.
+        """
+        key = make_key(claim.file, claim.place)
+        kept = self._cache.peek(key) if self._cache.has(key) else None
+        if kept is not None:
+            claim.outcome.set_result(kept)
+        return kept is not None
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:

@@ -60,9 +60,15 @@ def test_a_file_system_without_links_gets_the_file(
 
 @contextmanager
 def _answering(answers: list[Any]) -> Iterator[None]:
-    """A Hub that gives these answers one after the other, or raises them."""
+    """A Hub that gives these answers one after the other, or raises them.
+
+    Only to a download: huggingface_hub asks by the same client who runs it, once a day, where its
+    telemetry is on, as in a test by itself.
+    """
 
     def answer(request: httpx2.Request) -> httpx2.Response:
+        if "/resolve/" not in request.url.path:
+            raise httpx2.ConnectError("nobody is there")
         found: Exception | httpx2.Response = answers.pop(0)
         if isinstance(found, Exception):
             raise found

@@ -272,6 +272,22 @@ def test_many_readers_of_a_range_are_one_request(
     assert len(hub.requests) == 1
 
 
+def test_what_came_while_the_cache_was_asked_is_not_fetched_again(
+    hub: HubServer, store: Store, open_fetcher: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetcher, place, ask = open_fetcher(), Range(0, 1000), DiskCache.get
+
+    def ask_too_soon(cache: DiskCache, key: str) -> memoryview | None:
+        monkeypatch.setattr(DiskCache, "get", ask)
+        found = ask(cache, key)
+        fetcher.submit(store.file, [place])[0].result(20)
+        return found
+
+    monkeypatch.setattr(DiskCache, "get", ask_too_soon)
+    assert fetcher.submit(store.file, [place])[0].result(20) == store.cut(place)
+    assert len([each for each in hub.requests if each.range]) == 1
+
+
 def test_what_is_fetched_ahead_is_there_when_it_is_read(
     hub: HubServer, store: Store, open_fetcher: Open
 ) -> None:

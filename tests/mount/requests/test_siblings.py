@@ -33,7 +33,7 @@ def children_of(pid: int) -> list[int]:
 def is_running(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # by whether it was gone before it was opened
         return False
 
 
