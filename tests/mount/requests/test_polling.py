@@ -15,6 +15,7 @@ from hffs.mount.requests.polling import Poller
 from hffs.mount.requests.sources import EndedError
 from hffs.mount.requests.wire import CALLER_AT, PID, REQUEST_BYTES, Opcode
 from tests.mount.requests.kernel import Kernel, make_request, open_kernel
+from tests.waiting import wait_until
 
 ENOUGH = 17
 """Requests of one reader after which the next is looked for."""
@@ -107,10 +108,7 @@ def test_who_has_looked_in_vain_sleeps_until_it_is_asked(
     taken = list[int]()
     thread = threading.Thread(target=lambda: taken.append(poller.take()))
     thread.start()
-    deadline = time.monotonic() + 100
-    while not (clock.looks_in_vain and os.get_blocking(kernel.device)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: clock.looks_in_vain > 0 and os.get_blocking(kernel.device))
     time.sleep(0.1)
     assert clock.looks_in_vain == 6  # of 10 us each: no longer than 50 us
     request = ask(kernel, 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hffs.mount.registry import read_state
 from hffs.mount.requests.siblings import Sibling
 from hffs.mount.requests.sources import EndedError
 from hffs.mount.requests.wire import REQUEST_BYTES
@@ -20,6 +21,7 @@ from tests.command import Hffs, Mount
 from tests.mixed_photos import Mixed
 from tests.mount.requests.kernel import make_read
 from tests.view.conftest import encode, write_set
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fuse
 DEADLINE_S = 100
@@ -30,26 +32,13 @@ def children_of(pid: int) -> list[int]:
     return [int(each) for each in listed.split()]
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # by whether it was gone before it was opened
-        return False
-
-
 def wait_for_end(pid: int) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while is_running(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: read_state(pid) in ("", "Z"))
 
 
 def wait_for_state(pid: int, function: str) -> None:
     """Until a process waits in a function of the kernel."""
-    deadline = time.monotonic() + DEADLINE_S
-    while function not in Path(f"/proc/{pid}/wchan").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: function in Path(f"/proc/{pid}/wchan").read_text())
 
 
 @pytest.fixture
